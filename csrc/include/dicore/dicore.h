@@ -1,0 +1,23 @@
+/* dicore/dicore.h: the whole public C API of libdicore, and its version. */
+#ifndef DICORE_DICORE_H
+#define DICORE_DICORE_H
+
+#include "dicore/base.h"
+#include "dicore/dataset.h"
+#include "dicore/net.h"
+#include "dicore/pixel.h"
+#include "dicore/store.h"
+
+#define DICORE_VERSION "0.1.0"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** The version of the library that is linked, as text: compare with DICORE_VERSION of the headers. */
+DICORE_API const char *dicore_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,106 @@
+"""dicore: a native-accelerated DICOM engine. Every name below is imported when it is first used, so `import dicore` costs
+next to nothing and pulls in neither asyncio nor numpy."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dicore.errors import (
+    AssociationAborted,
+    AssociationRejected,
+    AssociationStateError,
+    CharacterSetError,
+    CodecUnavailable,
+    ConnectionFailed,
+    DicomFormatError,
+    DicoreError,
+    DimseError,
+    DuplicateInstance,
+    MissingElement,
+    NetworkError,
+    NetworkTimeout,
+    PixelDataError,
+    ProtocolViolation,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    TransferSyntaxError,
+)
+
+if TYPE_CHECKING:  # what `_LAZY` below does at run time
+    from dicore import blocking as blocking
+    from dicore import pixel as pixel
+    from dicore import synth as synth
+    from dicore.dataset import Dataset as Dataset
+    from dicore.dataset import dcmread as dcmread
+    from dicore.dataset import read as read
+    from dicore.net import connect as connect
+    from dicore.net import listen as listen
+    from dicore.net import send as send
+    from dicore.server import serve as serve
+    from dicore.store import Store as Store
+
+__version__ = "0.1.0"
+
+_LAZY = {  # public name: (module, name in it; None for the module itself)
+    "Dataset": ("dicore.dataset", "Dataset"),
+    "Store": ("dicore.store", "Store"),
+    "blocking": ("dicore.blocking", None),
+    "connect": ("dicore.net", "connect"),
+    "dcmread": ("dicore.dataset", "dcmread"),
+    "listen": ("dicore.net", "listen"),
+    "pixel": ("dicore.pixel", None),
+    "read": ("dicore.dataset", "read"),
+    "send": ("dicore.net", "send"),
+    "serve": ("dicore.server", "serve"),
+    "synth": ("dicore.synth", None),
+}
+
+__all__ = [
+    "AssociationAborted",
+    "AssociationRejected",
+    "AssociationStateError",
+    "CharacterSetError",
+    "CodecUnavailable",
+    "ConnectionFailed",
+    "Dataset",
+    "DicomFormatError",
+    "DicoreError",
+    "DimseError",
+    "DuplicateInstance",
+    "MissingElement",
+    "NetworkError",
+    "NetworkTimeout",
+    "PixelDataError",
+    "ProtocolViolation",
+    "Store",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreFull",
+    "TransferSyntaxError",
+    "__version__",
+    "blocking",
+    "connect",
+    "dcmread",
+    "listen",
+    "pixel",
+    "read",
+    "send",
+    "serve",
+    "synth",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'dicore' has no attribute {name!r}")
+    module_name, attribute = _LAZY[name]
+    module = importlib.import_module(module_name)
+    value = module if attribute is None else getattr(module, attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""The Cython face of libdicore: converts, releases the GIL, raises. Nothing here decides anything."""
