@@ -55,7 +55,8 @@ typedef struct dicore_extended {     /* PS3.7 D.3.3.5 (item 56H) and D.3.3.6 (57
 /** A-ASSOCIATE-RQ or -AC, both as parsed (spans into the PDU) and as the caller wants it built (spans are the caller's).
  *  UIDs have no padding; AE titles have no leading or trailing spaces. */
 typedef struct dicore_associate {
-    dicore_span called_ae, calling_ae;       /* 1 to 16 bytes; of an AC never tested, and accept() repeats the RQ's */
+    dicore_span called_ae, calling_ae;       /* 1 to 16 bytes (parsed: also none); of an AC never tested, and accept()
+                                                repeats the RQ's */
     dicore_span application_context;         /* built: empty means 1.2.840.10008.3.1.1.1 */
     const dicore_context *contexts;          /* ids are odd and unique, so at most 128 */
     size_t context_count;
@@ -81,7 +82,7 @@ typedef struct dicore_associate {
 
 /** Parse the body (what follows the 6-byte PDU header) of an A-ASSOCIATE-RQ (`pdu_type` 1) or -AC (2).
  *  Unknown user-information items are skipped (PS3.8 D.2), reserved bytes are not tested. The arrays come from
- *  `allocator` in one block of at most about 16 x size; the spans point into `body`, which must outlive `*out`.
+ *  `allocator` in one block of at most 8 x size + 8 KiB; the spans point into `body`, which must outlive `*out`.
  *  @return DICORE_OK; DICORE_BAD_PDU with the offset in `body` (NULL `error` is allowed); DICORE_NO_MEMORY. */
 DICORE_API dicore_status dicore_associate_parse(uint8_t pdu_type, const uint8_t *body, size_t size, const dicore_allocator *allocator,
                                                 dicore_associate *out, dicore_error *error);
@@ -268,7 +269,8 @@ DICORE_API dicore_status dicore_association_reject(dicore_association *associati
 DICORE_API dicore_status dicore_association_release(dicore_association *association);
 /** Answer the peer's RELEASE_RQ. In a collision the acceptor gets RELEASE_RP first: BAD_STATE until then. */
 DICORE_API dicore_status dicore_association_release_reply(dicore_association *association);
-/** Abort: `source` 0 (user, reason 0) or 2 (provider, reason 0, 1, 2, 4, 5, 6). Allowed in Sta3 to Sta12, also amid a message. */
+/** Abort: `source` 0 (user, reason 0) or 2 (provider, reason 0, 1, 2, 4, 5, 6). Allowed in Sta3 to Sta12, also amid a message;
+ *  amid a PDU that is half handed out by dicore_sender_next there is no room for an A-ABORT: then only closing() is set. */
 DICORE_API dicore_status dicore_association_abort(dicore_association *association, uint8_t source, uint8_t reason);
 
 /** Bytes to send now, in order, before the pieces of any later send(). `*size` 0: none. Valid until the next call. */
@@ -282,6 +284,8 @@ DICORE_API bool dicore_association_closing(const dicore_association *association
 /** When to call tick() at the latest, UINT64_MAX: never. Also starts, as of `now`, the timers that calls since the last
  *  one began: ask after every batch of calls. */
 DICORE_API uint64_t dicore_association_deadline(dicore_association *association, uint64_t now);
+/** The driver itself keeps the peer waiting (it stopped reading, say): the running timer starts anew, ARTIM excepted. */
+DICORE_API void dicore_association_touch(dicore_association *association);
 /** The time is `now`. Before the deadline nothing happens. `event`: TIMEOUT or NONE. */
 DICORE_API dicore_status dicore_association_tick(dicore_association *association, uint64_t now, dicore_event *event);
 
@@ -302,7 +306,7 @@ DICORE_API dicore_status dicore_association_respond(dicore_association *associat
 
 enum { DICORE_SEND_SHARED = 1 }; /* flag: the first data PDV may share a PDU with the command; some peers cannot read that */
 
-/** A message on its way out. The caller's memory; every field is private. */
+/** A message on its way out. The caller's memory, not to be used after the association is freed; every field is private. */
 typedef struct dicore_sender {
     dicore_association *association;
     const uint8_t *command;            /* what is left of it */
@@ -313,7 +317,8 @@ typedef struct dicore_sender {
     uint32_t length;                   /* bound of a PDU's variable field */
     uint32_t pdv_left;                 /* data bytes of the open PDV not yet handed out */
     uint8_t context_id, flags;
-    bool has_data, pdu_open, done;
+    bool wants_data;                   /* the last data PDV has not been begun */
+    bool done;
 } dicore_sender;
 
 /** Begin a message. Built into `memory` (512 bytes do for every command without long lists), which must live until the
