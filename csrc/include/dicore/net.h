@@ -273,7 +273,8 @@ DICORE_API dicore_status dicore_association_release_reply(dicore_association *as
  *  amid a PDU that is half handed out by dicore_sender_next there is no room for an A-ABORT: then only closing() is set. */
 DICORE_API dicore_status dicore_association_abort(dicore_association *association, uint8_t source, uint8_t reason);
 
-/** Bytes to send now, in order, before the pieces of any later send(). `*size` 0: none. Valid until the next call. */
+/** Bytes to send now, in order: after all pieces that dicore_sender_next has handed out so far, before those it hands out
+ *  later. `*size` 0: none. Valid until the next call that changes the association. */
 DICORE_API void dicore_association_output(const dicore_association *association, const uint8_t **data, size_t *size);
 /** The first `size` bytes of output() are on their way. */
 DICORE_API void dicore_association_sent(dicore_association *association, size_t size);
