@@ -345,6 +345,11 @@ cdef class Hub:
         cdef Acceptor association
         for association in list(self.open):
             association.tick(now)
+        if self.waiting:                       # all memory is with data sets that wait for each other
+            for association in list(self.waiting):
+                if association.fragment_count:
+                    association.spill()
+            self.wake()
 
     def drain(self):
         """No new associations or messages: what is under way is finished, what is idle is aborted."""
@@ -835,7 +840,7 @@ cdef class Acceptor:
                 inside += self.fragments[first].length
             if inside == 0:
                 return 0
-            if inside < TAKE and end <= TAKE * 2:
+            if inside < TAKE:
                 self.copy_out(buffer, first, inside)
                 return 0
             self.hub.hold(buffer, self.host)
@@ -1091,16 +1096,24 @@ cdef class Acceptor:
     # -- back-pressure
 
     cdef int relieve(self) except -1:
-        """Too much is in flight: what is gathered here is streamed, then nothing is read until there is room."""
+        """Too much is in flight. Who has room in a buffer of its own goes on; who would need another one streams what it
+        has; who has next to nothing is not read until there is room."""
+        if self.own is not None or self.writing is not None:
+            return 0
         self.hub.count("limit_in_flight")
+        if self.message_size >= LANDING // 2 and self.fragment_count:
+            return self.spill()
+        self.paused_by_limit = True
+        self.hub.waiting.append(self)
+        return self.update_reading()
+
+    cdef int spill(self) except -1:
+        """Give the memory of an unfinished data set to the sink."""
         if self.kind == MESSAGE_STORE and self.fragment_count:
             self.begin_stream(None)
         elif self.kind == MESSAGE_STREAM:
             self.write(None)
-        if not self.ended and self.hub.full(self.host):
-            self.paused_by_limit = True
-            self.hub.waiting.append(self)
-        return self.update_reading()
+        return self.flush()
 
     cdef int update_reading(self) except -1:
         cdef bint pause = not self.ended and (self.paused_by_limit or self.paused_by_peer or self.writing is not None)
@@ -1936,8 +1949,11 @@ cdef class Pump:
 
     def ended(self, size_t number):
         """What ended association `number`: None while it stands, else (kind, source or 0, reason or errno, detail)."""
-        cdef lane *one = &self.lanes[number]
-        if number >= self.lane_count or not one.dead:
+        cdef lane *one
+        if number >= self.lane_count:
+            raise IndexError(number)
+        one = &self.lanes[number]
+        if not one.dead:
             return None
         if one.end_kind == 0:
             return "broken", 0, one.link.error, 0

@@ -146,8 +146,10 @@ class Listener:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-        if self._futures:  # a sink that has not answered yet still holds memory of ours
-            await asyncio.gather(*self._futures, return_exceptions=True)
+        if self._futures:  # sinks that have not answered: their peers are gone
+            for future in self._futures:
+                future.cancel()
+            await asyncio.wait(self._futures)
 
     async def __aenter__(self) -> Listener:
         return await self.start()
@@ -255,8 +257,8 @@ def listen(
     """A listener: `async with dicore.listen(port=11112, on_c_store=sink) as scp:`. Port 0 takes a free one, `scp.port`.
 
     Every SOP class is accepted, unknown ones too, in the first transfer syntax that the peer proposes. To restrict:
-    `check_called_ae` refuses who calls another title than `ae_title`; `calling_ae` lists who may call; `sop_classes` (UIDs)
-    and `transfer_syntaxes` (UIDs or keywords) list what is accepted. Without `on_c_store` only C-ECHO is served.
+    `check_called_ae` refuses who calls another title than `ae_title`; `calling_ae` lists who may call; `sop_classes`
+    (UIDs) and `transfer_syntaxes` (UIDs or keywords) list what is accepted. Without `on_c_store` only C-ECHO is served.
 
     `on_c_store` is a `Sink`, or a function `(request, dataset) -> status`, sync or async (see `function_sink`).
     `on_c_echo(request)` returns the status of a C-ECHO; without it every C-ECHO succeeds.
