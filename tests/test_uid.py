@@ -9,7 +9,10 @@ from dicore import uid
 
 def test_the_table_is_that_of_ps3_6() -> None:
     known = {one: entry for one, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"}
-    for one, syntax in uid.TRANSFER_SYNTAXES.items():
+    both = known.keys() & uid.TRANSFER_SYNTAXES.keys()  # an older pydicom knows fewer
+    assert len(both) >= 59
+    for one in both:
+        syntax = uid.TRANSFER_SYNTAXES[one]
         name, _, _, retired, keyword = known[one]
         assert (syntax.uid, syntax.name, syntax.keyword, syntax.retired) == (one, name, keyword, bool(retired))
     assert known.keys() - uid.TRANSFER_SYNTAXES.keys() <= {"1.2.840.10008.1.20"}  # Papyrus 3, which no file is in
@@ -22,7 +25,7 @@ def test_what_a_syntax_means_is_what_pydicom_thinks() -> None:
         assert syntax.explicit_vr == (not other.is_implicit_VR)
         if syntax.uid.startswith(("1.2.840.10008.1.2.4.", "1.2.840.10008.1.2.5")) or syntax.uid in uid.UNCOMPRESSED:
             assert syntax.encapsulated == other.is_encapsulated
-    assert [one.uid for one in uid.TRANSFER_SYNTAXES.values() if one.deflated][0] == uid.DEFLATED
+    assert next(one.uid for one in uid.TRANSFER_SYNTAXES.values() if one.deflated) == uid.DEFLATED
 
 
 def test_sop_classes_are_named_as_in_ps3_6() -> None:
@@ -51,7 +54,15 @@ def test_new_uids_are_valid_and_new() -> None:
 
 @pytest.mark.parametrize(
     ("text", "valid"),
-    [("1.2.3", True), ("0.0", True), ("", False), ("1..2", False), ("1.02", False), ("1.2.x", False), ("1" * 65, False)],
+    [
+        ("1.2.3", True),
+        ("0.0", True),
+        ("", False),
+        ("1..2", False),
+        ("1.02", False),
+        ("1.2.x", False),
+        ("1" * 65, False),
+    ],
 )
 def test_validity_is_that_of_ps3_5(text: str, valid: bool) -> None:
     assert uid.is_valid(text) is valid
