@@ -56,7 +56,7 @@ class Dataset(DatasetBase):
     ) -> Dataset:
         """A Dataset over a buffer that holds a complete Part 10 file, or, with `transfer_syntax`, a bare data set.
 
-        The buffer is not copied: it must not change. `path` is what errors name; `owner` is kept alive with the Dataset.
+        The buffer is not copied: it must not change. `path` is what errors name; `owner` lives as long as the Dataset.
         Raises DicomFormatError as `read` does.
         """
         dataset = cls.__new__(cls)
