@@ -471,7 +471,6 @@ cdef class Source:
     cdef const uint8_t *base
     cdef size_t have, size, tail
     cdef size_t start         # of the data set
-    cdef size_t safe          # while not complete: elements that end before this are final
     cdef size_t hole_start, hole_end
     cdef file_identity identity
     cdef dicore_encoding encoding
@@ -631,7 +630,7 @@ cdef class Source:
         """The tape over the bytes at hand: final, or the beginning of the final one."""
         cdef dicore_tape tape
         cdef dicore_error error
-        cdef dicore_element_header header
+        cdef dicore_entry last
         cdef dicore_status status
         cdef size_t value
         if self.deflated or self.have == self.size:
@@ -643,17 +642,16 @@ cdef class Source:
         if status != DICORE_TRUNCATED:
             dicore_tape_free(&tape, &HEAP)
             return self.finish()
-        self.safe = error.offset
+        # A large value at the top level is left in the file; what stands behind it is read with the rest, if anything does.
         complete = False
-        if self.hole_end == 0 and error.depth == 0 and dicore_read_element_header(
-                self.base + error.offset, self.have - error.offset, self.encoding, &header) == DICORE_OK:
-            value = error.offset + header.size
-            if header.length != 0xFFFFFFFF and header.length >= HOLE and header.length <= self.size - value:
-                self.hole_start = value
-                self.hole_end = value + header.length
-                complete = self.hole_end == self.size and not header.length & 1
-        if complete and (tape.count == 0 or tape.entries[tape.count - 1].offset != error.offset):
-            complete = append_value(&tape, error.offset, &header, self.encoding)
+        if self.hole_end == 0 and error.depth == 0 and tape.count:
+            last = tape.entries[tape.count - 1]
+            value = last.offset + last.header
+            if (last.depth == 0 and not last.flags & (DICORE_ENTRY_ITEM | DICORE_ENTRY_SEQUENCE | DICORE_ENTRY_FRAGMENTS)
+                    and last.length >= HOLE and value + 8 <= self.have and last.length <= self.size - value):
+                self.hole_start = value + 8  # whether it is a sequence has been seen
+                self.hole_end = value + last.length
+                complete = self.hole_end == self.size
         return self.publish(&tape, complete)
 
     cdef int finish(self) except -1:
@@ -823,29 +821,6 @@ cdef class Source:
                 PyMem_RawFree(met.items)
             self.deviations = found
         return self.deviations + (self.notes or [])
-
-
-cdef bint append_value(dicore_tape *tape, uint64_t offset, const dicore_element_header *header, dicore_encoding encoding):
-    """The entry of a last element whose value is not here. False when there is no memory for it."""
-    cdef dicore_entry *entries = tape.entries
-    if tape.count == tape.capacity:
-        entries = <dicore_entry *>resize(NULL, entries, 0, (tape.capacity + 8) * sizeof(dicore_entry))
-        if entries == NULL:
-            return False
-        tape.entries = entries
-        tape.capacity += 8
-    cdef dicore_entry entry
-    entry.offset = offset
-    entry.length = header.length
-    entry.tag = header.tag
-    entry.next = tape.count + 1
-    entry.vr = header.vr
-    entry.flags = <uint16_t>encoding
-    entry.header = header.size
-    entry.depth = 0
-    tape.entries[tape.count] = entry
-    tape.count += 1
-    return True
 
 
 cdef Warning deviation(const dicore_deviation *met, str tag_path):
@@ -1220,8 +1195,9 @@ cdef class DatasetBase:
         if not source.complete:
             if index != DICORE_NO_ENTRY:
                 entry = &source.tape.entries[index]
+                # final is what ends within the bytes at hand, and a sequence that something follows
                 end = entry.offset + entry.header + entry.length
-                if entry.flags & DICORE_ENTRY_SEQUENCE or end > source.safe:
+                if entry.next >= source.tape.count if entry.flags & DICORE_ENTRY_SEQUENCE else end > source.have:
                     index = DICORE_NO_ENTRY
             if index == DICORE_NO_ENTRY:
                 source.finish()
