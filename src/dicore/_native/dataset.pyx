@@ -643,12 +643,12 @@ cdef class Source:
         tape.capacity = 128 if tape.entries != NULL else 0
         tape.count = 0
         status = self.scan(self.have, True, &tape, NULL, &error)
-        if status != DICORE_TRUNCATED:
+        if status != DICORE_OK and status != DICORE_TRUNCATED:
             dicore_tape_free(&tape, &HEAP)
-            return self.finish()
+            return self.fail(status, &error)
         # A large value at the top level is left in the file; what stands behind it is read with the rest, if anything does.
         complete = False
-        if self.hole_end == 0 and error.depth == 0 and tape.count:
+        if status == DICORE_TRUNCATED and self.hole_end == 0 and error.depth == 0 and tape.count:
             last = tape.entries[tape.count - 1]
             value = last.offset + last.header
             if (last.depth == 0 and not last.flags & (DICORE_ENTRY_ITEM | DICORE_ENTRY_SEQUENCE | DICORE_ENTRY_FRAGMENTS)
