@@ -576,13 +576,18 @@ cdef class Source:
         cdef dicore_error error
         cdef dicore_read_options options
         cdef dicore_status status
+        cdef dicore_deviation met
+        cdef dicore_deviations list_of_one
         cdef const uint8_t *data
         cdef size_t size
         self.fetch(self.size, self.size)
+        list_of_one.items = &met
+        list_of_one.capacity = 1
+        list_of_one.count = 0
         options.strict = self.strict
         options.partial = 0
         options.depth_limit = 0
-        options.deviations = NULL
+        options.deviations = &list_of_one
         data = self.base + self.start
         size = self.size - self.start
         with nogil:
@@ -590,6 +595,9 @@ cdef class Source:
         if status != DICORE_OK:
             error.offset += self.start
             self.fail(status, &error)
+        if list_of_one.count:
+            met.offset += self.start
+            self.notes = [deviation(&met, None)]
         cdef Region region = Region.__new__(Region)
         region.data = out
         region.size = out_size
@@ -777,8 +785,9 @@ cdef class Source:
                 child = i + 1
                 i = entry.next
                 item += 1
-            if entry == NULL or offset == entry.offset:
-                parts.append(text if entry == NULL else f"{text}[{item}]")
+            if entry == NULL or offset == entry.offset or offset >= entry.offset + entry.header + entry.length:
+                # at an item; or before or behind all of them, where delimiters stand
+                parts.append(f"{text}[{item}]" if entry != NULL and offset == entry.offset else text)
                 return ".".join(parts)
             parts.append(f"{text}[{item}]")
             end = entry.next
