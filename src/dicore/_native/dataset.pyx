@@ -483,6 +483,7 @@ cdef class Source:
     cdef object head          # exports the bytes of the head (differs from `owner` once inflated)
     cdef const uint8_t *head_base
     cdef size_t head_size
+    cdef object packed        # the file before it was inflated
     cdef str syntax
     cdef dicore_tape tape
     cdef object lock
@@ -601,6 +602,7 @@ cdef class Source:
         cdef Region region = Region.__new__(Region)
         region.data = out
         region.size = out_size
+        self.packed = PyMemoryView_FromObject(self.owner)[:self.size]
         self.owner = region
         self.base = out
         self.size = self.have = self.tail = out_size
@@ -1686,13 +1688,10 @@ cdef class DatasetBase:
     def _file_bytes(self):
         """The whole file as it is, as a memoryview; of a bare data set the data set."""
         cdef Source source = self.source
-        if source.part10 and source.head is not source.owner and source.head_size and not isinstance(source.head, bytes):
-            return PyMemoryView_FromObject(source.head)
-        if source.fs_path is not None:
-            source.present(0, source.size)
-        if isinstance(source.owner, bytes) and source.fs_path is not None:
-            return PyMemoryView_FromObject(source.owner)[:source.size]
-        return PyMemoryView_FromObject(source.owner)
+        if source.packed is not None:
+            return source.packed
+        source.present(0, source.size)
+        return PyMemoryView_FromObject(source.owner)[:source.size]
 
     def _parts(self):
         """(head of the file, bytes of the data set as stored) as memoryviews; the second is inflated when deflated."""
