@@ -5,6 +5,7 @@ over them. A `DatasetBase` is a range of the tape: the top level or one item. Va
 All state changes happen under the GIL and are published whole; fetching and growing take the source's lock. So any number
 of threads may read one data set.
 """
+import operator
 import os
 import threading
 
@@ -1595,7 +1596,7 @@ cdef class DatasetBase:
             if not (0 <= group <= 0xFFFF and 0 <= element <= 0xFFFF):
                 raise ValueError(f"no tag: {key!r}")
             return self, group << 16 | element, None
-        key = key.__index__()
+        key = operator.index(key)
         if not 0 <= key <= 0xFFFFFFFF:
             raise ValueError(f"no tag: {key!r}")
         return self, key, None
