@@ -1,4 +1,4 @@
-"""`dicore.read`: every kind of source gives the same data set; files are read piecemeal and must not change meanwhile."""
+"""`dicore.read`: every kind of source gives the same data set; a file is read piecemeal and must not change meanwhile."""
 
 from __future__ import annotations
 

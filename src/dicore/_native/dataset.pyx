@@ -996,7 +996,7 @@ cdef Source source_over(object data, object path, bint strict):
     source.viewed = True
     source.path = path
     source.strict = strict
-    source.owner = data
+    source.owner = data if type(data) is bytes else PyMemoryView_FromObject(data).toreadonly().cast("B")
     source.base = <const uint8_t *>source.view.buf
     source.size = source.have = source.tail = <size_t>source.view.len
     if source.base == NULL:
@@ -1291,8 +1291,7 @@ cdef class DatasetBase:
     cdef object raw_at(self, const dicore_entry *entry):
         cdef size_t at = entry.offset + entry.header
         self.source.present(at, entry.length)
-        return PyMemoryView_FromObject(self.source.owner)[at:at + entry.length].toreadonly() if (
-            self.source.viewed) else PyMemoryView_FromObject(self.source.owner)[at:at + entry.length]
+        return PyMemoryView_FromObject(self.source.owner)[at:at + entry.length]
 
     cdef str path_of(self, uint32_t tag):
         """The path of an element of this data set."""
@@ -1856,8 +1855,6 @@ def select(data, tags, transfer_syntax=None):
         if status != DICORE_OK:
             source.fail(status, &error)
         view = PyMemoryView_FromObject(source.owner)
-        if view.ndim != 1 or view.itemsize != 1:
-            view = view.cast("B")
         values = {}
         for i in range(count):
             if found[i].flags & DICORE_SELECTED:
