@@ -1,0 +1,30 @@
+"""`dicore codecs`: what can be decoded here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from dicore.cli.output import show_json, show_table
+
+
+def codecs(
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON per transfer syntax.")] = False,
+) -> None:
+    """List the pixel codecs that are installed.
+
+    \b
+    Examples:
+      dicore codecs
+      dicore codecs --json | jq -r 'select(.decoder == "") | .transfer_syntax'
+    """
+    from dicore import pixel
+
+    found = pixel.codecs()
+    if as_json:
+        for codec in found:
+            show_json(asdict(codec))
+        return
+    show_table(["transfer syntax"], [[str(codec)] for codec in found])
