@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,3 +15,51 @@ if TYPE_CHECKING:
     from dicore.store import Store
 
 __all__ = ["Server", "serve"]
+
+
+class Server:
+    """A running archive. `port` is the one that is listened on, whatever was asked for."""
+
+    def __init__(self, store: Store, listener: Listener) -> None:
+        self.store = store
+        self.listener = listener
+
+    @property
+    def port(self) -> int:
+        return self.listener.port
+
+    @property
+    def associations(self) -> int:
+        """How many are open."""
+        return len(self.listener.associations)
+
+    @property
+    def counters(self) -> Any:
+        """The listener's counters."""
+        return self.listener.counters
+
+
+@asynccontextmanager
+async def serve(
+    store: Store,
+    *,
+    port: int = 11112,
+    host: str = "127.0.0.1",
+    ae_title: str = "DICORE",
+    access: Access | None = None,
+    grace: float = 5.0,
+    **options: Any,
+) -> AsyncIterator[Server]:
+    """Receive into `store` for as long as the block runs: C-ECHO and C-STORE, every SOP class, every transfer syntax.
+
+    A success is answered after the store has taken the instance, in a durable store after it is on the disk. `port` 0
+    takes a free one. A `host` beyond the loopback needs an `access` that says who may come, else DicoreError. At the
+    end no new association is taken, what has begun is finished, and what has not ended after `grace` seconds is aborted;
+    the store stays open. Other options are those of `dicore.listen`.
+    """
+    rule = access or Access()
+    rule.check_bind(host)
+    async with listen(
+        port=port, host=host, ae_title=ae_title, on_c_store=StoreSink(store), grace=grace, **options
+    ) as listener:
+        yield Server(store, listener)

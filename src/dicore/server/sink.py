@@ -1,7 +1,7 @@
 """The store behind the listener: net's Sink on one side, `Store.append` on the other.
 
-This is the hot path. A data set costs one `append` (one gathered write, the GIL released) and one future; a commit
-group of any size costs one `call_soon_threadsafe`, from the store's commit thread to the event loop.
+This is the hot path. A data set costs one `append`: one gathered write, the GIL released. A commit group of any size
+costs one `call_soon_threadsafe`, from the store's commit thread to the event loop, which then answers each of the group.
 
 Statuses (PS3.7 annex C, PS3.4 B.2.3): 0000 stored; A700 the disk is full or failed, nothing was kept, send it again
 later; C111 this SOP Instance UID is stored with other bytes and the policy is to refuse; C000 the store cannot take it.
@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dicore.errors import DicoreError, DuplicateInstance, StoreError
+from dicore.net.sink import PENDING
 
 if TYPE_CHECKING:
     from dicore.net.sink import StoreRequest
@@ -25,11 +26,9 @@ __all__ = ["CANNOT_UNDERSTAND", "DUPLICATE", "OUT_OF_RESOURCES", "SUCCESS", "Sto
 SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
 CANNOT_UNDERSTAND = 0xC000
-DUPLICATE = 0xC111  # PS3.4 B.2.3 has no 0111 for C-STORE; its digits stand inside the range it has
+DUPLICATE = 0xC111  # PS3.4 B.2.3 has no 0111 for C-STORE; its digits stand inside the range that it has
 
 _log = logging.getLogger("dicore.server")
-
-Answers = Sequence[tuple["asyncio.Future[int]", BaseException | None]]
 
 
 class StoreSink:
@@ -39,27 +38,23 @@ class StoreSink:
         self._loop = asyncio.get_running_loop()
         self._append = store.append
         self._lane = store.lane
-        self._new_future = self._loop.create_future
         self._done = self._committed  # one bound method: the store groups the waiting by its identity
-        self._wakeup: Any = self._loop.call_soon_threadsafe
 
-    def store(self, request: StoreRequest, pieces: Sequence[memoryview]) -> int | asyncio.Future[int]:
-        """Append a whole data set. The answer is a status, or in a durable store a future of one."""
-        future = self._new_future()
+    def store(self, request: StoreRequest, pieces: Sequence[memoryview]) -> int:
+        """Append a whole data set. The answer is a status, or comes with the commit group."""
         try:
-            if self._append(
+            stored = self._append(
                 request.sop_class_uid,
                 request.sop_instance_uid,
                 request.transfer_syntax,
                 pieces,
                 source_ae=request.calling_ae,
                 done=self._done,
-                token=future,
-            ):
-                return SUCCESS
+                token=request,
+            )
         except DicoreError as error:
             return _refused(error)
-        return future
+        return SUCCESS if stored else PENDING
 
     def begin(self, request: StoreRequest) -> Lane:
         """Open a lane for a data set that is too long to assemble in memory."""
@@ -68,35 +63,32 @@ class StoreSink:
         )
 
     def write(self, handle: Lane, pieces: Sequence[memoryview]) -> asyncio.Future[None]:
-        """Write megabytes of it, off the loop, which meanwhile serves the others."""
+        """Write megabytes of it off the loop, which meanwhile serves the others."""
         return self._loop.run_in_executor(None, handle.write, pieces)
 
     async def commit(self, handle: Lane) -> int:
-        """The data set is whole: give it its record header and make it durable."""
-        future = self._new_future()
+        """The data set is whole: give it its record header and wait, off the loop, until it is durable."""
         try:
-            if await self._loop.run_in_executor(None, handle.commit, self._done, future):
-                return SUCCESS
+            await self._loop.run_in_executor(None, handle.commit)
         except DicoreError as error:
             return _refused(error)
-        return await future
+        return SUCCESS
 
     def abort(self, handle: Lane) -> None:
         """The rest of the data set will not come."""
         handle.abort()
 
-    def _committed(self, group: Answers) -> None:
+    def _committed(self, group: Sequence[tuple[StoreRequest, BaseException | None]]) -> None:
         """Called by the store's commit thread, once for all that waited."""
         try:
-            self._wakeup(_answer, group)
+            self._loop.call_soon_threadsafe(_answer, group)
         except RuntimeError:  # the loop is closed: these peers are gone, and the instances are safe all the same
             _log.debug("%d instances were made durable after the server had ended", len(group))
 
 
-def _answer(group: Answers) -> None:
-    for future, error in group:
-        if not future.done():  # done: cancelled, its association is gone
-            future.set_result(SUCCESS if error is None else _refused(error))
+def _answer(group: Sequence[tuple[StoreRequest, BaseException | None]]) -> None:
+    for request, error in group:
+        request.answer(SUCCESS if error is None else _refused(error))
 
 
 def _refused(error: BaseException) -> int:
