@@ -30,12 +30,12 @@ def echo(
       dicore echo -aet ME -aec DICORE 127.0.0.1 11112
       dicore echo dicom://PACS@pacs.example:104 --count 5 --json
     """
+    target = peer(address, port, called)
+    title = ae_title(calling)
+
     import asyncio
 
     from dicore.net import Timeouts, connect
-
-    target = peer(address, port, called)
-    title = ae_title(calling)
 
     async def ask() -> None:
         timeouts = Timeouts(connect=timeout, artim=timeout, network=timeout, dimse=timeout)

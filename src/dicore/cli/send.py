@@ -28,12 +28,13 @@ def send(
       dicore send scans/ --to DICORE@127.0.0.1:11112
       dicore send a.dcm b.dcm --to dicom://PACS@pacs.example:104 --calling ME --associations 8
     """
+    target = peer(to, None, called)
+    title = ae_title(calling)
+
     import asyncio
 
     import dicore
 
-    target = peer(to, None, called)
-    title = ae_title(calling)
     with progress(f"sending to {target}", "instances") as update:
         report = asyncio.run(dicore.send(paths, to=target, associations=associations, calling=title, progress=update))
     for path, reason in report.failures:

@@ -48,9 +48,10 @@ def serve(
       dicore serve archive/ --host 0.0.0.0 --allow-net 10.1.0.0/16 --allow-ae CT1 --allow-ae CT2
       dicore serve /scratch/in --port 0 --durability relaxed --json
     """
+    name = ae_title(title)
+
     from dicore.server import Access
 
-    name = ae_title(title)
     try:
         access = Access.of(allow_ae or (), allow_net or (), insecure=insecure)
     except ValueError as error:
