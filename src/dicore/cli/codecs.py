@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -18,13 +17,13 @@ def codecs(
     \b
     Examples:
       dicore codecs
-      dicore codecs --json | jq -r 'select(.decoder == "") | .transfer_syntax'
+      dicore codecs --json | jq -r 'select(.decode_by == "") | .name'
     """
     from dicore import pixel
 
     found = pixel.codecs()
     if as_json:
         for codec in found:
-            show_json(asdict(codec))
+            show_json(codec._asdict())
         return
-    show_table(["transfer syntax"], [[str(codec)] for codec in found])
+    show_table(found[0]._fields, found)

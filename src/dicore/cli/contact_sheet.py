@@ -1,16 +1,15 @@
-"""A contact sheet: rows of thumbnails with a line of text over each, as a PNG. Needs numpy and imagecodecs only."""
+"""A contact sheet: rows of thumbnails with a line of text over each, drawn into one array."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Row", "draw", "grey", "save"]
+__all__ = ["Row", "draw"]
 
 Grey = npt.NDArray[np.uint8]
 
@@ -46,18 +45,6 @@ class Row:
     images: Sequence[Grey]
 
 
-def grey(pixels: npt.NDArray[Any], *, slope: float = 1.0, intercept: float = 0.0, centre: float | None = None,
-         width: float | None = None) -> Grey:  # fmt: skip
-    """One frame as 8-bit grey: rescaled, then windowed (PS3.3 C.11.2.1.2.1), or by its 1st and 99th percentile."""
-    values = pixels.astype(np.float32) * slope + intercept
-    if centre is None or width is None or width <= 1:
-        low, high = np.percentile(values, (1, 99))
-    else:
-        low, high = centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
-    scaled = (values - low) * (255.0 / max(float(high - low), 1e-6))
-    return np.clip(scaled, 0, 255).astype(np.uint8)
-
-
 def draw(title: str, rows: Sequence[Row]) -> Grey:
     """The sheet as (height, width, 3) RGB of uint8."""
     columns = max((len(row.images) for row in rows), default=1)
@@ -79,14 +66,6 @@ def draw(title: str, rows: Sequence[Row]) -> Grey:
             sheet[top : top + _TILE, x : x + _TILE] = _fit(image)[..., None]
         y += row_height
     return sheet
-
-
-def save(sheet: Grey, path: Path) -> None:
-    """Write the sheet as a PNG; the folder is made when missing."""
-    import imagecodecs
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(imagecodecs.png_encode(sheet))
 
 
 def _fit(image: Grey) -> Grey:

@@ -111,6 +111,7 @@ def _run(folder: Path, associations: int, seed: int, out: Path) -> tuple[_Clock,
     import asyncio
 
     import dicore
+    from dicore import pixel
     from dicore.cli import contact_sheet
 
     clock, files = _Clock(), folder / "files"
@@ -141,7 +142,8 @@ def _run(folder: Path, associations: int, seed: int, out: Path) -> tuple[_Clock,
             failures.append(f"{expected} studies were sent, the query finds {len(studies)}")
         rows = clock.time("draw the contact sheet", lambda: _rows(store, studies))
         title = f"dicore {dicore.__version__} demo: {len(sent)} instances, {human_bytes(size)}, from the store"
-        contact_sheet.save(contact_sheet.draw(title, rows), out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(pixel.png(contact_sheet.draw(title, rows)))
     return clock, len(sent), failures
 
 
@@ -206,7 +208,8 @@ def _sha256(data: Any) -> bytes:
 
 
 def _rows(store: Store, studies: list[dict[str, str]]) -> list[Row]:
-    from dicore.cli.contact_sheet import Row, grey
+    from dicore import pixel
+    from dicore.cli.contact_sheet import Row
 
     rows = []
     for study in sorted(studies, key=lambda row: (row.get("PatientName", ""), row["StudyInstanceUID"])):
@@ -218,11 +221,11 @@ def _rows(store: Store, studies: list[dict[str, str]]) -> list[Row]:
         for row in picked:
             dataset = store[row["SOPInstanceUID"]]
             tiles.append(
-                grey(
+                pixel.render(
                     dataset.pixels(),
                     slope=float(dataset.get("RescaleSlope", 1)),
                     intercept=float(dataset.get("RescaleIntercept", 0)),
-                    centre=_first(dataset.get("WindowCenter")),
+                    center=_first(dataset.get("WindowCenter")),
                     width=_first(dataset.get("WindowWidth")),
                 )
             )
