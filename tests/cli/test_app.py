@@ -7,22 +7,24 @@ import importlib
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import typer
 
+from conftest import dicore_cli, dicore_command
 from dicore.cli import app
-
-Dicore = Callable[..., "subprocess.CompletedProcess[str]"]
 
 STORE_VERBS = ["ls", "export", "verify", "rebuild", "stats"]
 COMMANDS = [[verb] for verb in app.VERBS] + [["store", verb] for verb in STORE_VERBS]
 
 
+def dicore(*args: str) -> subprocess.CompletedProcess[str]:
+    return dicore_cli(*args, check=False, env={"COLUMNS": "100", "NO_COLOR": "1"})
+
+
 @pytest.mark.parametrize("verb", COMMANDS, ids=" ".join)
-def test_help_of_every_verb_has_an_example_that_begins_with_the_verb(dicore: Dicore, verb: list[str]) -> None:
+def test_help_of_every_verb_has_an_example_that_begins_with_the_verb(verb: list[str]) -> None:
     result = dicore(*verb, "--help")
     assert result.returncode == 0
     assert "Example" in result.stdout
@@ -30,7 +32,7 @@ def test_help_of_every_verb_has_an_example_that_begins_with_the_verb(dicore: Dic
     assert dicore(*verb, "-h").stdout == result.stdout
 
 
-def test_root_help_lists_every_verb_with_the_first_line_of_its_own_help(dicore: Dicore) -> None:
+def test_root_help_lists_every_verb_with_the_first_line_of_its_own_help() -> None:
     result = dicore("--help")
     assert result.returncode == 0
     for verb, summary in app.VERBS.items():
@@ -89,7 +91,7 @@ def test_verbs_import_the_engine_only_when_they_run() -> None:
     ],
     ids=" ".join,
 )
-def test_what_the_command_line_gets_wrong_is_status_2_and_told_on_stderr(dicore: Dicore, args: list[str]) -> None:
+def test_what_the_command_line_gets_wrong_is_status_2_and_told_on_stderr(args: list[str]) -> None:
     result = dicore(*args)
     assert result.returncode == 2, result.stderr
     assert result.stdout == ""
@@ -97,28 +99,33 @@ def test_what_the_command_line_gets_wrong_is_status_2_and_told_on_stderr(dicore:
     assert result.stderr.strip()
 
 
-def test_version(dicore: Dicore) -> None:
+def test_version() -> None:
     from dicore import __version__
 
     assert dicore("--version").stdout == f"dicore {__version__}\n"
 
 
-def test_a_failure_is_one_line_and_debug_gives_the_traceback(dicore: Dicore) -> None:
+def test_a_failure_is_one_line_and_debug_gives_the_traceback() -> None:
     result = dicore("serve", "store", "--host", "0.0.0.0", "--port", "0")
     assert result.returncode == 1
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("dicore: ")
     assert all(way in result.stderr for way in ("--allow-ae", "--allow-net", "--insecure"))
-    for args in (["--debug", "serve", "store", "--host", "0.0.0.0"], ["serve", "store", "--host", "0.0.0.0", "--debug"]):
+    for args in (
+        ["--debug", "serve", "store", "--host", "0.0.0.0"],
+        ["serve", "store", "--host", "0.0.0.0", "--debug"],
+    ):
         result = dicore(*args)
         assert result.returncode == 1
         assert "Traceback" in result.stderr
 
 
-def test_a_reader_that_has_enough_is_no_error(command: Callable[..., list[str]]) -> None:
+def test_a_reader_that_has_enough_is_no_error() -> None:
     """stdout is a pipe nobody reads: no traceback, no complaint."""
-    process = subprocess.Popen(command("codecs", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*dicore_command(), "codecs", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()

@@ -54,8 +54,8 @@ async def serve(
 
     A success is answered after the store has taken the instance, in a durable store after it is on the disk. `port` 0
     takes a free one. A `host` beyond the loopback needs an `access` that says who may come, else DicoreError. At the
-    end no new association is taken, what has begun is finished, and what has not ended after `grace` seconds is aborted;
-    the store stays open. Other options are those of `dicore.listen`.
+    end no new association is taken, what has begun is finished, and what has not ended after `grace` seconds is
+    aborted; the store stays open. Other options are those of `dicore.listen`.
     """
     rule = access or Access()
     rule.check_bind(host)

@@ -1,7 +1,7 @@
 """The store behind the listener: net's Sink on one side, `Store.append` on the other.
 
 This is the hot path. A data set costs one `append`: one gathered write, the GIL released. A commit group of any size
-costs one `call_soon_threadsafe`, from the store's commit thread to the event loop, which then answers each of the group.
+costs one `call_soon_threadsafe`, from the store's commit thread to the event loop, which then answers them all.
 
 Statuses (PS3.7 annex C, PS3.4 B.2.3): 0000 stored; A700 the disk is full or failed, nothing was kept, send it again
 later; C111 this SOP Instance UID is stored with other bytes and the policy is to refuse; C000 the store cannot take it.
