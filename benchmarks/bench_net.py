@@ -1,7 +1,7 @@
 """C-STORE from a sender in one process to a receiver in another, over loopback, both as anyone would start them.
 
-A cell is one sender, one receiver, so many instances. What the receiver kept is compared, by digest, with what was sent,
-after every single run. Cells take turns in every round. `python -m benchmarks.report` prints the table;
+A cell is one sender, one receiver, so many instances. What the receiver kept is compared, by digest, with what was
+sent, after every single run. Cells take turns in every round. `python -m benchmarks.report` prints the table;
 `pytest benchmarks/bench_net.py` runs one cell at a time.
 """
 
@@ -29,7 +29,7 @@ class Cell:
     key: str
     group: str  # compared with the cell `base` of the same group
     sender: Sender
-    receiver: Callable[..., Server]
+    receiver: type[Server]
     count: int  # instances sent in one run
     base: str = ""
     nagle: bool = False
@@ -93,7 +93,9 @@ class Bench:
         if not raw:
             kept = [digest(data) for data in server.received()]
             if len(kept) != len(expected) or set(kept) != expected:
-                raise AssertionError(f"{cell.key}: {len(set(kept) & expected)} of {len(expected)} kept as sent, {len(kept)} in all")
+                raise AssertionError(
+                    f"{cell.key}: {len(set(kept) & expected)} of {len(expected)} kept as sent, {len(kept)} in all"
+                )
         drop(folder)
         if sum(1 for _ in folder.rglob("*")) < 100:  # a few large files: nothing that makes the next run slow
             shutil.rmtree(folder)

@@ -139,7 +139,8 @@ def drop(folder: Path) -> None:
 
 # --- the machine -----------------------------------------------------------------------------------------------------
 def machine() -> str:
-    cpu = next((s.split(":")[1].strip() for s in open("/proc/cpuinfo") if s.startswith("model name")), platform.machine())
+    named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    cpu = named[0].split(":")[1].strip() if named else platform.machine()
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     kind = subprocess.run(["stat", "-f", "-c", "%T", "."], capture_output=True, text=True).stdout.strip()
     return (

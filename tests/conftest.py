@@ -32,7 +32,7 @@ def absent(what: str) -> None:
     pytest.skip(what)
 
 
-# ---- corpora and peers ------------------------------------------------------------------------------------------------
+# ---- corpora and peers
 def corpus_folder() -> Path:
     return Path(os.environ.get("DICORE_CORPUS", ROOT.parent / "shared" / "corpus"))
 
@@ -79,7 +79,7 @@ def port() -> int:
     return free_port()
 
 
-# ---- event loops ------------------------------------------------------------------------------------------------------
+# ---- event loops
 def run_on(kind: str, coroutine: Coroutine[Any, Any, T], timeout: float = 60) -> T:
     """Run `coroutine` on a fresh loop ('asyncio', 'debug', 'uvloop'); whatever the loop could only log is a failure."""
     factory = None
@@ -124,7 +124,7 @@ def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
     return lambda coroutine, timeout=60: run_on(kind, coroutine, timeout)
 
 
-# ---- dicore as a process ----------------------------------------------------------------------------------------------
+# ---- dicore as a process
 def dicore_command() -> list[str]:
     """How this Python's `dicore` is started."""
     script = Path(sys.executable).with_name("dicore")
@@ -189,7 +189,7 @@ class Served:
 
 @dataclass
 class Serving:
-    """serve(store, *options, env=..., wrapper=[...]) -> Served; whatever still runs at the end of the test is killed."""
+    """serve(store, *options, env=..., wrapper=[...]) -> Served; what still runs at the end of the test is killed."""
 
     folder: Path
     started: list[Served] = field(default_factory=list)
@@ -236,17 +236,23 @@ def serve(tmp_path: Path) -> Iterator[Serving]:
             served.process.stdout.close()
 
 
-def dicore_cli(*arguments: str | Path, check: bool = True, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def dicore_cli(
+    *arguments: str | Path, check: bool = True, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run `dicore ARGUMENTS` to its end."""
     result = subprocess.run(
-        [*dicore_command(), *map(str, arguments)], capture_output=True, text=True, timeout=110, env=os.environ | (env or {})
+        [*dicore_command(), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        env=os.environ | (env or {}),
     )
     if check and result.returncode:
         pytest.fail(f"dicore {' '.join(map(str, arguments))}: {result.returncode}\n{result.stdout}{result.stderr}")
     return result
 
 
-# ---- one line for what a newcomer sees --------------------------------------------------------------------------------
+# ---- one line for what a newcomer sees
 def pytest_report_header() -> str:
     folder = corpus_folder()
     tools = [tool for tool in ("dcmsend", "strace", "cmake") if shutil.which(tool)]

@@ -24,11 +24,11 @@ MAY_IMPORT = {  # first name below dicore: what else of ours it may import; itse
     "uid": set(),
     "pixel": GROUND,
     "dataset": FRAMES,
-    **{name: DATASET for name in CONTENT},
+    **dict.fromkeys(CONTENT, DATASET),
     "net": CONTENTS,
     "store": CONTENTS,
     "server": CONTENTS | {"net", "store"},
-    **{name: ASSEMBLY for name in ("web", "ingest", "synth")},
+    **dict.fromkeys(("web", "ingest", "synth"), ASSEMBLY),
     "loadtest": ASSEMBLY | {"synth"},
     "cli": ASSEMBLY | {"web", "loadtest", "ingest", "synth"},
     "__main__": {"cli"},
@@ -42,7 +42,7 @@ def layer(path: Path) -> str:
 
 
 def imported(path: Path) -> set[str]:
-    """First names below `dicore` that a module imports, at any depth in it. `import dicore` alone counts as '__init__'."""
+    """First names below `dicore` that a module imports, at any depth in it; '__init__' for `import dicore` alone."""
     module = ("dicore", *path.relative_to(PACKAGE).with_suffix("").parts)
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
@@ -99,7 +99,7 @@ def test_native_modules_import_only_each_other_and_errors() -> None:
             assert name[1:2] in (["_native"], ["errors"]), f"{path.name} imports {'.'.join(name)}"
 
 
-# ---- C ----------------------------------------------------------------------------------------------------------------
+# ---- C
 C_MAY_INCLUDE = {
     "base": set(),
     "dataset": {"base"},

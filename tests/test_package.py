@@ -25,7 +25,9 @@ def test_import_pulls_in_neither_asyncio_nor_numpy() -> None:
 
 
 def test_dataset_pulls_in_no_numpy() -> None:
-    assert python("import sys, dicore.dataset; print('numpy' in sys.modules, 'asyncio' in sys.modules)") == "False False"
+    assert (
+        python("import sys, dicore.dataset; print('numpy' in sys.modules, 'asyncio' in sys.modules)") == "False False"
+    )
 
 
 def test_every_public_name_can_be_had() -> None:

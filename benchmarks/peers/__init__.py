@@ -32,7 +32,9 @@ class Server:
         self.folder, self.port = folder, free_port()
         env = {k: v for k, v in os.environ.items() if k != "TCP_NODELAY"} | ({} if nagle else {"TCP_NODELAY": "1"})
         self._log = open(folder.parent / f"{folder.name}.log", "wb")  # noqa: SIM115 closed in stop()
-        self.process = subprocess.Popen(self.command(), env=env, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
+        self.process = subprocess.Popen(
+            self.command(), env=env, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
+        )
         self._await_port()
         self._settle()
         self._cpu_before = self._cpu()
@@ -98,7 +100,9 @@ def run_timed(command: Sequence[str], *, nagle: bool) -> tuple[float, str]:
     """Wall seconds and output of a command that must succeed."""
     env = {k: v for k, v in os.environ.items() if k != "TCP_NODELAY"} | ({} if nagle else {"TCP_NODELAY": "1"})
     start = time.perf_counter()
-    result = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    result = subprocess.run(
+        command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     seconds = time.perf_counter() - start
     output = result.stdout.decode(errors="replace")
     if result.returncode != 0:

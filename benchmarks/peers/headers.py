@@ -1,4 +1,4 @@
-"""Readers of seven tags of one file: dicore, fastdicom, and each of pydicom's own ways. reader(path) -> seven values."""
+"""Readers of seven tags of one file: dicore, fastdicom, each of pydicom's own ways. reader(path) -> seven values."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import pydicom
 from pydicom.datadict import tag_for_keyword
 from pydicom.filereader import read_partial
 
-KEYWORDS = (
-    *("StudyDate", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber", "Rows"),
-)
+KEYWORDS = (*("StudyDate", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber", "Rows"),)
 TAGS = [tag_for_keyword(k) or 0 for k in KEYWORDS]
 Reader = Callable[[Path], tuple[Any, ...]]
 
