@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import signal
 import socket
 import subprocess
@@ -69,7 +70,7 @@ def nested(tmp_path: Path) -> Path:
     return path
 
 
-# ---- dump ---------------------------------------------------------------------------------------------------------------
+# ---- dump ------------------------------------------------------------------------------------------------------------
 def test_dump_prints_every_element_in_order_in_the_look_of_dcmdump(nested: Path) -> None:
     result = dicore("dump", nested)
     assert result.returncode == 0, result.stderr
@@ -186,7 +187,7 @@ def test_dump_into_a_pipe_that_closes_early_says_nothing(phantoms: Path) -> None
     assert process.wait(60) == 1
 
 
-# ---- synth, codecs ------------------------------------------------------------------------------------------------------
+# ---- synth, codecs ---------------------------------------------------------------------------------------------------
 def test_synth_writes_the_same_bytes_for_the_same_seed(tmp_path: Path) -> None:
     (said,) = json_of("synth", tmp_path / "a", "--studies", "2", "--slices", "2", "--seed", "5")
     assert said["instances"] == 4
@@ -206,7 +207,7 @@ def test_codecs_lists_a_decoder_for_every_uncompressed_syntax() -> None:
     assert dicore("codecs").stdout.splitlines()[0].split("\t")[0] == "syntax"
 
 
-# ---- echo, send, serve, store -------------------------------------------------------------------------------------------
+# ---- echo, send, serve, store ----------------------------------------------------------------------------------------
 def test_instances_go_from_files_through_send_serve_and_export_to_files(
     phantoms: Path, serve: Serving, tmp_path: Path
 ) -> None:
@@ -254,10 +255,9 @@ def test_verify_finds_a_damaged_instance_and_says_which(phantoms: Path, serve: S
     assert dicore("send", phantoms, "--to", server.address).returncode == 0
     assert server.stop() == 0
     data = (phantoms / "2.dcm").read_bytes()
-    (segment,) = [path for path in (server.store / "segments").iterdir() if data[-2000:] in path.read_bytes()]
-    stored = bytearray(segment.read_bytes())
-    stored[stored.index(data[-2000:]) + 1000] ^= 1
-    segment.write_bytes(stored)
+    (segment,) = (server.store / "segments").glob("*.seg")
+    with open(segment, "r+b") as file, mmap.mmap(file.fileno(), 0) as stored:
+        stored[stored.index(data[-2000:]) + 1000] ^= 1
     result = dicore("store", "verify", server.store, "--json")
     assert result.returncode == 1
     verdict = json.loads(result.stdout)
@@ -325,7 +325,7 @@ def test_an_interrupted_verb_ends_with_130_and_no_traceback() -> None:
     assert "Traceback" not in error
 
 
-# ---- demo ---------------------------------------------------------------------------------------------------------------
+# ---- demo ------------------------------------------------------------------------------------------------------------
 def test_demo_checks_every_hash_and_draws_a_sheet(tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
     (figures,) = json_of("demo", "--dir", tmp_path / "demo", "--out", sheet, "--associations", "4")
