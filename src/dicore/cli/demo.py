@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from dicore.cli.output import escape, human_bytes, progress, say, show, show_json, show_table
-from dicore.errors import DicoreError
 
 if TYPE_CHECKING:
     from dicore.cli.contact_sheet import Row
@@ -156,10 +155,9 @@ def _synthesise(files: Path, seed: int) -> tuple[dict[str, _Sent], int]:
         for number, (modality, studies, slices) in enumerate(_STUDIES):
             for instance in dicore.synth.studies(seed + number, studies, modality=modality, slices=slices):
                 (files / f"{len(sent):05d}.dcm").write_bytes(instance.data)
-                pixels = dicore.read(instance.data).pixels()
-                sent[instance.sop_instance_uid] = _Sent(
-                    _sha256(_dataset_bytes(instance.data)), _sha256(pixels.tobytes())
-                )
+                source = dicore.read(instance.data)
+                digests = _sha256(source.dataset_bytes()), _sha256(source.pixels().tobytes())
+                sent[instance.sop_instance_uid] = _Sent(*digests)
                 size += len(instance.data)
                 update(len(sent), total)
     return sent, size
@@ -178,7 +176,7 @@ def _compare_datasets(store: Store, sent: dict[str, _Sent], failures: list[str])
     for uid, expected in sent.items():
         if uid not in store:
             failures.append(f"{uid}: not in the store")
-        elif _sha256(_dataset_bytes(store.record(uid))) != expected.dataset:
+        elif _sha256(store[uid].dataset_bytes()) != expected.dataset:
             failures.append(f"{uid}: the stored data set differs from the one sent")
 
 
@@ -193,14 +191,6 @@ def _compare_pixels(store: Store, sent: dict[str, _Sent], failures: list[str]) -
         if _sha256(pixels.tobytes()) != expected.pixels:
             failures.append(f"{uid}: the pixels decoded from the store differ from the source's")
     return size
-
-
-def _dataset_bytes(part10: Any) -> memoryview:
-    """What follows the file meta information, whose group length is the first element (PS3.10 7.1)."""
-    view = memoryview(part10)
-    if view[128:132] != b"DICM" or view[132:140] != b"\2\0\0\0UL\4\0":
-        raise DicoreError("a file of the demo does not begin with its preamble and group length")
-    return view[144 + int.from_bytes(view[140:144], "little") :]
 
 
 def _sha256(data: Any) -> bytes:

@@ -74,7 +74,8 @@ def _print(dataset: Dataset, paths: list[str], heading: str | None, full: bool) 
         show(f"# {escape(heading)}")
     if paths:
         for path in paths:
-            for line in _lines_of(dataset.element(path), 0, full):
+            found = _at(dataset, path)
+            for line in _lines(found, 0, full) if _is_item(found) else _lines_of(found, 0, full):
                 show(line)
         return
     from dicore import uid
@@ -87,6 +88,20 @@ def _print(dataset: Dataset, paths: list[str], heading: str | None, full: bool) 
         show(line)
 
 
+def _at(dataset: Dataset, path: str) -> Any:
+    """The element at a path, or the item if it ends in [n]."""
+    try:
+        return dataset[path]
+    except DicoreError:
+        raise
+    except (KeyError, ValueError) as error:  # not the path of anything
+        raise typer.BadParameter(str(error.args[0] if error.args else error), param_hint="--path") from None
+
+
+def _is_item(found: Any) -> bool:
+    return not hasattr(found, "tag")
+
+
 def _lines(dataset: Dataset, depth: int, full: bool) -> Iterator[str]:
     for element in dataset:
         yield from _lines_of(element, depth, full)
@@ -94,11 +109,10 @@ def _lines(dataset: Dataset, depth: int, full: bool) -> Iterator[str]:
 
 def _lines_of(element: Element, depth: int, full: bool) -> Iterator[str]:
     indent = "  " * depth
-    tag = int(element.tag)
-    value, count = _value(element, full)
-    keyword = element.keyword or ("PrivateCreator" if tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF else "Unknown")
-    head = f"{indent}({tag >> 16:04x},{tag & 0xFFFF:04x}) {element.vr} {value}"
-    yield f"{head:<{56 + len(indent)}}# {element.length:>3}, {count} {keyword}"
+    text, count = _value(element, full)
+    head = f"{indent}({element.tag.group:04x},{element.tag.element:04x}) {element.vr} {text}"
+    length = "u/l" if element.is_undefined_length else element.length
+    yield f"{head:<{55 + len(indent)}} # {length:>3}, {count} {escape(element.keyword or element.name)}"
     if element.vr == "SQ":
         for item in element.value:
             yield f"{indent}  (fffe,e000) na (Item)"
@@ -111,47 +125,33 @@ def _value(element: Element, full: bool) -> tuple[str, int]:
     if vr == "SQ":
         items = len(element.value)
         return f"(Sequence #={items})", items
-    length = element.length
-    if length == 0:
+    if element.is_empty:
         return "(no value available)", 0
     if vr in _BYTES or vr in _WORDS:
-        if element.undefined_length:
-            return "(PixelSequence)", 1
-        size = _WORDS.get(vr, 1)
-        raw = element.raw
-        return _hex(raw, size, full), max(1, length // size) if size > 1 else 1
+        if element.is_undefined_length:
+            return f"(PixelSequence, {len(element.raw)} bytes)", 1
+        return _hex(element.raw, _WORDS.get(vr, 1), full), 1
     try:
         value = element.value
     except DicoreError as error:
         say(f"dicore: warning: {escape(str(error))}")
         return _hex(element.raw, 1, full), 1
-    if vr == "UI":
-        return _uid_text(value)
-    if vr in _NUMBERS or vr == "AT":
-        values = value if isinstance(value, list) else [value]
-        return _cut(
-            "\\".join(_tag_text(v) if vr == "AT" else f"{v:.9g}" if vr == "FL" else str(v) for v in values), full
-        ), len(values)
+    values = value if isinstance(value, list) else [value]
+    if vr in _NUMBERS:
+        return _cut("\\".join(f"{v:.9g}" if vr == "FL" else str(v) for v in values), full), len(values)
+    if vr == "AT":
+        return _cut("\\".join(f"({int(v) >> 16:04x},{int(v) & 0xFFFF:04x})" for v in values), full), len(values)
+    if vr == "UI" and len(values) == 1:
+        from dicore import uid
+
+        name = uid.name(str(value))
+        if name != str(value):
+            return f"={escape(name)}", 1
     if vr in ("DS", "IS"):  # as stored, not as converted
         text = bytes(element.raw).decode("latin-1").strip(" \0")
-        return f"[{_cut(escape(text), full)}]", text.count("\\") + 1
-    if isinstance(value, list):
-        return f"[{_cut(escape(chr(92).join(map(str, value))), full)}]", len(value)
-    return f"[{_cut(escape(str(value)), full)}]", 1
-
-
-def _uid_text(value: Any) -> tuple[str, int]:
-    from dicore import uid
-
-    values = value if isinstance(value, list) else [value]
-    names = [uid.name(str(v)) for v in values]
-    if len(values) == 1 and names[0] != str(values[0]):
-        return f"={names[0]}", 1
-    return f"[{escape(chr(92).join(map(str, values)))}]", len(values)
-
-
-def _tag_text(tag: Any) -> str:
-    return f"({int(tag) >> 16:04x},{int(tag) & 0xFFFF:04x})"
+    else:
+        text = "\\".join(map(str, values))
+    return f"[{_cut(escape(text), full)}]", len(values)
 
 
 def _hex(raw: Any, size: int, full: bool) -> str:
@@ -166,8 +166,19 @@ def _cut(text: str, full: bool) -> str:
 
 
 def _as_json(dataset: Dataset, paths: list[str], file: str, full: bool) -> dict[str, Any]:
-    """PS3.18 F.2, as pydicom writes it; a long binary value is a BulkDataURI that names the file and the tag."""
+    """PS3.18 F.2, as pydicom writes it; a long binary value is a BulkDataURI that names the file and the tag.
+
+    Of paths, the elements they lead to; for one inside a sequence, without what is around it.
+    """
     whole = dataset.to_pydicom()
+    if paths:
+        from pydicom import Dataset as PydicomDataset
+
+        chosen = PydicomDataset()
+        for path in paths:
+            found = _in_pydicom(whole, dataset, path)
+            chosen.update(found) if isinstance(found, PydicomDataset) else chosen.add(found)
+        whole = chosen
     where = "" if file == "-" else Path(file).resolve().as_uri()
     converted: dict[str, Any] = whole.to_json_dict(
         bulk_data_threshold=1 << 62 if full else _SHORT,
@@ -175,3 +186,18 @@ def _as_json(dataset: Dataset, paths: list[str], file: str, full: bool) -> dict[
         suppress_invalid_tags=True,
     )
     return converted
+
+
+def _in_pydicom(whole: Any, dataset: Dataset, path: str) -> Any:
+    """The pydicom element (or item) where `path` leads in `dataset`."""
+    from dicore.dataset.dictionary import keyword_to_tag
+
+    _at(dataset, path)  # says what is wrong with the path
+    found = whole
+    for step in path.split("."):
+        name, _, number = step.partition("[")
+        tag = keyword_to_tag(name)
+        found = found[int(name.replace(",", ""), 16) if tag is None else tag]
+        if number:
+            found = found.value[int(number.rstrip("]"))]
+    return found
