@@ -54,7 +54,7 @@ def dump(
             dataset = dicore.read(source, strict=strict)
             where = "standard input" if file == "-" else file
             if as_json:
-                show_json(_as_json(dataset, path or [], file, full))
+                show_json(_as_json(dataset, path or [], where, full))
             else:
                 _print(dataset, path or [], file if len(files) > 1 else None, full)
             for warning in dataset.warnings:
@@ -165,27 +165,35 @@ def _cut(text: str, full: bool) -> str:
     return text if full or len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
-def _as_json(dataset: Dataset, paths: list[str], file: str, full: bool) -> dict[str, Any]:
+def _as_json(dataset: Dataset, paths: list[str], where: str, full: bool) -> Any:
     """PS3.18 F.2, as pydicom writes it; a long binary value is a BulkDataURI that names the file and the tag.
 
     Of paths, the elements they lead to; for one inside a sequence, without what is around it.
     """
-    whole = dataset.to_pydicom()
-    if paths:
-        from pydicom import Dataset as PydicomDataset
+    import warnings
 
-        chosen = PydicomDataset()
-        for path in paths:
-            found = _in_pydicom(whole, dataset, path)
-            chosen.update(found) if isinstance(found, PydicomDataset) else chosen.add(found)
-        whole = chosen
-    where = "" if file == "-" else Path(file).resolve().as_uri()
-    converted: dict[str, Any] = whole.to_json_dict(
-        bulk_data_threshold=1 << 62 if full else _SHORT,
-        bulk_data_element_handler=lambda element: f"{where}?tag={int(element.tag):08X}",
-        suppress_invalid_tags=True,
-    )
-    return converted
+    from pydicom import Dataset as PydicomDataset
+
+    base = Path(where).resolve().as_uri() if Path(where).exists() else ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # ours are told
+            chosen = whole = dataset.to_pydicom()
+            if paths:
+                chosen = PydicomDataset()
+                for path in paths:
+                    found = _in_pydicom(whole, dataset, path)
+                    chosen.update(found) if isinstance(found, PydicomDataset) else chosen.add(found)
+            return chosen.to_json_dict(
+                bulk_data_threshold=1 << 62 if full else _SHORT,
+                bulk_data_element_handler=lambda element: f"{base}?tag={int(element.tag):08X}",
+                suppress_invalid_tags=True,
+            )
+    except (DicoreError, OSError, typer.BadParameter):
+        raise
+    except Exception as error:  # whatever pydicom makes of a value that is none
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DicoreError(f"{where}: pydicom cannot make JSON of it: {reason}; dump it without --json") from error
 
 
 def _in_pydicom(whole: Any, dataset: Dataset, path: str) -> Any:
