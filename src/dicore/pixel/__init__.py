@@ -1,4 +1,4 @@
-"""Frames: FrameLayout + the bytes of Pixel Data -> arrays. Knows no data set; see `Dataset.pixels()` for the usual way in."""
+"""Frames: FrameLayout + the bytes of Pixel Data -> arrays. Knows no data set: the usual way in is Dataset.pixels()."""
 
 from dicore.pixel.codecs import CodecInfo, codecs
 from dicore.pixel.decode import decode, iter_frames

@@ -142,12 +142,11 @@ def _rle(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
 
     if layout.bits_allocated == 1:
         packed = np.zeros(-(-layout.values // 8), np.uint8)
-        rle_frame(source, packed, packed.size, 1, 1)
+        rle_frame(source, packed.data, packed.size, 1, 1)
         return np.unpackbits(packed, count=layout.values, bitorder="little").reshape(layout.frame_shape)
     out = np.zeros(layout.frame_shape, layout.dtype)
-    rle_frame(
-        source, out.reshape(-1).view(np.uint8), layout.rows * layout.columns, layout.samples, out.dtype.itemsize
-    )
+    target = out.reshape(-1).view(np.uint8).data
+    rle_frame(source, target, layout.rows * layout.columns, layout.samples, out.dtype.itemsize)
     return out
 
 

@@ -55,8 +55,8 @@ def decode(
     without a copy. `out` (of the result's shape and dtype) receives the result instead. With `threads` > 1 frames are
     decoded in parallel. `codec` forces a library by the name that `codecs()` shows.
 
-    Raises PixelDataError (`.frame` is the number of the frame, the others stay decodable), CodecUnavailable with what to
-    install, ValueError for an `out` that does not fit.
+    Raises PixelDataError (`.frame` is the number of the frame, the others stay decodable), CodecUnavailable with what
+    to install, ValueError for an `out` that does not fit.
     """
     chosen, one = _select(layout, frames)
     source = _Source(layout, data, raw, codec)
@@ -76,7 +76,7 @@ def decode(
             out = np.zeros(shape, dtype)
         except MemoryError:
             raise PixelDataError(f"no memory for {len(chosen)} frames of {layout.frame_bytes} bytes") from None
-    slots = out.reshape(len(chosen), *layout.frame_shape) if out.flags.c_contiguous else (out if out.ndim > len(layout.frame_shape) else out[None])
+    slots = out if out.ndim > len(layout.frame_shape) else out[None]
 
     def put(position: int) -> None:
         source.frame(chosen[position], slots[position])
@@ -96,7 +96,8 @@ def iter_frames(
 ) -> Iterator[Array]:
     """The frames one after the other as `decode` gives them, each (rows, columns[, samples]), in constant memory.
 
-    After a PixelDataError the iterator is over, as any generator; `decode(..., frames=n)` reads the frames behind it."""
+    After a PixelDataError the iterator is over, as any generator; `decode(..., frames=n)` reads the frames behind it.
+    """
     chosen, _ = _select(layout, frames)
     source = _Source(layout, data, raw, codec)
     for number in chosen:
@@ -132,7 +133,7 @@ class _Source:
         self.layout = layout
         self.raw = raw
         self.codec = codec
-        self.data = memoryview(data).cast("B") if not isinstance(data, np.ndarray) else data.reshape(-1).view(np.uint8).data
+        self.data = memoryview(data).cast("B")
         if layout.encapsulated:
             self.family = family(layout.transfer_syntax)
             self.items = Encapsulation(self.data, layout.frames, layout.extended_offsets, layout.extended_lengths)
@@ -322,8 +323,8 @@ def _clean(frames: Array, layout: FrameLayout) -> Array:
     """The frames with nothing but Bits Stored: themselves when that is so already, which one look at them tells."""
     if layout.bits_stored == layout.bits_allocated or frames.dtype.kind == "f" or not frames.size:
         return frames
-    low, high = (-(1 << layout.bits_stored - 1), (1 << layout.bits_stored - 1) - 1) if layout.signed else (0, (1 << layout.bits_stored) - 1)
-    if int(frames.max()) <= high and (not layout.signed or int(frames.min()) >= low):
+    high = (1 << layout.bits_stored - layout.signed) - 1
+    if int(frames.max()) <= high and (not layout.signed or int(frames.min()) >= ~high):
         return frames
     frames = frames.copy()
     _keep_bits(frames, layout.bits_stored)

@@ -89,10 +89,9 @@ class FrameLayout:
         """The dtype of `raw=True`: the stored byte order; uint8 for 1-bit pixels."""
         import numpy as np
 
+        kind = "i" if self.signed and self.bits_allocated > 1 else "u"
         if self.pixel_keyword != "PixelData":
             kind = "f"
-        else:
-            kind = "i" if self.signed and self.bits_allocated > 1 else "u"
         return np.dtype(f"{'>' if self.big_endian else '<'}{kind}{max(1, self.bits_allocated // 8)}")
 
 
@@ -103,8 +102,8 @@ def layout_from(
 
     `get(keyword)` gives an element's value or None. `pixel_keyword` names the element that holds the pixels, `pixel_vr`
     is its VR (OW swaps pairs of 8-bit samples in big endian). PixelDataError when no frame can be made of what it says.
-    A missing Samples per Pixel, Bits Stored, High Bit, Pixel Representation or Planar Configuration takes the value that
-    only makes sense; a missing or empty Number of Frames, or 0, is 1.
+    A missing Samples per Pixel, Bits Stored, High Bit, Pixel Representation or Planar Configuration takes the one value
+    that makes sense; a missing or empty Number of Frames, or 0, is 1.
     """
     if pixel_keyword not in KEYWORDS:
         raise PixelDataError(f"{pixel_keyword} holds no pixels", expected=" or ".join(KEYWORDS))

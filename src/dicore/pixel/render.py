@@ -74,7 +74,7 @@ def png(image: Array) -> bytes:
 def contact_sheet(images: Sequence[Array], *, columns: int = 0, tile: int = 256, gap: int = 4) -> bytes:
     """A PNG of many 8-bit images (rows, columns[, 3]) side by side, each shrunk to fit a `tile` x `tile` square.
 
-    `columns` 0 takes the squarest arrangement that is at least as wide as it is high. An empty list gives one dark tile.
+    `columns` 0 takes the squarest arrangement that is at least as wide as high. An empty list gives one dark tile.
     """
     count = max(1, len(images))
     across = columns or int(np.ceil(np.sqrt(count)))

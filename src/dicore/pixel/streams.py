@@ -1,8 +1,8 @@
-"""What a compressed frame says about itself: the headers of JPEG, JPEG-LS, JPEG 2000 and JPEG XL, read before any decoder.
+"""What a compressed frame says about itself: the header of JPEG, JPEG-LS, JPEG 2000 or JPEG XL, read before decoding.
 
-Decoders allocate what the header asks for. These few lines are what is compared with the data set first, so that a
-hostile stream is refused for its size instead of being decoded. Every reader stays inside its bytes and takes at most one
-step a marker.
+Decoders allocate what the header asks for. What is read here is compared with the data set first, so that a hostile
+stream is refused for its size instead of being decoded. Every reader stays inside its bytes and takes at most one step
+a marker.
 """
 
 from __future__ import annotations
