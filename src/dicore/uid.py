@@ -16,6 +16,7 @@ __all__ = [
     "IMPLEMENTATION_CLASS",
     "IMPLEMENTATION_VERSION",
     "IMPLICIT_LITTLE",
+    "SOP_CLASSES",
     "TRANSFER_SYNTAXES",
     "UNCOMPRESSED",
     "VERIFICATION",
@@ -316,6 +317,9 @@ _NAMES: Final[dict[str, str]] = {
     "1.2.840.10008.5.1.4.1.1.481.3": "RT Structure Set Storage",
     "1.2.840.10008.5.1.4.1.1.481.5": "RT Plan Storage",
 }
+
+SOP_CLASSES: Final = tuple(_NAMES)
+"""Verification and the usual storage classes: what a client proposes that was not told better."""
 
 
 def transfer_syntax(text: str) -> TransferSyntax:
