@@ -169,7 +169,9 @@ async def _send(store: Store, files: Path, associations: int) -> Any:
     with progress("sending", "instances") as update:
         async with dicore.serve(store, port=0, ae_title="DEMO") as server:
             to = f"DEMO@127.0.0.1:{server.port}"
-            return await dicore.send([files], to=to, associations=associations, progress=update)
+            return await dicore.send(
+                [files], to=to, associations=associations, progress=lambda state: update(state.done, state.total)
+            )
 
 
 def _compare_datasets(store: Store, sent: dict[str, _Sent], failures: list[str]) -> None:

@@ -36,7 +36,15 @@ def send(
     import dicore
 
     with progress(f"sending to {target}", "instances") as update:
-        report = asyncio.run(dicore.send(paths, to=target, associations=associations, calling=title, progress=update))
+        report = asyncio.run(
+            dicore.send(
+                paths,
+                to=target,
+                associations=associations,
+                calling=title,
+                progress=lambda state: update(state.done, state.total),
+            )
+        )
     for path, reason in report.failures:
         say(f"dicore: {escape(str(path))}: {escape(str(reason))}")
     rate = report.sent / report.seconds if report.seconds else 0.0

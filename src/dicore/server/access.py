@@ -28,7 +28,7 @@ class Access:
     def of(cls, ae_titles: Sequence[str] = (), networks: Sequence[str] = (), *, insecure: bool = False) -> Access:
         """Build the rule from text; networks are CIDR ('10.0.0.0/8') or one address. Raises ValueError on a bad one."""
         return cls(
-            frozenset(title.strip(" ") for title in ae_titles),
+            frozenset(ae_titles),
             tuple(ipaddress.ip_network(network, strict=False) for network in networks),
             insecure,
         )
@@ -42,15 +42,13 @@ class Access:
             " --allow-ae TITLE (callers by AE title), --allow-net CIDR (callers by network), --insecure (everybody)"
         )
 
-    def refuses(self, calling_ae: str, peer: str) -> str | None:
-        """Why this caller is not let in, or None. `peer` is its IP address; a Unix socket's peer ('') is local."""
-        if self.ae_titles and calling_ae.strip(" ") not in self.ae_titles:
-            return "calling AE title not allowed"
-        if not self.networks or not peer:
-            return None
-        address = ipaddress.ip_address(peer.partition("%")[0])
-        mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:10.0.0.1, an IPv4 caller of a dual-stack socket
-        return None if any((mapped or address) in network for network in self.networks) else "address not allowed"
+    def admits(self, address: str) -> bool:
+        """Whether a caller from this IP address may associate; a Unix socket's caller ('') is local."""
+        if not self.networks or not address:
+            return True
+        caller = ipaddress.ip_address(address.partition("%")[0])
+        caller = getattr(caller, "ipv4_mapped", None) or caller  # ::ffff:10.0.0.1 on a dual-stack socket
+        return any(caller in network for network in self.networks)
 
 
 def _is_loopback(host: str) -> bool:

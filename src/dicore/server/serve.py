@@ -31,11 +31,11 @@ class Server:
     @property
     def associations(self) -> int:
         """How many are open."""
-        return len(self.listener.associations)
+        return self.listener.associations
 
     @property
-    def counters(self) -> Any:
-        """The listener's counters."""
+    def counters(self) -> dict[str, int]:
+        """What was done and what was refused since the start, as `Listener.counters`."""
         return self.listener.counters
 
 
@@ -60,6 +60,13 @@ async def serve(
     rule = access or Access()
     rule.check_bind(host)
     async with listen(
-        port=port, host=host, ae_title=ae_title, on_c_store=StoreSink(store), grace=grace, **options
+        port=port,
+        host=host,
+        ae_title=ae_title,
+        on_c_store=StoreSink(store),
+        calling_ae=rule.ae_titles or None,
+        admit=rule.admits if rule.networks else None,
+        grace=grace,
+        **options,
     ) as listener:
         yield Server(store, listener)
