@@ -485,6 +485,7 @@ cdef class Source:
     cdef const uint8_t *head_base
     cdef size_t head_size
     cdef object packed        # the file before it was inflated
+    cdef size_t packed_start  # of the deflate stream in it
     cdef str syntax
     cdef dicore_tape tape
     cdef object lock
@@ -604,6 +605,7 @@ cdef class Source:
         region.data = out
         region.size = out_size
         self.packed = PyMemoryView_FromObject(self.owner)[:self.size]
+        self.packed_start = self.start
         self.owner = region
         self.base = out
         self.size = self.have = self.tail = out_size
@@ -1693,16 +1695,22 @@ cdef class DatasetBase:
         source.present(0, source.size)
         return PyMemoryView_FromObject(source.owner)[:source.size]
 
-    def _parts(self):
-        """(head of the file, bytes of the data set as stored) as memoryviews; the second is inflated when deflated."""
+    def _state(self):
+        """(bytes, path, transfer syntax of a bare data set, strict) to make it again from; None for an item."""
         cdef Source source = self.source
-        source.final_tape()
+        if self.parent is not None:
+            return None
+        return bytes(self._file_bytes()), source.path, None if source.part10 else source.syntax, source.strict
+
+    def _dataset_bytes(self):
+        """The data set as stored, as a memoryview; of an item its elements."""
+        cdef Source source = self.source
+        if self.parent is not None:
+            return self.raw_at(&source.tape.entries[self.first - 1])
+        if source.packed is not None:
+            return source.packed[source.packed_start:]
         source.present(source.start, source.size - source.start)
-        view = PyMemoryView_FromObject(source.owner)
-        if self.parent is None:
-            return view[:source.start], view[source.start:source.size]
-        at = source.tape.entries[self.first - 1].offset + source.tape.entries[self.first - 1].header
-        return view[:0], view[at:at + source.tape.entries[self.first - 1].length]
+        return PyMemoryView_FromObject(source.owner)[source.start:source.size]
 
 
 cdef object MISSING = object()
