@@ -5,6 +5,7 @@ over them. A `DatasetBase` is a range of the tape: the top level or one item. Va
 All state changes happen under the GIL and are published whole; fetching and growing take the source's lock. So any number
 of threads may read one data set.
 """
+import operator
 import os
 import threading
 
@@ -46,7 +47,10 @@ cdef extern from "<sys/mman.h>" nogil:
     int os_munmap "munmap"(void *address, size_t size)
     enum:
         PROT_READ
+        PROT_WRITE
         MAP_PRIVATE
+        MAP_ANONYMOUS
+        MAP_NORESERVE
     void *MAP_FAILED
 
 cdef extern from *:
@@ -95,8 +99,10 @@ cdef extern from *:
 
 cdef enum:
     HEAD = 8192          # the first pread
+    LARGE = 1 << 18      # a file from this size on gets pages of its own
     HOLE = 65536         # a value from this size on is not fetched until it is asked for
     GIL_LIMIT = 1 << 20  # from this many bytes on the tape is read without the GIL
+    PEEKS = 12           # attributes that are searched for one by one before the tape is made
     NOTES = 1000         # deviations that are kept; more are only counted
 
 cdef enum:
@@ -382,9 +388,17 @@ cdef class Region:
 
 cdef Region new_region(size_t size):
     cdef Region region = Region.__new__(Region)
-    region.data = <uint8_t *>PyMem_RawCalloc(size if size else 1, 1)
-    if region.data == NULL:
-        raise MemoryError(f"{size} bytes for a file")
+    cdef void *at
+    if size < LARGE:
+        region.data = <uint8_t *>PyMem_RawCalloc(size if size else 1, 1)
+        if region.data == NULL:
+            raise MemoryError(f"{size} bytes for a file")
+    else:  # address space, whatever the size of the file; memory is what pread fills
+        at = os_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        if at == MAP_FAILED:
+            raise MemoryError(f"{size} bytes for a file")
+        region.data = <uint8_t *>at
+        region.mapped = True
     region.size = size
     return region
 
@@ -471,8 +485,10 @@ cdef class Source:
     cdef const uint8_t *base
     cdef size_t have, size, tail
     cdef size_t start         # of the data set
-    cdef size_t safe          # while not complete: elements that end before this are final
     cdef size_t hole_start, hole_end
+    cdef int peeks
+    cdef uint32_t peeked_tag[PEEKS]
+    cdef uint64_t peeked_at[PEEKS]
     cdef file_identity identity
     cdef dicore_encoding encoding
     cdef size_t meta_start, meta_size
@@ -480,6 +496,8 @@ cdef class Source:
     cdef object head          # exports the bytes of the head (differs from `owner` once inflated)
     cdef const uint8_t *head_base
     cdef size_t head_size
+    cdef object packed        # the file before it was inflated
+    cdef size_t packed_start  # of the deflate stream in it
     cdef str syntax
     cdef dicore_tape tape
     cdef object lock
@@ -573,13 +591,18 @@ cdef class Source:
         cdef dicore_error error
         cdef dicore_read_options options
         cdef dicore_status status
+        cdef dicore_deviation met
+        cdef dicore_deviations list_of_one
         cdef const uint8_t *data
         cdef size_t size
         self.fetch(self.size, self.size)
+        list_of_one.items = &met
+        list_of_one.capacity = 1
+        list_of_one.count = 0
         options.strict = self.strict
         options.partial = 0
         options.depth_limit = 0
-        options.deviations = NULL
+        options.deviations = &list_of_one
         data = self.base + self.start
         size = self.size - self.start
         with nogil:
@@ -587,9 +610,14 @@ cdef class Source:
         if status != DICORE_OK:
             error.offset += self.start
             self.fail(status, &error)
+        if list_of_one.count:
+            met.offset += self.start
+            self.notes = [deviation(&met, None)]
         cdef Region region = Region.__new__(Region)
         region.data = out
         region.size = out_size
+        self.packed = PyMemoryView_FromObject(self.owner)[:self.size]
+        self.packed_start = self.start
         self.owner = region
         self.base = out
         self.size = self.have = self.tail = out_size
@@ -631,7 +659,7 @@ cdef class Source:
         """The tape over the bytes at hand: final, or the beginning of the final one."""
         cdef dicore_tape tape
         cdef dicore_error error
-        cdef dicore_element_header header
+        cdef dicore_entry last
         cdef dicore_status status
         cdef size_t value
         if self.deflated or self.have == self.size:
@@ -640,20 +668,19 @@ cdef class Source:
         tape.capacity = 128 if tape.entries != NULL else 0
         tape.count = 0
         status = self.scan(self.have, True, &tape, NULL, &error)
-        if status != DICORE_TRUNCATED:
+        if status != DICORE_OK and status != DICORE_TRUNCATED:
             dicore_tape_free(&tape, &HEAP)
-            return self.finish()
-        self.safe = error.offset
+            return self.fail(status, &error)
+        # A large value at the top level is left in the file; what stands behind it is read with the rest, if anything does.
         complete = False
-        if self.hole_end == 0 and error.depth == 0 and dicore_read_element_header(
-                self.base + error.offset, self.have - error.offset, self.encoding, &header) == DICORE_OK:
-            value = error.offset + header.size
-            if header.length != 0xFFFFFFFF and header.length >= HOLE and header.length <= self.size - value:
-                self.hole_start = value
-                self.hole_end = value + header.length
-                complete = self.hole_end == self.size and not header.length & 1
-        if complete and (tape.count == 0 or tape.entries[tape.count - 1].offset != error.offset):
-            complete = append_value(&tape, error.offset, &header, self.encoding)
+        if status == DICORE_TRUNCATED and self.hole_end == 0 and error.depth == 0 and tape.count:
+            last = tape.entries[tape.count - 1]
+            value = last.offset + last.header
+            if (last.depth == 0 and not last.flags & (DICORE_ENTRY_ITEM | DICORE_ENTRY_SEQUENCE | DICORE_ENTRY_FRAGMENTS)
+                    and last.length >= HOLE and value + 8 <= self.have and last.length <= self.size - value):
+                self.hole_start = value + 8  # whether it is a sequence has been seen
+                self.hole_end = value + last.length
+                complete = self.hole_end == self.size
         return self.publish(&tape, complete)
 
     cdef int finish(self) except -1:
@@ -696,10 +723,44 @@ cdef class Source:
             self.base = region.data
         return 0
 
-    cdef int start_tape(self) except -1:
-        if not self.started:
-            self.begin()
-        return 0
+    cdef bint peek(self, uint32_t tag, dicore_entry *entry) noexcept:
+        """A top-level element whose value is at hand, without a tape: what a few attributes need. False: ask the tape."""
+        cdef dicore_read_options options
+        cdef dicore_selected found
+        cdef dicore_error error
+        cdef dicore_dictionary_entry known
+        cdef uint64_t position, start = self.start
+        cdef int i
+        if self.peeks == PEEKS or self.deflated:
+            return False
+        for i in range(self.peeks):  # go on from the last element found before this one
+            if self.peeked_tag[i] < tag and self.peeked_at[i] > start:
+                start = self.peeked_at[i]
+        options.strict = 0
+        options.partial = self.have < self.size
+        options.depth_limit = 0
+        options.deviations = NULL
+        found.flags = 0
+        dicore_select(self.base, self.have, start, self.encoding, &options, &tag, 1, &found, &position, &error)
+        self.peeked_tag[self.peeks] = 0xFFFFFFFF
+        self.peeks += 1
+        if not found.flags & DICORE_SELECTED or found.flags & DICORE_ENTRY_SEQUENCE or found.length > self.have - found.offset:
+            return False
+        entry.vr = found.vr
+        if found.vr == 0:
+            if not dicore_dictionary_find(tag, &known) or known.vr[1] != 0 or known.vr[0] == 0:
+                return False
+            entry.vr = known.vr[0]
+        if entry.vr == VR_UN or entry.vr == VR_SQ:
+            return False
+        entry.header = 8 if found.vr == 0 or dicore_vr_short(found.vr) else 12
+        entry.offset = found.offset - entry.header
+        entry.length = found.length
+        entry.tag = tag
+        entry.flags = found.flags & ~DICORE_SELECTED
+        self.peeked_tag[self.peeks - 1] = tag
+        self.peeked_at[self.peeks - 1] = entry.offset
+        return True
 
     cdef int final_tape(self) except -1:
         if not self.complete:
@@ -741,8 +802,9 @@ cdef class Source:
                 child = i + 1
                 i = entry.next
                 item += 1
-            if entry == NULL or offset == entry.offset:
-                parts.append(text if entry == NULL else f"{text}[{item}]")
+            if entry == NULL or offset == entry.offset or offset >= entry.offset + entry.header + entry.length:
+                # at an item; or before or behind all of them, where delimiters stand
+                parts.append(f"{text}[{item}]" if entry != NULL and offset == entry.offset else text)
                 return ".".join(parts)
             parts.append(f"{text}[{item}]")
             end = entry.next
@@ -823,29 +885,6 @@ cdef class Source:
                 PyMem_RawFree(met.items)
             self.deviations = found
         return self.deviations + (self.notes or [])
-
-
-cdef bint append_value(dicore_tape *tape, uint64_t offset, const dicore_element_header *header, dicore_encoding encoding):
-    """The entry of a last element whose value is not here. False when there is no memory for it."""
-    cdef dicore_entry *entries = tape.entries
-    if tape.count == tape.capacity:
-        entries = <dicore_entry *>resize(NULL, entries, 0, (tape.capacity + 8) * sizeof(dicore_entry))
-        if entries == NULL:
-            return False
-        tape.entries = entries
-        tape.capacity += 8
-    cdef dicore_entry entry
-    entry.offset = offset
-    entry.length = header.length
-    entry.tag = header.tag
-    entry.next = tape.count + 1
-    entry.vr = header.vr
-    entry.flags = <uint16_t>encoding
-    entry.header = header.size
-    entry.depth = 0
-    tape.entries[tape.count] = entry
-    tape.count += 1
-    return True
 
 
 cdef Warning deviation(const dicore_deviation *met, str tag_path):
@@ -971,7 +1010,7 @@ cdef Source source_over(object data, object path, bint strict):
     source.viewed = True
     source.path = path
     source.strict = strict
-    source.owner = data
+    source.owner = data if type(data) is bytes else PyMemoryView_FromObject(data).toreadonly().cast("B")
     source.base = <const uint8_t *>source.view.buf
     source.size = source.have = source.tail = <size_t>source.view.len
     if source.base == NULL:
@@ -1220,8 +1259,9 @@ cdef class DatasetBase:
         if not source.complete:
             if index != DICORE_NO_ENTRY:
                 entry = &source.tape.entries[index]
+                # final is what ends within the bytes at hand, and a sequence that something follows
                 end = entry.offset + entry.header + entry.length
-                if entry.flags & DICORE_ENTRY_SEQUENCE or end > source.safe:
+                if entry.next >= source.tape.count if entry.flags & DICORE_ENTRY_SEQUENCE else end > source.have:
                     index = DICORE_NO_ENTRY
             if index == DICORE_NO_ENTRY:
                 source.finish()
@@ -1265,8 +1305,7 @@ cdef class DatasetBase:
     cdef object raw_at(self, const dicore_entry *entry):
         cdef size_t at = entry.offset + entry.header
         self.source.present(at, entry.length)
-        return PyMemoryView_FromObject(self.source.owner)[at:at + entry.length].toreadonly() if (
-            self.source.viewed) else PyMemoryView_FromObject(self.source.owner)[at:at + entry.length]
+        return PyMemoryView_FromObject(self.source.owner)[at:at + entry.length]
 
     cdef str path_of(self, uint32_t tag):
         """The path of an element of this data set."""
@@ -1309,28 +1348,38 @@ cdef class DatasetBase:
             i = entries[i].next
         return self.lists.setdefault(index, items)
 
-    cdef object value_of(self, uint32_t tag, object key):
-        """The value of a tag, kept under `key` (the tag as an int); raises MissingElement."""
+    cdef object value_of(self, uint32_t tag, object key, object default):
+        """The value of a tag, kept under `key` (the tag as an int); `default` when there is none."""
         cdef PyObject *known = PyDict_GetItem(self.kept, key)
+        cdef dicore_entry entry
+        cdef uint32_t index
         if known != NULL:
             return <object>known
-        cdef uint32_t index = self.find(tag)
-        if index == DICORE_NO_ENTRY:
-            raise_missing(self, tag)
-        value = self.decode(index)
-        self.kept[key] = value
-        return value
+        if not self.source.started and self.parent is None and self.source.peek(tag, &entry):
+            value = self.decode(&entry, entry.vr)
+        else:
+            index = self.find(tag)
+            if index == DICORE_NO_ENTRY:
+                return default
+            value = self.value_at(index)
+        return self.kept.setdefault(key, value)
 
     cdef object element_value(self, Element element):
         cdef uint32_t tag = element.entry.tag
         if self.find(tag) == element.index:
-            return self.value_of(tag, <object>tag)
-        return self.decode(element.index)
+            return self.value_of(tag, <object>tag, None)
+        return self.value_at(element.index)
 
-    cdef object decode(self, uint32_t index):
+    cdef object value_at(self, uint32_t index):
+        cdef dicore_entry entry
+        cdef uint16_t vr = self.vr_at(index)
+        if vr == VR_SQ:
+            return self.items_at(index)
+        entry = self.source.tape.entries[index]
+        return self.decode(&entry, vr)
+
+    cdef object decode(self, const dicore_entry *entry, uint16_t vr):
         """The value at an entry, by its VR: what pydicom makes of it, with int, float and str for its subclasses."""
-        cdef dicore_entry entry = self.source.tape.entries[index]
-        cdef uint16_t vr = entry.vr
         cdef size_t n = entry.length
         cdef const uint8_t *p
         cdef size_t i
@@ -1342,10 +1391,6 @@ cdef class DatasetBase:
         cdef int width
         cdef bint big
         cdef object owner  # another thread may put the bytes elsewhere: this keeps `p` good
-        if vr == 0 or vr == VR_UN or vr == VR_SQ:
-            vr = self.vr_at(index)
-        if vr == VR_SQ:
-            return self.items_at(index)
         width = width_of(vr)
         if n == 0:
             return empty_value(vr, width)
@@ -1397,12 +1442,12 @@ cdef class DatasetBase:
             n = trimmed(p, n)
             text = PyUnicode_DecodeLatin1(<const char *>p, <Py_ssize_t>n, NULL)
             if not plain:
-                self.beyond_default(p, n, &entry)
+                self.beyond_default(entry)
             return text if single else text.split("\\")
         if vr == VR_AE:
             text = PyUnicode_DecodeLatin1(<const char *>p, <Py_ssize_t>n, NULL)
             if not plain:
-                self.beyond_default(p, n, &entry)
+                self.beyond_default(entry)
             if single:
                 return text.strip(" \0\t\r\n")
             return [part.strip(" \0\t\r\n") for part in text.split("\\")]
@@ -1428,7 +1473,7 @@ cdef class DatasetBase:
             return text.rstrip("\0 ") if not plain else text
         return [part.rstrip("\0 ") for part in text.split("\\")]
 
-    cdef int beyond_default(self, const uint8_t *p, size_t n, const dicore_entry *entry) except -1:
+    cdef int beyond_default(self, const dicore_entry *entry) except -1:
         self.source.note("character-set", "a value outside the default character repertoire", entry.offset,
                          self.path_of(entry.tag), errors.CharacterSetError)
         return 0
@@ -1439,7 +1484,7 @@ cdef class DatasetBase:
         if self.names is None:
             index = self.find(TAG_CHARSET)
             if index != DICORE_NO_ENTRY and self.source.tape.entries[index].length:
-                value = self.decode(index)
+                value = self.value_at(index)
                 names = tuple(value) if isinstance(value, list) else (str(value),)
             elif self.parent is not None:
                 names = self.parent._character_sets()
@@ -1478,12 +1523,17 @@ cdef class DatasetBase:
     def __getattribute__(self, str name):
         cdef PyObject *known = PyDict_GetItem(KEYWORDS, name)
         if known != NULL:
-            return self.value_of(<uint32_t><object>known, <object>known)
-        if name and c"A" <= PyUnicode_READ_CHAR(name, 0) <= c"Z":
+            tag = <object>known
+        elif name and c"A" <= PyUnicode_READ_CHAR(name, 0) <= c"Z":
             tag = keyword_tag(name)
-            if tag is not None:
-                return self.value_of(tag, tag)
-        return PyObject_GenericGetAttr(self, name)
+        else:
+            return PyObject_GenericGetAttr(self, name)
+        if tag is None:
+            return PyObject_GenericGetAttr(self, name)
+        value = self.value_of(tag, tag, MISSING)
+        if value is MISSING:
+            raise_missing(self, tag)
+        return value
 
     def __getitem__(self, key):
         """The element of a keyword, a tag (int or pair) or a path; of a path that ends in [n] the item."""
@@ -1515,18 +1565,13 @@ cdef class DatasetBase:
         if type(key) is str:
             known = PyDict_GetItem(KEYWORDS, key)
             if known != NULL:
-                tag = <object>known
-                known = PyDict_GetItem(self.kept, tag)
-                if known != NULL:
-                    return <object>known
-                index = self.find(tag)
-                return default if index == DICORE_NO_ENTRY else self.value_of(tag, tag)
+                return self.value_of(<object>known, <object>known, default)
         try:
             dataset, tag, number = self.resolve(key)
+            if number is None:
+                return dataset.value_of(tag, tag, default)
             index = dataset.find(tag)
-            if index == DICORE_NO_ENTRY:
-                return default
-            return dataset.value_of(tag, tag) if number is None else dataset.item_of(index, number)
+            return default if index == DICORE_NO_ENTRY else dataset.item_of(index, number)
         except (KeyError, ValueError):  # MissingElement is a KeyError; no such keyword
             return default
 
@@ -1564,7 +1609,7 @@ cdef class DatasetBase:
             if not (0 <= group <= 0xFFFF and 0 <= element <= 0xFFFF):
                 raise ValueError(f"no tag: {key!r}")
             return self, group << 16 | element, None
-        key = key.__index__()
+        key = operator.index(key)
         if not 0 <= key <= 0xFFFFFFFF:
             raise ValueError(f"no tag: {key!r}")
         return self, key, None
@@ -1657,26 +1702,30 @@ cdef class DatasetBase:
     def _file_bytes(self):
         """The whole file as it is, as a memoryview; of a bare data set the data set."""
         cdef Source source = self.source
-        if source.part10 and source.head is not source.owner and source.head_size and not isinstance(source.head, bytes):
-            return PyMemoryView_FromObject(source.head)
-        if source.fs_path is not None:
-            source.present(0, source.size)
-        if isinstance(source.owner, bytes) and source.fs_path is not None:
-            return PyMemoryView_FromObject(source.owner)[:source.size]
-        return PyMemoryView_FromObject(source.owner)
+        if source.packed is not None:
+            return source.packed
+        source.present(0, source.size)
+        return PyMemoryView_FromObject(source.owner)[:source.size]
 
-    def _parts(self):
-        """(head of the file, bytes of the data set as stored) as memoryviews; the second is inflated when deflated."""
+    def _state(self):
+        """(bytes, path, transfer syntax of a bare data set, strict) to make it again from; None for an item."""
         cdef Source source = self.source
-        source.final_tape()
+        if self.parent is not None:
+            return None
+        return bytes(self._file_bytes()), source.path, None if source.part10 else source.syntax, source.strict
+
+    def _dataset_bytes(self):
+        """The data set as stored, as a memoryview; of an item its elements."""
+        cdef Source source = self.source
+        if self.parent is not None:
+            return self.raw_at(&source.tape.entries[self.first - 1])
+        if source.packed is not None:
+            return source.packed[source.packed_start:]
         source.present(source.start, source.size - source.start)
-        view = PyMemoryView_FromObject(source.owner)
-        if self.parent is None:
-            return view[:source.start], view[source.start:source.size]
-        at = source.tape.entries[self.first - 1].offset + source.tape.entries[self.first - 1].header
-        return view[:0], view[at:at + source.tape.entries[self.first - 1].length]
+        return PyMemoryView_FromObject(source.owner)[source.start:source.size]
 
 
+cdef object MISSING = object()
 cdef dict NATIVE = {0: "1.2.840.10008.1.2", 1: "1.2.840.10008.1.2.1", 3: "1.2.840.10008.1.2.2"}
 cdef dict SYNTAX_ENCODING = {uid: encoding for encoding, uid in NATIVE.items()}
 
@@ -1826,8 +1875,6 @@ def select(data, tags, transfer_syntax=None):
         if status != DICORE_OK:
             source.fail(status, &error)
         view = PyMemoryView_FromObject(source.owner)
-        if view.ndim != 1 or view.itemsize != 1:
-            view = view.cast("B")
         values = {}
         for i in range(count):
             if found[i].flags & DICORE_SELECTED:

@@ -72,6 +72,9 @@ cdef extern from "dicore/dataset.h" nogil:
         uint16_t vr
         uint8_t size
 
+    int dicore_vr_known(uint16_t vr)
+    int dicore_vr_short(uint16_t vr)
+
     dicore_status dicore_read_element_header(const uint8_t *data, size_t size, dicore_encoding encoding, dicore_element_header *out)
     dicore_status dicore_write_element_header(uint8_t *out, size_t capacity, dicore_encoding encoding, uint32_t tag, uint16_t vr, uint32_t length, size_t *size)
 
@@ -192,6 +195,42 @@ cdef extern from "dicore/dataset.h" nogil:
     int dicore_dictionary_at(size_t number, dicore_dictionary_entry *out)
 
 # ---- pixel.h ---------------------------------------------------------------------------------------------------------
+cdef extern from "dicore/pixel.h" nogil:
+    ctypedef struct dicore_fragment:
+        uint64_t offset
+        uint64_t length
+
+    ctypedef struct dicore_encapsulation:
+        uint64_t count
+        uint64_t origin
+        uint64_t table_offset
+        uint64_t table_length
+        uint64_t end
+        int damaged
+        int truncated
+
+    dicore_status dicore_fragments_read(const uint8_t *items, size_t size, dicore_fragment *fragments, size_t capacity,
+                                        dicore_encapsulation *out, dicore_error *error)
+
+    ctypedef struct dicore_frame:
+        uint64_t first
+        uint64_t count
+        uint64_t size
+
+    ctypedef enum dicore_frames_source:
+        DICORE_FROM_EXTENDED
+        DICORE_FROM_BASIC
+        DICORE_FROM_FRAGMENTS
+
+    dicore_status dicore_frames_resolve(const uint8_t *items, size_t size, const dicore_encapsulation *encapsulation,
+                                        const dicore_fragment *fragments, uint64_t wanted, dicore_span offsets,
+                                        dicore_span lengths, dicore_frame *frames, uint64_t *found,
+                                        dicore_frames_source *source, dicore_error *error)
+
+    dicore_status dicore_rle_segment(const uint8_t *source, size_t size, uint8_t *target, size_t capacity, size_t stride)
+    dicore_status dicore_rle_frame(const uint8_t *source, size_t size, uint8_t *target, size_t target_size, uint64_t pixels,
+                                   unsigned samples, unsigned bytes, dicore_error *error)
+
 
 
 # ---- net.h -----------------------------------------------------------------------------------------------------------

@@ -61,8 +61,8 @@ _ESCAPE = re.compile(rb"\x1b(\$[()][@-~]|\$[@-~]|[(-/][@-~])")
 _RESETS = b"\t\n\x0c\r"  # PS3.5 6.1.2.5.3: and the backslash between values, and ^ and = in a PN
 _OTHER_NAMES = {"UTF8": "ISO_IR 192", "UTF 8": "ISO_IR 192", "LATIN1": "ISO_IR 100", "LATIN 1": "ISO_IR 100",
                 "ASCII": "ISO_IR 6", "US ASCII": "ISO_IR 6", "GB 18030": "GB18030"}  # fmt: skip
-_LATIN = {f"ISO 8859 {part}": f"ISO_IR {ir}" for part, ir in
-          {1: 100, 2: 101, 3: 109, 4: 110, 5: 144, 6: 127, 7: 126, 8: 138, 9: 148, 11: 166, 15: 203}.items()}  # fmt: skip
+_PARTS = {1: 100, 2: 101, 3: 109, 4: 110, 5: 144, 6: 127, 7: 126, 8: 138, 9: 148, 11: 166, 15: 203}
+_LATIN = {f"ISO 8859 {part}": f"ISO_IR {ir}" for part, ir in _PARTS.items()}
 
 
 def _repaired(name: str) -> str | None:
@@ -131,7 +131,7 @@ class Charset:
 
     def _extensions(self, raw: bytes, resets: bytes) -> Decoded:
         """ISO 2022 as PS3.5 6.1.2.5 restricts it: G0 always in 00-7F, G1 in 80-FF, no shifts but escape sequences."""
-        first = (("ascii", _FIRST_G1.get(self.codec, "latin_1" if self.single else self.codec)))
+        first = ("ascii", _FIRST_G1.get(self.codec, "latin_1" if self.single else self.codec))
         state = first
         out: list[str] = []
         problems: list[str] = []
@@ -176,7 +176,7 @@ def _by_codec(raw: bytes, codec: str) -> Decoded:
     try:
         return Decoded(raw.decode(codec), None)
     except UnicodeDecodeError as error:
-        return Decoded(raw.decode(codec, "replace"), f"bytes that are not {codec}: {error.reason} at byte {error.start}")
+        return Decoded(raw.decode(codec, "replace"), f"not {codec}: {error.reason} at byte {error.start}")
 
 
 def _in_state(raw: bytes, g0: str, g1: str) -> Decoded:
@@ -204,6 +204,8 @@ def charset_for(names: tuple[str, ...]) -> Charset:
     return Charset(names)
 
 
-def decode_text(raw: bytes, charsets: Sequence[str]) -> str:
-    """`raw` as text by the values of (0008,0005), padding kept. Bad bytes become U+FFFD, as in a lenient `read`."""
-    return charset_for((charsets,) if isinstance(charsets, str) else tuple(charsets)).decode(raw, b"\\").text
+def decode_text(raw: bytes, charsets: Sequence[str], *, person_name: bool = False) -> str:
+    """`raw` as text by the values of (0008,0005), padding kept; `person_name` for a PN, where ^ and = delimit too.
+    Bad bytes become U+FFFD, as in a lenient `read`."""
+    names = (charsets,) if isinstance(charsets, str) else tuple(charsets)
+    return charset_for(names).decode(raw, b"\\^=" if person_name else b"\\").text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dicore._native.dataset import DatasetBase, Element, open_buffer, read_into
@@ -56,7 +56,7 @@ class Dataset(DatasetBase):
     ) -> Dataset:
         """A Dataset over a buffer that holds a complete Part 10 file, or, with `transfer_syntax`, a bare data set.
 
-        The buffer is not copied: it must not change. `path` is what errors name; `owner` is kept alive with the Dataset.
+        The buffer is not copied: it must not change. `path` is what errors name; `owner` lives as long as the Dataset.
         Raises DicomFormatError as `read` does.
         """
         dataset = cls.__new__(cls)
@@ -87,8 +87,8 @@ class Dataset(DatasetBase):
         return self._file_bytes()
 
     def dataset_bytes(self) -> memoryview:
-        """The data set without preamble and group 0002 (PS3.10 7.1), as stored; inflated when it was deflated."""
-        return self._parts()[1]
+        """The data set without preamble and group 0002, as stored (in `transfer_syntax`); of an item its elements."""
+        return self._dataset_bytes()
 
     def to_pydicom(self) -> pydicom.FileDataset:
         """This data set as pydicom reads it from the same bytes, file meta included. At the top level only.
@@ -103,11 +103,11 @@ class Dataset(DatasetBase):
         """How the frames lie in Pixel Data (PS3.3 C.7.6.3). Raises PixelDataError when there are none."""
         from dicore import pixel
 
-        self._pixel_element()
-        return pixel.layout_from(self.get, self.transfer_syntax)
+        keyword = self._pixel_keyword()
+        return pixel.layout_from(self.get, self.transfer_syntax, pixel_keyword=keyword, pixel_vr=self[keyword].vr)
 
     def pixels(
-        self, frames: int | Iterable[int] | slice | None = None, raw: bool = False, out: Any = None, threads: int = 1
+        self, frames: int | Sequence[int] | slice | None = None, raw: bool = False, out: Any = None, threads: int = 1
     ) -> np.ndarray[Any, Any]:
         """The frames as an array (frames?, rows, columns[, samples]), as `dicore.pixel.decode` says; PixelDataError."""
         from dicore import pixel
@@ -122,13 +122,16 @@ class Dataset(DatasetBase):
         return self.pixels()
 
     def iter_frames(self, raw: bool = False) -> Iterator[np.ndarray[Any, Any]]:
-        """The frames one after another, in constant memory; see `dicore.pixel.iter_frames`. Raises PixelDataError."""
+        """The frames one after another; see `dicore.pixel.iter_frames`. Raises PixelDataError.
+
+        One decoded frame at a time. The stored pixel data is in memory whole, unless read with `mmap=True`.
+        """
         from dicore import pixel
 
         layout = self.pixel_layout()
         return pixel.iter_frames(layout, self[layout.pixel_keyword].raw, raw=raw)
 
-    def _pixel_element(self) -> str:
+    def _pixel_keyword(self) -> str:
         for keyword in _PIXEL_KEYWORDS:
             if keyword in self:
                 return keyword
@@ -152,6 +155,19 @@ class Dataset(DatasetBase):
     def __deepcopy__(self, memo: dict[int, object]) -> Dataset:
         return self
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled as the bytes of its file; an item does not travel without it."""
+        state = self._state()
+        if state is None:
+            raise TypeError("an item of a sequence cannot be pickled alone: pickle the data set it is in")
+        return _remade, state
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Dataset is read-only ({name}): to_pydicom() gives one that can be changed")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Dataset is read-only ({name}): to_pydicom() gives one that can be changed")
+
     def __str__(self) -> str:
         return "\n".join(dataset_lines(self))
 
@@ -159,6 +175,10 @@ class Dataset(DatasetBase):
         where = f" of {os.fspath(self.path)!r}" if self.path is not None else ""
         uid = self.get("SOPInstanceUID", "")
         return f"<Dataset{where}, {len(self)} elements{f', {uid}' if uid else ''}>"
+
+
+def _remade(data: bytes, path: Any, transfer_syntax: str | None, strict: bool) -> Dataset:
+    return Dataset.from_bytes(data, path=path, transfer_syntax=transfer_syntax, strict=strict)
 
 
 def read(source: str | os.PathLike[str] | Buffer | BinaryIO, *, strict: bool = False, mmap: bool = False) -> Dataset:
