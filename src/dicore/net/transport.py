@@ -24,7 +24,7 @@ __all__ = ["Listener", "listen"]
 log = logging.getLogger("dicore.net")
 
 
-class _Protocol(Acceptor, asyncio.BufferedProtocol):  # type: ignore[misc]  # both have the same methods, Acceptor's count
+class _Protocol(Acceptor, asyncio.BufferedProtocol):  # both have the same methods; Acceptor's count
     """One association: everything is Acceptor's, asyncio wants to see its own base class."""
 
     __slots__ = ()
@@ -148,8 +148,10 @@ class Listener:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-        if self._futures:  # a sink that has not answered yet still holds memory of ours
-            await asyncio.gather(*self._futures, return_exceptions=True)
+        if self._futures:  # sinks that have not answered: their peers are gone
+            for future in self._futures:
+                future.cancel()
+            await asyncio.wait(self._futures)
 
     async def __aenter__(self) -> Listener:
         return await self.start()
