@@ -129,7 +129,9 @@ DICORE_API const char *dicore_deviation_text(uint32_t code);
 /** How to read. All zero (or a NULL pointer) is: lenient, depth 64, the input is whole, deviations are not kept. */
 typedef struct dicore_read_options {
     uint8_t strict;                /* 1: the first deviation is DICORE_DEVIATION */
-    uint8_t partial;               /* 1: the bytes are the beginning of a longer input: meeting their end is DICORE_TRUNCATED */
+    uint8_t partial;               /* 1: the bytes are the beginning of a longer input. Meeting their end is DICORE_TRUNCATED, and
+                                      error.offset (select: *position) is how many bytes are needed at least to go on.
+                                      The last value given may then reach beyond the bytes: compare offset + length */
     uint8_t depth_limit;           /* sequences nested deeper are DICORE_TOO_DEEP; 0: DICORE_DEPTH_DEFAULT */
     dicore_deviations *deviations; /* filled when not NULL */
 } dicore_read_options;
@@ -169,6 +171,7 @@ typedef struct dicore_entry {
 typedef struct dicore_walk_frame { /* one sequence that is being read, and its current item */
     uint64_t sequence_end;         /* no byte of the sequence is at or beyond this */
     uint64_t item_end;
+    uint64_t hard_end;             /* how far a wrong item length may be stretched */
     uint64_t creators;             /* offset of the first private creator of the current private group, 0 when none */
     uint32_t last_tag;             /* of the element before, for order */
     uint32_t block;                /* private block that was found reserved: group << 16 | block */
@@ -186,9 +189,14 @@ typedef struct dicore_walk {
     uint64_t size;
     uint64_t position; /* of the next header */
     dicore_read_options options;
-    dicore_entry *tape; /* internal */
     uint32_t depth;
-    uint32_t noted;     /* internal: deviations noted at the current element */
+    uint32_t noted;            /* the rest is internal */
+    struct dicore_tape *tape;
+    uint64_t closed_length;    /* of the last sequence of undefined length that ended at the top level */
+    uint64_t nonzero;          /* a byte that is not zero, found while looking for padding: not searched twice */
+    uint64_t broken_fragments; /* end of the last chain of fragments that broke: not followed twice */
+    uint32_t closed_delimited;
+    uint32_t stop;             /* select: no tag beyond this one is wanted */
     dicore_walk_frame frames[DICORE_DEPTH_MAX + 1];
 } dicore_walk;
 
@@ -199,8 +207,7 @@ DICORE_API dicore_status dicore_walk_begin(dicore_walk *walk, const uint8_t *dat
 
 /** The next element or item in file order: a sequence, then its items, each followed by its elements. Delimiters are not
  *  given. After a status other than DICORE_OK the walk is over.
- *  @return DICORE_OK, DICORE_END (the regular end), DICORE_TRUNCATED (options.partial: needs more bytes; error.offset is
- *          the header that could not be passed), DICORE_TOO_DEEP, DICORE_DEVIATION (strict). */
+ *  @return DICORE_OK, DICORE_END (the regular end), DICORE_TRUNCATED (options.partial: needs more bytes), DICORE_TOO_DEEP, DICORE_DEVIATION (strict). */
 DICORE_API dicore_status dicore_walk_next(dicore_walk *walk, dicore_entry *out, dicore_error *error);
 
 /* ---- select --------------------------------------------------------------------------------------------------------- */
@@ -217,12 +224,12 @@ typedef struct dicore_selected {
 #define DICORE_SELECTED 0x8000u /* this tag was found */
 
 /** Find `count` tags (strictly ascending) among the top-level elements of the data set at data[start .. size); out[i]
- *  answers tags[i]. Stops at the first tag beyond the last wanted one. A tag that comes twice: the last one counts. `out` is
- *  always written as far as the search came, `*position` is where it stopped.
+ *  answers tags[i]. Stops when the last wanted tag is found or passed. A tag that comes twice before that: the last one
+ *  counts. `out` is always written as far as the search came, `*position` is where it stopped.
  *
- *  With options.partial the bytes are a prefix: DICORE_TRUNCATED says that the search must go on with at least `*position`
- *  bytes from the start of the input (call again from the beginning, or from nothing: it is one pass of some hundred
- *  nanoseconds). A value that was found may then lie beyond `size`: compare offset + length.
+ *  With options.partial the bytes are a prefix: DICORE_TRUNCATED says that the search cannot go on without `*position` bytes
+ *  (always more than `size`); then call again from the beginning, it is one pass of some hundred nanoseconds. The values that
+ *  were found may lie beyond `size`, in any case: compare offset + length.
  *  @return DICORE_OK, DICORE_TRUNCATED (partial only), DICORE_TOO_DEEP, DICORE_DEVIATION (strict), DICORE_BAD_ARGUMENT. */
 DICORE_API dicore_status dicore_select(const uint8_t *data, size_t size, uint64_t start, dicore_encoding encoding,
                                        const dicore_read_options *options, const uint32_t *tags, size_t count,
@@ -264,9 +271,11 @@ DICORE_API dicore_span dicore_tape_creator(const dicore_tape *tape, const uint8_
                                            uint32_t end, uint32_t tag);
 
 /** The VR to read entry `index` by, one of the siblings [first, end): the stored one, except where that is UN or absent: then
- *  SQ if it was read as a sequence, else the public and private dictionaries decide as pydicom does (UN of 65,535 bytes or
- *  more stays UN). Where the dictionary names several (US or SS, OB or OW) the result is, as in pydicom 3:
- *  US/SS/OW by `pixel_representation` (0, 1; -1: not known -> US), OB/OW by the length and encoding. Unknown: UN. */
+ *  SQ if it was read as a sequence, else the public and private dictionaries decide as pydicom does (a public UN of 65,535
+ *  bytes or more stays UN). Where the dictionary names several, as pydicom 3: US or SS by the Pixel Representation among the
+ *  siblings, else by `pixel_representation` (what the data sets around say: 0, 1; -1: nothing, which gives US); Pixel Data of
+ *  undefined length OB; OB or OW in implicit VR OW, in explicit VR by Bits Allocated; LUT Data by its descriptor. Unknown: UN.
+ *  SQ without DICORE_ENTRY_SEQUENCE in the flags is a sequence without items. */
 DICORE_API uint16_t dicore_tape_vr(const dicore_tape *tape, const uint8_t *data, size_t size, uint32_t first, uint32_t end,
                                    uint32_t index, int pixel_representation);
 
@@ -302,7 +311,7 @@ DICORE_API dicore_status dicore_part10_parse(const uint8_t *data, size_t size, c
  *  DICORE_EXPLICIT_LE, as every syntax since 1993 (PS3.5 A.4). */
 DICORE_API dicore_encoding dicore_syntax_encoding(const uint8_t *uid, size_t size, int *deflated);
 
-#define DICORE_META_MAX 632u /* dicore_part10_write_meta never writes more bytes than this */
+#define DICORE_META_MAX 512u /* dicore_part10_write_meta never writes more bytes than this */
 
 /** Write preamble, "DICM" and group 0002 for a data set: what makes a received instance a file. Values are padded as their
  *  VR asks; `version_name` (16 bytes at most) and `source_ae` (16 at most) may be empty and are then left out.

@@ -1,0 +1,108 @@
+/* A few wanted tags of the top level: the loop of an archive scan. */
+#include "dataset/cursor.h"
+
+/* Pass the elements before `wanted` that cursor_plain would give, and those that have only to be skipped: private ones and
+ * sequences with a length. Nothing is noted here, so not for strict reading. */
+static inline void skip_plain(dicore_walk *c, uint32_t wanted)
+{
+    dicore_walk_frame *f = &c->frames[0];
+    const uint64_t end = f->item_end;
+    uint64_t position = c->position;
+    uint32_t last = f->last_tag;
+    const int is_explicit = f->encoding == DICORE_EXPLICIT_LE;
+    if (f->encoding > DICORE_EXPLICIT_LE || c->depth != 0)
+        return;
+    while (position + 12 <= end) {
+        const uint8_t *p = c->data + position;
+        uint32_t tag = load_tag_le(p), length, header = 8;
+        if (tag <= last || tag >= wanted || tag >= 0xFFFE0000u)
+            break;
+        if (is_explicit) {
+            uint16_t vr = load_u16be(p + 4);
+            length = load_u16le(p + 6);
+            if (!vr_in(SHORT_VRS, vr)) {
+                if (!vr_in(KNOWN_VRS, vr))
+                    break;
+                length = load_u32le(p + 8);
+                header = 12;
+            }
+        } else {
+            length = load_u32le(p + 4);
+        }
+        if (length & 1 || length > end - position - header)
+            break;
+        last = tag;
+        position += header + length;
+    }
+    f->last_tag = last;
+    c->position = position;
+}
+
+dicore_status dicore_select(const uint8_t *data, size_t size, uint64_t start, dicore_encoding encoding,
+                            const dicore_read_options *options, const uint32_t *tags, size_t count, dicore_selected *out,
+                            uint64_t *position, dicore_error *error)
+{
+    dicore_walk c;
+    if ((count && (!tags || !out)) || !position || cursor_begin(&c, data, size, start, encoding, options) != DICORE_OK)
+        return dicore_fail(error, DICORE_BAD_ARGUMENT, 0, 0);
+    for (size_t i = 0; i < count; i++) {
+        if (i && tags[i] <= tags[i - 1])
+            return dicore_fail(error, DICORE_BAD_ARGUMENT, 0, tags[i]);
+        out[i] = (dicore_selected){.tag = tags[i]};
+    }
+    *position = start;
+    if (count == 0)
+        return DICORE_OK;
+    uint32_t last = c.stop = tags[count - 1];
+    size_t wanted = 0; /* tags[wanted] is the first one that the elements have not passed */
+    dicore_selected *open = NULL; /* a found sequence of undefined length, whose end is not known yet */
+    dicore_entry e;
+    dicore_error why = {0};
+    dicore_status status;
+    const int quick = !c.options.strict && !c.options.deviations;
+    for (;;) {
+        if (quick && wanted < count && !open)
+            skip_plain(&c, tags[wanted]);
+        status = cursor_next(&c, CURSOR_SELECT, &e, &why);
+        if (status != DICORE_OK)
+            break;
+        if (e.depth > 0)
+            continue;
+        if (open) {
+            open->length = c.closed_length - open->offset;
+            open->flags |= c.closed_delimited ? DICORE_ENTRY_DELIMITED : 0;
+            if (open->tag == last)
+                break;
+            open = NULL;
+        }
+        if (wanted && e.tag <= tags[wanted - 1]) /* out of order, or twice */
+            wanted = 0;
+        while (wanted < count && tags[wanted] < e.tag)
+            wanted++;
+        if (wanted == count || tags[wanted] != e.tag)
+            continue;
+        dicore_selected *found = &out[wanted++];
+        *found = (dicore_selected){.offset = e.offset + e.header, .length = e.length, .tag = e.tag, .vr = e.vr,
+                                   .flags = (uint16_t)(e.flags | DICORE_SELECTED)};
+        if ((e.flags & (DICORE_ENTRY_SEQUENCE | DICORE_ENTRY_UNDEFINED)) == (DICORE_ENTRY_SEQUENCE | DICORE_ENTRY_UNDEFINED)) {
+            found->length = 0;
+            open = found;
+        } else if (e.tag == last) {
+            break;
+        }
+    }
+    if (open && open->length == 0 && c.depth == 0) {
+        open->length = c.closed_length - open->offset;
+        open->flags |= c.closed_delimited ? DICORE_ENTRY_DELIMITED : 0;
+    } else if (open && open->length == 0) { /* stopped inside: it is not found */
+        *open = (dicore_selected){.tag = open->tag};
+    }
+    *position = c.position;
+    if (status == DICORE_OK || status == DICORE_END)
+        return DICORE_OK;
+    if (status == DICORE_TRUNCATED)
+        *position = why.offset;
+    if (error)
+        *error = why;
+    return status;
+}
