@@ -1,4 +1,13 @@
-/* dicore/pixel.h */
+/* dicore/pixel.h: from the value of an encapsulated Pixel Data to frames.
+ *
+ * Compressed frames lie in items (PS3.5 A.4): a basic offset table, then fragments; a frame is one fragment or several in
+ * a row. Which, is said by the basic or the extended offset table, and files lie about both. Two calls find it out:
+ *
+ *   dicore_fragments_read     one pass over the item headers, fills the caller's array of fragments
+ *   dicore_frames_resolve     offset tables checked against the fragments, or rebuilt from them; fills an array of frames
+ *
+ * After them any frame is one look into the second array and its bytes a slice (or a few) of the first. Nothing is
+ * allocated and no fragment's content is read, but for its first and last bytes where the tables are of no use. */
 #ifndef DICORE_PIXEL_H
 #define DICORE_PIXEL_H
 
@@ -7,6 +16,82 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/** One item after the basic offset table. */
+typedef struct dicore_fragment {
+    uint64_t offset;             /* of its value, from the start of the span */
+    uint64_t length;             /* of its value, padding included; never reaches beyond the span */
+} dicore_fragment;
+
+/** What one pass over the items found. */
+typedef struct dicore_encapsulation {
+    uint64_t count;              /* fragments in all; empty ones at the end are not counted */
+    uint64_t origin;             /* what the offsets of both tables count from: the first item after the basic table */
+    uint64_t table_offset;       /* of the basic offset table's value */
+    uint64_t table_length;       /* 0: empty, the usual case */
+    uint64_t end;                /* where reading stopped: behind the last item, a delimiter, or at the damage */
+    int damaged;                 /* not 0: at `end` stands something other than an item, or an item longer than the span.
+                                    Of the latter the bytes that are there count as the last fragment: */
+    int truncated;               /* not 0: the last fragment is cut short by the end of the span */
+} dicore_encapsulation;
+
+/** Read the items of an encapsulated Pixel Data: `items` begins with the basic offset table's item and ends before the
+ *  sequence delimitation item (one that is there ends the reading). The first `capacity` fragments go to `fragments`
+ *  (NULL with 0), all are counted. Fragments before a damage stay usable, so damage is not an error.
+ *
+ *  A first item that begins as a JPEG or JPEG 2000 stream is no offset table but a fragment: files without one exist.
+ *
+ *  @return DICORE_OK; DICORE_NO_MEMORY when `capacity` is too small (`out` is filled, call again with out->count);
+ *          DICORE_BAD_FRAGMENTS when not even the first item can be read, `error` says where. */
+DICORE_API dicore_status dicore_fragments_read(const uint8_t *items, size_t size, dicore_fragment *fragments,
+                                               size_t capacity, dicore_encapsulation *out, dicore_error *error);
+
+/** A frame: `count` fragments from number `first` on, of which the first `size` bytes in all are the stream. */
+typedef struct dicore_frame {
+    uint64_t first;
+    uint64_t count;
+    uint64_t size;               /* the fragments' lengths, or the length that the extended offset table gives */
+} dicore_frame;
+
+typedef enum dicore_frames_source {
+    DICORE_FROM_EXTENDED = 0,    /* the extended offset table, which is right */
+    DICORE_FROM_BASIC = 1,       /* the basic offset table, which is right */
+    DICORE_FROM_FRAGMENTS = 2    /* there was no table, or it lied */
+} dicore_frames_source;
+
+/** Find the frames. `encapsulation` and `fragments` are what dicore_fragments_read made of the same `items`; `wanted` is
+ *  Number of Frames (at least 1); `offsets` and `lengths` are the values of Extended Offset Table and Extended Offset
+ *  Table Lengths (0x7FE00001, 0x7FE00002; size 0 when absent). A table is believed when it has an entry a frame, ascends
+ *  from 0 and names fragments only. Otherwise: one frame takes all fragments; as many fragments as frames, or fewer, are
+ *  a frame each; of more, each that begins as a stream (JPEG SOI, JPEG 2000 SOC, JP2 or JPEG XL signature) begins a
+ *  frame, or else each behind one that ends with EOI or EOC does, if that gives `wanted` frames or more.
+ *
+ *  `frames` has room for min(wanted, encapsulation->count) entries; *found says how many were written: fewer than
+ *  `wanted` when there are not enough fragments. Frames beyond `wanted` are ignored.
+ *  @return DICORE_OK; DICORE_BAD_ARGUMENT when `wanted` is 0; DICORE_BAD_FRAGMENTS when there are more fragments than
+ *          frames and nothing says which belong together, or no fragment at all. */
+DICORE_API dicore_status dicore_frames_resolve(const uint8_t *items, size_t size,
+                                               const dicore_encapsulation *encapsulation,
+                                               const dicore_fragment *fragments, uint64_t wanted, dicore_span offsets,
+                                               dicore_span lengths, dicore_frame *frames, uint64_t *found,
+                                               dicore_frames_source *source, dicore_error *error);
+
+/** Undo RLE Lossless (PS3.5 annex G) for one segment: PackBits from `source` to at most `capacity` bytes of `target`,
+ *  the first to target[0], each next one `stride` bytes on (so that a segment lands in its byte of the sample).
+ *  `target` is capacity * stride bytes long, less the last gap. A run may cross rows; what the last run holds beyond
+ *  `capacity` is padding and dropped.
+ *  @return DICORE_OK; DICORE_BAD_FRAME when the segment ends before `capacity` bytes are there (those that are have been
+ *          written); DICORE_BAD_ARGUMENT when `stride` is 0. */
+DICORE_API dicore_status dicore_rle_segment(const uint8_t *source, size_t size, uint8_t *target, size_t capacity,
+                                            size_t stride);
+
+/** Undo RLE Lossless for one frame of `samples` samples a pixel with `bytes` bytes each into `target`, `pixels` * samples
+ *  * bytes long, which becomes little endian samples, all of a pixel together (planar configuration 0). The header must
+ *  announce samples * bytes segments, most significant byte first (G.5), in ascending order, inside the frame.
+ *  @return DICORE_OK; DICORE_BAD_FRAME with the offset of what is wrong; DICORE_BAD_ARGUMENT when samples * bytes is not
+ *          1..15 or target_size does not fit. */
+DICORE_API dicore_status dicore_rle_frame(const uint8_t *source, size_t size, uint8_t *target, size_t target_size,
+                                          uint64_t pixels, unsigned samples, unsigned bytes, dicore_error *error);
 
 #ifdef __cplusplus
 }

@@ -53,9 +53,184 @@ cdef extern from "dicore/base.h" nogil:
 
 
 # ---- dataset.h -------------------------------------------------------------------------------------------------------
+cdef extern from "dicore/dataset.h" nogil:
+    ctypedef enum dicore_encoding:
+        DICORE_IMPLICIT_LE
+        DICORE_EXPLICIT_LE
+        DICORE_IMPLICIT_BE
+        DICORE_EXPLICIT_BE
 
+    const uint32_t DICORE_UNDEFINED_LENGTH
+    const uint32_t DICORE_TAG_ITEM
+    const uint32_t DICORE_TAG_PIXEL_DATA
+    const uint16_t DICORE_VR_SQ
+    const uint16_t DICORE_VR_UN
+
+    ctypedef struct dicore_element_header:
+        uint32_t tag
+        uint32_t length
+        uint16_t vr
+        uint8_t size
+
+    int dicore_vr_known(uint16_t vr)
+    int dicore_vr_short(uint16_t vr)
+
+    dicore_status dicore_read_element_header(const uint8_t *data, size_t size, dicore_encoding encoding, dicore_element_header *out)
+    dicore_status dicore_write_element_header(uint8_t *out, size_t capacity, dicore_encoding encoding, uint32_t tag, uint16_t vr, uint32_t length, size_t *size)
+
+    const uint32_t DICORE_DEV_NO_PREAMBLE
+    const uint32_t DICORE_DEV_COUNT
+
+    ctypedef struct dicore_deviation:
+        uint32_t code
+        uint32_t tag
+        uint64_t offset
+
+    ctypedef struct dicore_deviations:
+        dicore_deviation *items
+        uint32_t capacity
+        uint32_t count
+
+    const char *dicore_deviation_name(uint32_t code)
+    const char *dicore_deviation_text(uint32_t code)
+
+    ctypedef struct dicore_read_options:
+        uint8_t strict
+        uint8_t partial
+        uint8_t depth_limit
+        dicore_deviations *deviations
+
+    const uint16_t DICORE_ENTRY_ENCODING
+    const uint16_t DICORE_ENTRY_EXPLICIT
+    const uint16_t DICORE_ENTRY_BIG_ENDIAN
+    const uint16_t DICORE_ENTRY_ITEM
+    const uint16_t DICORE_ENTRY_SEQUENCE
+    const uint16_t DICORE_ENTRY_UNDEFINED
+    const uint16_t DICORE_ENTRY_DELIMITED
+    const uint16_t DICORE_ENTRY_FRAGMENTS
+    const uint16_t DICORE_ENTRY_TRUNCATED
+    const uint16_t DICORE_ENTRY_DEVIATES
+    const uint16_t DICORE_SELECTED
+
+    ctypedef struct dicore_entry:
+        uint64_t offset
+        uint64_t length
+        uint32_t tag
+        uint32_t next
+        uint16_t vr
+        uint16_t flags
+        uint8_t header
+        uint8_t depth
+
+    ctypedef struct dicore_selected:
+        uint64_t offset
+        uint64_t length
+        uint32_t tag
+        uint16_t vr
+        uint16_t flags
+
+    dicore_status dicore_select(const uint8_t *data, size_t size, uint64_t start, dicore_encoding encoding, const dicore_read_options *options, const uint32_t *tags, size_t count, dicore_selected *out, uint64_t *position, dicore_error *error)
+
+    ctypedef struct dicore_tape:
+        dicore_entry *entries
+        uint32_t count
+        uint32_t capacity
+        uint64_t end
+
+    const uint32_t DICORE_NO_ENTRY
+    dicore_status dicore_tape_read(dicore_tape *tape, const uint8_t *data, size_t size, uint64_t start, dicore_encoding encoding, const dicore_read_options *options, const dicore_allocator *allocator, dicore_error *error)
+    void dicore_tape_free(dicore_tape *tape, const dicore_allocator *allocator)
+    uint32_t dicore_tape_find(const dicore_tape *tape, uint32_t first, uint32_t end, uint32_t tag)
+    dicore_span dicore_tape_creator(const dicore_tape *tape, const uint8_t *data, size_t size, uint32_t first, uint32_t end, uint32_t tag)
+    uint16_t dicore_tape_vr(const dicore_tape *tape, const uint8_t *data, size_t size, uint32_t first, uint32_t end, uint32_t index, int pixel_representation)
+
+    ctypedef struct dicore_part10:
+        uint64_t meta_offset
+        uint64_t meta_size
+        uint64_t dataset_offset
+        uint8_t has_preamble
+        uint8_t meta_encoding
+        uint8_t encoding
+        uint8_t deflated
+        uint8_t guessed
+        dicore_span sop_class
+        dicore_span sop_instance
+        dicore_span transfer_syntax
+        dicore_span implementation
+        dicore_span version_name
+        dicore_span source_ae
+
+    dicore_status dicore_part10_parse(const uint8_t *data, size_t size, const dicore_read_options *options, dicore_part10 *out, dicore_error *error)
+    dicore_encoding dicore_syntax_encoding(const uint8_t *uid, size_t size, int *deflated)
+    const size_t DICORE_META_MAX
+    dicore_status dicore_part10_write_meta(uint8_t *out, size_t capacity, size_t *size, dicore_span sop_class, dicore_span sop_instance, dicore_span transfer_syntax, dicore_span implementation, dicore_span version_name, dicore_span source_ae)
+
+    ctypedef struct dicore_inflate_limits:
+        uint64_t size
+        uint64_t ratio
+        uint64_t ratio_from
+
+    dicore_status dicore_inflate(const uint8_t *data, size_t size, const dicore_inflate_limits *limits, const dicore_read_options *options, const dicore_allocator *allocator, uint8_t **out, size_t *out_size, size_t *out_capacity, dicore_error *error)
+
+    size_t dicore_vr_width(uint16_t vr)
+    size_t dicore_value_trim(const uint8_t *data, size_t size)
+    dicore_status dicore_value_decimal(const uint8_t *data, size_t size, double *out)
+    dicore_status dicore_value_integer(const uint8_t *data, size_t size, int64_t *out)
+
+    ctypedef struct dicore_dictionary_entry:
+        uint32_t tag
+        uint32_t mask
+        uint16_t vr[3]
+        uint8_t retired
+        const char *keyword
+        const char *name
+        const char *vm
+
+    int dicore_dictionary_find(uint32_t tag, dicore_dictionary_entry *out)
+    uint16_t dicore_dictionary_vr(uint32_t tag)
+    uint32_t dicore_dictionary_keyword(const char *keyword, size_t size, int *found)
+    int dicore_dictionary_private(const uint8_t *creator, size_t size, uint32_t tag, dicore_dictionary_entry *out)
+    uint16_t dicore_dictionary_private_vr(const uint8_t *creator, size_t size, uint32_t tag)
+    size_t dicore_dictionary_count()
+    int dicore_dictionary_at(size_t number, dicore_dictionary_entry *out)
 
 # ---- pixel.h ---------------------------------------------------------------------------------------------------------
+cdef extern from "dicore/pixel.h" nogil:
+    ctypedef struct dicore_fragment:
+        uint64_t offset
+        uint64_t length
+
+    ctypedef struct dicore_encapsulation:
+        uint64_t count
+        uint64_t origin
+        uint64_t table_offset
+        uint64_t table_length
+        uint64_t end
+        int damaged
+        int truncated
+
+    dicore_status dicore_fragments_read(const uint8_t *items, size_t size, dicore_fragment *fragments, size_t capacity,
+                                        dicore_encapsulation *out, dicore_error *error)
+
+    ctypedef struct dicore_frame:
+        uint64_t first
+        uint64_t count
+        uint64_t size
+
+    ctypedef enum dicore_frames_source:
+        DICORE_FROM_EXTENDED
+        DICORE_FROM_BASIC
+        DICORE_FROM_FRAGMENTS
+
+    dicore_status dicore_frames_resolve(const uint8_t *items, size_t size, const dicore_encapsulation *encapsulation,
+                                        const dicore_fragment *fragments, uint64_t wanted, dicore_span offsets,
+                                        dicore_span lengths, dicore_frame *frames, uint64_t *found,
+                                        dicore_frames_source *source, dicore_error *error)
+
+    dicore_status dicore_rle_segment(const uint8_t *source, size_t size, uint8_t *target, size_t capacity, size_t stride)
+    dicore_status dicore_rle_frame(const uint8_t *source, size_t size, uint8_t *target, size_t target_size, uint64_t pixels,
+                                   unsigned samples, unsigned bytes, dicore_error *error)
+
 
 
 # ---- net.h -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,70 @@
+# Two commands do everything on a bare Debian 12 with Python 3.11 and a C compiler:
+#   make demo     see it work: a server, a few synthetic studies sent, found, decoded, every hash checked
+#   make test     all checks: lint, types, C tests with and without sanitizers, Python tests, real peers, faults
+# and then
+#   make bench    measure it beside pydicom, fastdicom, DCMTK and pynetdicom; prints one table
+#   make clean    remove what these made
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STEP := .ci/step
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+SOURCES := $(shell find src csrc/include csrc/base csrc/dataset csrc/pixel csrc/net csrc/store -type f \
+             \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.c' -o -name '*.h' \) 2>/dev/null)
+export PYTHON
+
+.PHONY: demo test lint test-c test-python bench clean
+.DEFAULT_GOAL := test
+
+# ---- the environment --------------------------------------------------------------------------------------------------
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'dicore needs Python 3.11 or newer: make PYTHON=python3.11 ...'; exit 1; }
+	@$(STEP) 'compiler, Python headers, zlib' .ci/need gcc=gcc libc6-dev=/usr/include/stdio.h zlib1g-dev=/usr/include/zlib.h \
+	    'python3-dev=python:import sysconfig,os;open(os.path.join(sysconfig.get_paths()["include"],"Python.h"))' \
+	    'python3-venv=python:import ensurepip,venv'
+	@rm -rf $(VENV)
+	@$(STEP) 'virtual environment' $(PYTHON) -m venv $(VENV)
+
+# pip keeps what is installed, so that the second of the two only adds what the tests need
+$(VENV)/.demo: $(BIN)/python pyproject.toml CMakeLists.txt $(SOURCES)
+	@$(STEP) 'dicore built and installed in .venv' $(PIP) install --no-warn-script-location .
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml CMakeLists.txt $(SOURCES)
+	@$(STEP) 'dicore built and installed in .venv with its test peers' $(PIP) install --no-warn-script-location '.[test]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: $(VENV)/.test
+	@$(STEP) 'benchmark peers' $(PIP) install --no-warn-script-location '.[bench]'
+	@touch $@
+
+build/.tools:
+	@$(STEP) 'test tools and DCMTK' .ci/need dcmtk=storescp strace=strace cmake=cmake ninja-build=ninja pkg-config=pkg-config
+	@mkdir -p build && touch $@
+
+# ---- what people run --------------------------------------------------------------------------------------------------
+demo: $(VENV)/.demo
+	@$(BIN)/dicore demo
+
+test: lint test-c test-python
+
+lint: $(VENV)/.test
+	@$(STEP) 'ruff' $(BIN)/ruff check src tests benchmarks
+	@$(STEP) 'mypy, strict' $(BIN)/mypy
+	@$(STEP) 'stubs of the native modules' .ci/test-stubs $(BIN)/python
+
+test-c: $(VENV)/.test build/.tools
+	@$(STEP) 'C tests' .ci/test-c build/c
+	@$(STEP) 'C tests under ASan and UBSan' .ci/test-c build/asan -DDICORE_SANITIZE=ON
+
+test-python: $(VENV)/.test build/.tools
+	@echo
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(PYTEST)
+
+bench: $(VENV)/.bench build/.tools
+	@$(BIN)/python -m benchmarks.report $(BENCH)
+
+clean:
+	rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find src -name '*.so' -delete

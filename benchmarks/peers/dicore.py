@@ -1,0 +1,107 @@
+"""dicore itself: `dicore serve` as anyone starts it, `dicore send` as a command and `dicore.send()` in a warm process.
+
+`python -m benchmarks.peers.dicore PORT ASSOCIATIONS` is the warm sender: it imports, echoes, prints a line, then reads
+one line of JSON (the paths), sends, and prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.material import data_set
+from benchmarks.peers import Sent, Server, peak_memory, run_timed
+
+
+def command_path() -> str:
+    return os.path.join(os.path.dirname(sys.executable), "dicore")
+
+
+class DicoreServe(Server):
+    name = "dicore serve"
+    durability = "durable"
+
+    def command(self) -> Sequence[str]:
+        return [
+            *(command_path(), "serve", str(self.folder / "store"), "--port", str(self.port)),
+            *("--ae-title", self.ae_title, "--durability", self.durability),
+        ]
+
+    def received(self) -> Iterator[bytes]:
+        from dicore import Store
+
+        with Store(self.folder / "store", read_only=True) as store:
+            for uid in store:
+                yield bytes(data_set(store.record(uid)))
+
+
+class DicoreServeRelaxed(DicoreServe):
+    name = "dicore serve, relaxed"
+    durability = "relaxed"
+
+
+class DicoreServeDurable(DicoreServe):
+    name = "dicore serve, durable"
+
+
+class DicoreSend:
+    """`dicore.send()` in a warm process; the wall time of the call."""
+
+    def __init__(self, associations: int) -> None:
+        self.associations = associations
+        self.name = f"dicore.send, {associations} association{'s' * (associations > 1)}"
+
+    def __call__(self, files: Sequence[Path], port: int, *, nagle: bool = False) -> Sent:
+        command = [sys.executable, "-m", "benchmarks.peers.dicore", str(port), str(self.associations)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            if process.stdout.readline() != "ready\n":
+                raise RuntimeError("the sender did not start")
+            line = json.dumps([str(f) for f in files]) + "\n"
+            process.stdin.write(line)
+            process.stdin.flush()
+            result = json.loads(process.stdout.readline())
+        if result["sent"] != len(files):
+            raise RuntimeError(f"dicore.send: {result}")
+        return Sent(result["seconds"], result["peak"])
+
+
+class DicoreSendCommand:
+    """`dicore send` as a command, Python's start and imports included."""
+
+    def __init__(self, associations: int) -> None:
+        self.associations = associations
+        self.name = f"dicore send (command), {associations} association{'s' * (associations > 1)}"
+
+    def __call__(self, files: Sequence[Path], port: int, *, nagle: bool = False) -> Sent:
+        where = ["--to", f"{Server.ae_title}@127.0.0.1:{port}", "--associations", str(self.associations)]
+        return Sent(run_timed([command_path(), "send", str(files[0].parent), *where], nagle=nagle)[0])
+
+
+async def _warm_sender(port: int, associations: int) -> None:
+    import dicore
+
+    to = f"{Server.ae_title}@127.0.0.1:{port}"
+    async with dicore.connect(to) as association:
+        await association.c_echo()
+    print("ready", flush=True)
+    paths = json.loads(sys.stdin.readline())
+    start = time.perf_counter()
+    report = await dicore.send(paths, to=to, associations=associations)
+    seconds = time.perf_counter() - start
+    result = {"seconds": seconds, "sent": report.sent, "failed": report.failed, "peak": peak_memory()}
+    print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        from uvloop import run  # as the commands do
+    except ImportError:
+        from asyncio import run
+    run(_warm_sender(int(sys.argv[1]), int(sys.argv[2])))

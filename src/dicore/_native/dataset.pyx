@@ -1,0 +1,1891 @@
+"""Data sets over bytes: the fast half of `dicore.dataset`.
+
+A `Source` is the bytes (a buffer, or a file of which the head is here and the rest is fetched when asked for) and the tape
+over them. A `DatasetBase` is a range of the tape: the top level or one item. Values decode on access and are kept.
+All state changes happen under the GIL and are published whole; fetching and growing take the source's lock. So any number
+of threads may read one data set.
+"""
+import os
+import threading
+
+from dicore import errors
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.dict cimport PyDict_GetItem
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from cpython.object cimport PyObject, PyObject_GenericGetAttr
+from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeLatin1
+from libc.errno cimport EINTR, errno
+from libc.stdint cimport int16_t, int32_t
+from libc.string cimport memcpy, strlen
+
+from dicore._native.libdicore cimport *
+from dicore._native.status cimport check
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+    object PyErr_SetFromErrnoWithFilenameObject(object kind, object path)
+    object PyUnicode_EncodeFSDefault(object text)
+    Py_UCS4 PyUnicode_READ_CHAR(object text, Py_ssize_t index)
+    object PyMemoryView_FromObject(object owner)
+
+cdef extern from "<fcntl.h>" nogil:
+    int os_open "open"(const char *path, int flags, ...)
+    enum:
+        O_RDONLY
+        O_CLOEXEC
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t os_pread "pread"(int fd, void *buffer, size_t size, long long offset)
+    ssize_t os_read "read"(int fd, void *buffer, size_t size)
+    int os_close "close"(int fd)
+
+cdef extern from "<sys/mman.h>" nogil:
+    void *os_mmap "mmap"(void *address, size_t size, int protection, int flags, int fd, long long offset)
+    int os_munmap "munmap"(void *address, size_t size)
+    enum:
+        PROT_READ
+        MAP_PRIVATE
+    void *MAP_FAILED
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <sys/stat.h>
+    #include <unistd.h>
+    /* What tells one state of a file from another, and whether pread works on it. */
+    typedef struct file_identity { uint64_t device, inode, size; int64_t seconds, nanoseconds; int regular; } file_identity;
+    static int identify(int fd, file_identity *out)
+    {
+        struct stat s;
+        if (fstat(fd, &s) != 0)
+            return -1;
+        out->device = (uint64_t)s.st_dev;
+        out->inode = (uint64_t)s.st_ino;
+        out->size = (uint64_t)s.st_size;
+    #ifdef __APPLE__
+        out->seconds = s.st_mtimespec.tv_sec;
+        out->nanoseconds = s.st_mtimespec.tv_nsec;
+    #else
+        out->seconds = s.st_mtim.tv_sec;
+        out->nanoseconds = s.st_mtim.tv_nsec;
+    #endif
+        out->regular = S_ISREG(s.st_mode) || S_ISBLK(s.st_mode) || S_ISDIR(s.st_mode);
+        return 0;
+    }
+    static void close_quietly(int fd) /* errno stays that of the call before */
+    {
+        int kept = errno;
+        close(fd);
+        errno = kept;
+    }
+    static int same_file(const file_identity *a, const file_identity *b)
+    {
+        return a->device == b->device && a->inode == b->inode && a->size == b->size && a->seconds == b->seconds
+            && a->nanoseconds == b->nanoseconds;
+    }
+    """
+    ctypedef struct file_identity:
+        uint64_t size
+        int regular
+    int identify(int fd, file_identity *out) nogil
+    void close_quietly(int fd) nogil
+    int same_file(const file_identity *a, const file_identity *b) nogil
+
+cdef enum:
+    HEAD = 8192          # the first pread
+    HOLE = 65536         # a value from this size on is not fetched until it is asked for
+    GIL_LIMIT = 1 << 20  # from this many bytes on the tape is read without the GIL
+    PEEKS = 12           # attributes that are searched for one by one before the tape is made
+    NOTES = 1000         # deviations that are kept; more are only counted
+
+cdef enum:
+    VR_AE = 0x4145
+    VR_AS = 0x4153
+    VR_AT = 0x4154
+    VR_CS = 0x4353
+    VR_DA = 0x4441
+    VR_DS = 0x4453
+    VR_DT = 0x4454
+    VR_FD = 0x4644
+    VR_FL = 0x464C
+    VR_IS = 0x4953
+    VR_LO = 0x4C4F
+    VR_LT = 0x4C54
+    VR_PN = 0x504E
+    VR_SH = 0x5348
+    VR_SL = 0x534C
+    VR_SQ = 0x5351
+    VR_SS = 0x5353
+    VR_ST = 0x5354
+    VR_SV = 0x5356
+    VR_TM = 0x544D
+    VR_UC = 0x5543
+    VR_UI = 0x5549
+    VR_UL = 0x554C
+    VR_UN = 0x554E
+    VR_UR = 0x5552
+    VR_US = 0x5553
+    VR_UT = 0x5554
+    VR_UV = 0x5556
+
+cdef uint32_t TAG_CHARSET = 0x00080005
+cdef uint32_t TAG_SIGN = 0x00280103
+cdef dict KEYWORDS = {}  # keyword: tag, filled as keywords are met
+cdef dict NAMES = {}     # tag: (keyword, name, vm), likewise
+cdef dict VRS = {}       # VR as a number: as text
+
+
+cdef void *resize(void *context, void *pointer, size_t old_size, size_t new_size) noexcept nogil:
+    if new_size == 0:
+        PyMem_RawFree(pointer)
+        return NULL
+    return PyMem_RawRealloc(pointer, new_size)
+
+cdef dicore_allocator HEAP
+HEAP.resize = <void *(*)(void *, void *, size_t, size_t) noexcept>resize
+HEAP.context = NULL
+
+
+cdef str vr_text(uint16_t vr):
+    cdef PyObject *known = PyDict_GetItem(VRS, vr)
+    if known != NULL:
+        return <str>known
+    text = chr(vr >> 8) + chr(vr & 0xFF)
+    VRS[vr] = text
+    return text
+
+
+cdef inline str tag_text(uint32_t tag):
+    return "%04X,%04X" % (tag >> 16, tag & 0xFFFF)
+
+
+cdef tuple names_of(uint32_t tag):
+    """(keyword, name, value multiplicity) of a public tag; three empty strings when the standard has none."""
+    cdef PyObject *known = PyDict_GetItem(NAMES, tag)
+    if known != NULL:
+        return <tuple>known
+    cdef dicore_dictionary_entry entry
+    if dicore_dictionary_find(tag, &entry):
+        names = (entry.keyword.decode(), entry.name.decode(), entry.vm.decode())
+    elif tag & 0xFFFF == 0:
+        names = ("", "Group Length", "1")
+    else:
+        names = ("", "", "")
+    if len(NAMES) < 16384:
+        NAMES[tag] = names
+    return names
+
+
+cdef object keyword_tag(str name):
+    """The tag of a keyword as an int, or None."""
+    cdef PyObject *known = PyDict_GetItem(KEYWORDS, name)
+    if known != NULL:
+        return <object>known
+    cdef Py_ssize_t size
+    cdef int found = 0
+    if not name.isascii():
+        return None
+    cdef const char *text = PyUnicode_AsUTF8AndSize(name, &size)
+    cdef uint32_t tag = dicore_dictionary_keyword(text, <size_t>size, &found)
+    if not found:
+        return None
+    number = tag
+    KEYWORDS[name] = number
+    return number
+
+
+class Tag(int):
+    """A tag: an int (group << 16 | element) that prints as '(0010,0020)'."""
+
+    __slots__ = ()
+
+    @property
+    def group(self):
+        return int(self) >> 16
+
+    @property
+    def element(self):
+        return int(self) & 0xFFFF
+
+    elem = element
+
+    @property
+    def is_private(self):
+        return bool(int(self) >> 16 & 1)
+
+    def __str__(self):
+        return f"({int(self) >> 16:04X},{int(self) & 0xFFFF:04X})"
+
+    __repr__ = __str__
+
+
+cdef class Warning:
+    """Something in the file that the standard does not have, and that was read all the same.
+
+    `code` is a short name ("odd-length"), `offset` the byte (in the inflated data set when it is deflated), `tag_path` the
+    element as '0008,1115[0].0020,000E' or None.
+    """
+
+    cdef readonly str code
+    cdef readonly str message
+    cdef readonly object offset
+    cdef readonly object tag_path
+
+    def __init__(self, str code, str message, offset=None, tag_path=None):
+        self.code = code
+        self.message = message
+        self.offset = offset
+        self.tag_path = tag_path
+
+    def __repr__(self):
+        return f"Warning({self.code!r}, {self.message!r}, offset={self.offset}, tag_path={self.tag_path!r})"
+
+    def __str__(self):
+        where = f"byte {self.offset}: " if self.offset is not None else ""
+        return f"{where}{f'({self.tag_path}) ' if self.tag_path else ''}{self.message} [{self.code}]"
+
+    def __eq__(self, other):
+        if not isinstance(other, Warning):
+            return NotImplemented
+        return (self.code, self.message, self.offset, self.tag_path) == (
+            other.code, other.message, other.offset, other.tag_path)
+
+    def __hash__(self):
+        return hash((self.code, self.offset, self.tag_path))
+
+
+cdef class PersonName:
+    """A value of VR PN (PS3.5 6.2.1): up to three groups (alphabetic, ideographic, phonetic), each of five components.
+    Equal to, and hashed as, its text."""
+
+    cdef str text
+
+    def __init__(self, text=""):
+        self.text = str(text).rstrip("=")
+
+    @property
+    def components(self):
+        """The groups that are there, as a tuple of str."""
+        return tuple(self.text.split("=")) if self.text else ()
+
+    cdef str group(self, Py_ssize_t number):
+        parts = self.text.split("=")
+        return parts[number] if number < len(parts) else ""
+
+    cdef str part(self, Py_ssize_t number):
+        parts = self.group(0).split("^")
+        return parts[number] if number < len(parts) else ""
+
+    @property
+    def alphabetic(self):
+        return self.group(0)
+
+    @property
+    def ideographic(self):
+        return self.group(1)
+
+    @property
+    def phonetic(self):
+        return self.group(2)
+
+    @property
+    def family_name(self):
+        return self.part(0)
+
+    @property
+    def given_name(self):
+        return self.part(1)
+
+    @property
+    def middle_name(self):
+        return self.part(2)
+
+    @property
+    def name_prefix(self):
+        return self.part(3)
+
+    @property
+    def name_suffix(self):
+        return self.part(4)
+
+    def family_comma_given(self):
+        """'Family, Given'."""
+        return f"{self.part(0)}, {self.part(1)}"
+
+    def formatted(self, format_str):
+        """`format_str % {...}` with family_name, given_name, middle_name, name_prefix, name_suffix, ideographic, phonetic."""
+        fields = ("family_name", "given_name", "middle_name", "name_prefix", "name_suffix", "ideographic", "phonetic")
+        return format_str % {field: getattr(self, field) for field in fields}
+
+    def __str__(self):
+        return self.text
+
+    def __repr__(self):
+        return repr(self.text)
+
+    def __eq__(self, other):
+        if isinstance(other, PersonName):
+            return self.text == (<PersonName>other).text
+        if isinstance(other, str):
+            return self.text == other
+        return NotImplemented
+
+    def __lt__(self, other):
+        if isinstance(other, (str, PersonName)):
+            return self.text < str(other)
+        return NotImplemented
+
+    def __hash__(self):
+        return hash(self.text)
+
+    def __bool__(self):
+        return bool(self.text)
+
+    def __len__(self):
+        return len(self.text)
+
+    def __iter__(self):
+        return iter(self.text)
+
+    def __contains__(self, part):
+        return part in self.text
+
+    def __reduce__(self):
+        return PersonName, (self.text,)
+
+
+cdef inline PersonName person_name(str text):
+    cdef PersonName name = PersonName.__new__(PersonName)
+    name.text = text.rstrip("=") if text and PyUnicode_READ_CHAR(text, len(text) - 1) == c"=" else text
+    return name
+
+
+# ---- bytes -----------------------------------------------------------------------------------------------------------
+
+cdef class Region:
+    """Memory that views stand on: zeroed memory that pread fills (its pages cost nothing until then), or a map of a file."""
+
+    cdef uint8_t *data
+    cdef size_t size
+    cdef bint mapped
+
+    def __dealloc__(self):
+        if self.mapped:
+            os_munmap(self.data, self.size)
+        else:
+            PyMem_RawFree(self.data)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.data, <Py_ssize_t>self.size, 1, flags)
+
+
+cdef Region new_region(size_t size):
+    cdef Region region = Region.__new__(Region)
+    region.data = <uint8_t *>PyMem_RawCalloc(size if size else 1, 1)
+    if region.data == NULL:
+        raise MemoryError(f"{size} bytes for a file")
+    region.size = size
+    return region
+
+
+cdef int pread_all(int fd, uint8_t *out, size_t size, size_t offset, size_t *got) noexcept nogil:
+    """pread until `size` bytes or the end of the file. 0, or -1 with errno."""
+    cdef ssize_t n
+    got[0] = 0
+    while got[0] < size:
+        n = os_pread(fd, out + got[0], size - got[0], <long long>(offset + got[0]))
+        if n < 0:
+            if errno == EINTR:
+                continue
+            return -1
+        if n == 0:
+            break
+        got[0] += <size_t>n
+    return 0
+
+
+cdef int open_file(const char *path) noexcept nogil:
+    cdef int fd
+    while True:
+        fd = os_open(path, O_RDONLY | O_CLOEXEC)
+        if fd >= 0 or errno != EINTR:
+            return fd
+
+
+cdef int read_head(const char *path, uint8_t *out, size_t *got, file_identity *identity, int *fd) noexcept nogil:
+    """Open, identify, read HEAD bytes, close: 0, or -1 with errno. A pipe or the like stays open in `*fd`."""
+    cdef int failed
+    fd[0] = open_file(path)
+    if fd[0] < 0:
+        return -1
+    if identify(fd[0], identity) != 0:
+        failed = -1
+    elif not identity.regular:
+        return 0
+    else:
+        failed = pread_all(fd[0], out, HEAD, 0, got)
+    close_quietly(fd[0])
+    fd[0] = -1
+    return failed
+
+
+cdef bytes drain(int fd, object path):
+    """All that comes out of a pipe, socket or terminal; closes it."""
+    cdef list pieces = []
+    cdef ssize_t n
+    cdef bytes piece
+    cdef char *out
+    try:
+        while True:
+            piece = PyBytes_FromStringAndSize(NULL, 1 << 16)
+            out = PyBytes_AS_STRING(piece)
+            with nogil:
+                n = os_read(fd, out, 1 << 16)
+            if n < 0:
+                if errno == EINTR:
+                    continue
+                PyErr_SetFromErrnoWithFilenameObject(OSError, path)
+            if n == 0:
+                return b"".join(pieces)
+            pieces.append(piece[:n])
+    finally:
+        os_close(fd)
+
+
+cdef class Source:
+    """The bytes of a data set and the tape over them. [0, have) and [tail, size) are at `base`, the rest is in the file."""
+
+    cdef object path          # as given; None for bytes
+    cdef object fs_path       # bytes for open(2); None when everything is here
+    cdef object owner         # exports the bytes at `base`
+    cdef object keep          # what the caller wants to live as long
+    cdef Py_buffer view
+    cdef bint viewed
+    cdef bint strict
+    cdef bint deflated        # and not inflated yet
+    cdef bint started         # the tape holds what could be read from [0, have)
+    cdef bint complete        # the tape holds everything
+    cdef bint guessed
+    cdef bint part10          # there is a head (preamble, group 0002) before the data set
+    cdef const uint8_t *base
+    cdef size_t have, size, tail
+    cdef size_t start         # of the data set
+    cdef size_t hole_start, hole_end
+    cdef int peeks
+    cdef uint32_t peeked_tag[PEEKS]
+    cdef uint64_t peeked_at[PEEKS]
+    cdef file_identity identity
+    cdef dicore_encoding encoding
+    cdef size_t meta_start, meta_size
+    cdef dicore_encoding meta_encoding
+    cdef object head          # exports the bytes of the head (differs from `owner` once inflated)
+    cdef const uint8_t *head_base
+    cdef size_t head_size
+    cdef object packed        # the file before it was inflated
+    cdef str syntax
+    cdef dicore_tape tape
+    cdef object lock
+    cdef list notes           # Warnings that decoding values gave
+    cdef set noted
+    cdef list deviations      # Warnings that the structure gave; None: not asked for yet
+
+    def __dealloc__(self):
+        if self.tape.entries != NULL:
+            dicore_tape_free(&self.tape, &HEAP)
+        if self.viewed:
+            PyBuffer_Release(&self.view)
+
+    cdef object guard(self):
+        if self.lock is None:
+            self.lock = threading.RLock()
+        return self.lock
+
+    # -- fetching ------------------------------------------------------------------------------------------------------
+
+    cdef int fetch(self, size_t until, size_t tail) except -1:
+        """Make [0, until) and [tail, size) present. The caller holds the lock."""
+        cdef Region region
+        cdef int fd, failed = 0
+        cdef size_t got = 0, wanted = 0
+        cdef file_identity now
+        cdef const char *path
+        cdef uint8_t *out
+        cdef size_t have = self.have, size = self.size, old_tail = self.tail
+        if until > size:
+            until = size
+        if until <= have and tail >= old_tail:
+            return 0
+        if self.fs_path is None:
+            raise errors.DicomFormatError("bytes that are not there", path=self.path, offset=have)
+        if isinstance(self.owner, Region):
+            region = self.owner
+        else:
+            region = new_region(size)
+            memcpy(region.data, self.base, have)
+        out = region.data
+        path = PyBytes_AS_STRING(self.fs_path)
+        with nogil:
+            fd = open_file(path)
+            if fd < 0:
+                failed = 1
+            else:
+                if identify(fd, &now) != 0:
+                    failed = 1
+                elif not same_file(&now, &self.identity):
+                    failed = 2
+                else:
+                    if until > have:
+                        wanted = until - have
+                        if pread_all(fd, out + have, wanted, have, &got) != 0:
+                            failed = 1
+                    if not failed and got == wanted and tail < old_tail:
+                        wanted = old_tail - tail
+                        if pread_all(fd, out + tail, wanted, tail, &got) != 0:
+                            failed = 1
+                    if not failed and got != wanted:
+                        failed = 2
+                close_quietly(fd)
+        if failed == 1:
+            PyErr_SetFromErrnoWithFilenameObject(OSError, self.path)
+        if failed == 2:
+            raise errors.DicomFormatError(
+                "the file has changed since it was opened", path=self.path, offset=have,
+                expected="the same inode, size and modification time")
+        self.owner = region
+        self.base = out
+        if until > have:
+            self.have = until
+        if tail < old_tail:
+            self.tail = tail
+        if self.have >= self.tail:
+            self.have = self.tail = size
+        return 0
+
+    cdef int present(self, size_t offset, size_t size) except -1:
+        """Make the value at [offset, offset + size) present."""
+        if offset + size <= self.have or offset >= self.tail or size == 0:
+            return 0
+        with self.guard():
+            self.fetch(offset + size, self.tail)
+        return 0
+
+    cdef int inflate(self) except -1:
+        cdef uint8_t *out = NULL
+        cdef size_t out_size = 0, capacity = 0
+        cdef dicore_error error
+        cdef dicore_read_options options
+        cdef dicore_status status
+        cdef dicore_deviation met
+        cdef dicore_deviations list_of_one
+        cdef const uint8_t *data
+        cdef size_t size
+        self.fetch(self.size, self.size)
+        list_of_one.items = &met
+        list_of_one.capacity = 1
+        list_of_one.count = 0
+        options.strict = self.strict
+        options.partial = 0
+        options.depth_limit = 0
+        options.deviations = &list_of_one
+        data = self.base + self.start
+        size = self.size - self.start
+        with nogil:
+            status = dicore_inflate(data, size, NULL, &options, &HEAP, &out, &out_size, &capacity, &error)
+        if status != DICORE_OK:
+            error.offset += self.start
+            self.fail(status, &error)
+        if list_of_one.count:
+            met.offset += self.start
+            self.notes = [deviation(&met, None)]
+        cdef Region region = Region.__new__(Region)
+        region.data = out
+        region.size = out_size
+        self.packed = PyMemoryView_FromObject(self.owner)[:self.size]
+        self.owner = region
+        self.base = out
+        self.size = self.have = self.tail = out_size
+        self.start = 0
+        self.fs_path = None
+        self.deflated = False
+        return 0
+
+    # -- the tape ------------------------------------------------------------------------------------------------------
+
+    cdef dicore_status scan(self, size_t size, bint partial, dicore_tape *tape, dicore_deviations *deviations,
+                            dicore_error *error):
+        """The tape over [start, size) into `tape`, which the caller owns."""
+        cdef dicore_read_options options
+        cdef dicore_status status
+        options.strict = self.strict and deviations == NULL
+        options.partial = partial
+        options.depth_limit = 0
+        options.deviations = deviations
+        if size - self.start < GIL_LIMIT:
+            return dicore_tape_read(tape, self.base, size, self.start, self.encoding, &options, &HEAP, error)
+        with nogil:
+            status = dicore_tape_read(tape, self.base, size, self.start, self.encoding, &options, &HEAP, error)
+        return status
+
+    cdef int publish(self, dicore_tape *tape, bint complete) except -1:
+        cdef dicore_tape old = self.tape
+        if self.complete:  # another thread was faster
+            dicore_tape_free(tape, &HEAP)
+            return 0
+        self.tape = tape[0]
+        self.started = True
+        self.complete = complete
+        if old.entries != NULL:
+            dicore_tape_free(&old, &HEAP)
+        return 0
+
+    cdef int begin(self) except -1:
+        """The tape over the bytes at hand: final, or the beginning of the final one."""
+        cdef dicore_tape tape
+        cdef dicore_error error
+        cdef dicore_entry last
+        cdef dicore_status status
+        cdef size_t value
+        if self.deflated or self.have == self.size:
+            return self.finish()
+        tape.entries = <dicore_entry *>PyMem_RawMalloc(128 * sizeof(dicore_entry))
+        tape.capacity = 128 if tape.entries != NULL else 0
+        tape.count = 0
+        status = self.scan(self.have, True, &tape, NULL, &error)
+        if status != DICORE_OK and status != DICORE_TRUNCATED:
+            dicore_tape_free(&tape, &HEAP)
+            return self.fail(status, &error)
+        # A large value at the top level is left in the file; what stands behind it is read with the rest, if anything does.
+        complete = False
+        if status == DICORE_TRUNCATED and self.hole_end == 0 and error.depth == 0 and tape.count:
+            last = tape.entries[tape.count - 1]
+            value = last.offset + last.header
+            if (last.depth == 0 and not last.flags & (DICORE_ENTRY_ITEM | DICORE_ENTRY_SEQUENCE | DICORE_ENTRY_FRAGMENTS)
+                    and last.length >= HOLE and value + 8 <= self.have and last.length <= self.size - value):
+                self.hole_start = value + 8  # whether it is a sequence has been seen
+                self.hole_end = value + last.length
+                complete = self.hole_end == self.size
+        return self.publish(&tape, complete)
+
+    cdef int finish(self) except -1:
+        """The final tape, over everything."""
+        cdef dicore_tape tape
+        cdef dicore_error error
+        cdef dicore_status status
+        cdef size_t had
+        with self.guard():
+            if self.deflated:
+                self.inflate()
+            while not self.complete:
+                if self.have == self.size or self.hole_end != 0:
+                    if self.hole_end != 0:
+                        self.fetch(self.hole_start, self.hole_end)
+                    self.whole()
+                    tape.entries = NULL
+                    tape.capacity = tape.count = 0
+                    status = self.scan(self.size, False, &tape, NULL, &error)
+                    if status != DICORE_OK:
+                        dicore_tape_free(&tape, &HEAP)
+                        self.fail(status, &error)
+                    self.publish(&tape, True)
+                    break
+                if self.started:
+                    had = self.have
+                    self.fetch(had * 8 if had * 8 > 65536 else 65536, self.size)
+                    if self.have == self.size:
+                        continue
+                self.begin()
+        return 0
+
+    cdef int whole(self) except -1:
+        """`base` spans the whole size, be it with a hole that nobody reads."""
+        cdef Region region
+        if self.have < self.size and not isinstance(self.owner, Region):
+            region = new_region(self.size)
+            memcpy(region.data, self.base, self.have)
+            self.owner = region
+            self.base = region.data
+        return 0
+
+    cdef bint peek(self, uint32_t tag, dicore_entry *entry) noexcept:
+        """A top-level element whose value is at hand, without a tape: what a few attributes need. False: ask the tape."""
+        cdef dicore_read_options options
+        cdef dicore_selected found
+        cdef dicore_error error
+        cdef dicore_dictionary_entry known
+        cdef uint64_t position, start = self.start
+        cdef int i
+        if self.peeks == PEEKS or self.deflated:
+            return False
+        for i in range(self.peeks):  # go on from the last element found before this one
+            if self.peeked_tag[i] < tag and self.peeked_at[i] > start:
+                start = self.peeked_at[i]
+        options.strict = 0
+        options.partial = self.have < self.size
+        options.depth_limit = 0
+        options.deviations = NULL
+        found.flags = 0
+        dicore_select(self.base, self.have, start, self.encoding, &options, &tag, 1, &found, &position, &error)
+        self.peeked_tag[self.peeks] = 0xFFFFFFFF
+        self.peeks += 1
+        if not found.flags & DICORE_SELECTED or found.flags & DICORE_ENTRY_SEQUENCE or found.length > self.have - found.offset:
+            return False
+        entry.vr = found.vr
+        if found.vr == 0:
+            if not dicore_dictionary_find(tag, &known) or known.vr[1] != 0 or known.vr[0] == 0:
+                return False
+            entry.vr = known.vr[0]
+        if entry.vr == VR_UN or entry.vr == VR_SQ:
+            return False
+        entry.header = 8 if found.vr == 0 or dicore_vr_short(found.vr) else 12
+        entry.offset = found.offset - entry.header
+        entry.length = found.length
+        entry.tag = tag
+        entry.flags = found.flags & ~DICORE_SELECTED
+        self.peeked_tag[self.peeks - 1] = tag
+        self.peeked_at[self.peeks - 1] = entry.offset
+        return True
+
+    cdef int final_tape(self) except -1:
+        if not self.complete:
+            self.finish()
+        return 0
+
+    # -- saying where --------------------------------------------------------------------------------------------------
+
+    cdef str path_at(self, const dicore_tape *tape, uint64_t offset, uint32_t tag):
+        """The path of what stands at `offset`: its element, or the innermost item around it and `tag`."""
+        cdef uint32_t i = 0, end = tape.count, child
+        cdef const dicore_entry *entry
+        cdef list parts = []
+        cdef Py_ssize_t item
+        while True:
+            entry = NULL
+            while i < end:
+                if tape.entries[i].offset > offset:
+                    break
+                entry = &tape.entries[i]
+                child = i + 1
+                i = entry.next
+            if entry == NULL:
+                break
+            if entry.offset == offset or not entry.flags & DICORE_ENTRY_SEQUENCE:
+                if entry.offset == offset or offset < entry.offset + entry.header + entry.length:
+                    parts.append(tag_text(entry.tag))
+                    return ".".join(parts)
+                break
+            if offset > entry.offset + entry.header + entry.length:
+                break
+            end = entry.next
+            text = tag_text(entry.tag)
+            entry = NULL
+            item = -1
+            i = child
+            while i < end and tape.entries[i].offset <= offset:
+                entry = &tape.entries[i]
+                child = i + 1
+                i = entry.next
+                item += 1
+            if entry == NULL or offset == entry.offset or offset >= entry.offset + entry.header + entry.length:
+                # at an item; or before or behind all of them, where delimiters stand
+                parts.append(f"{text}[{item}]" if entry != NULL and offset == entry.offset else text)
+                return ".".join(parts)
+            parts.append(f"{text}[{item}]")
+            end = entry.next
+            i = child
+        if tag:
+            parts.append(tag_text(tag))
+        return ".".join(parts) or None
+
+    cdef int fail(self, dicore_status status, const dicore_error *error) except -1:
+        """Raise for what reading the structure came to, with the path of the element."""
+        cdef dicore_tape tape
+        cdef dicore_error ignored
+        cdef dicore_deviations none
+        if status in (DICORE_NO_MEMORY, DICORE_BAD_ARGUMENT, DICORE_IO):
+            return check(status, error, self.path)
+        tag_path = None
+        if not self.deflated and error.offset >= self.start and self.have > self.start:
+            none.items = NULL
+            none.capacity = none.count = 0
+            tape.entries = NULL
+            tape.capacity = tape.count = 0
+            self.scan(self.have, False, &tape, &none, &ignored)
+            tag_path = self.path_at(&tape, error.offset, error.tag)
+            dicore_tape_free(&tape, &HEAP)
+        elif error.tag:
+            tag_path = tag_text(error.tag)
+        raise format_error(status, error, self.path, tag_path)
+
+    cdef int note(self, str code, str message, uint64_t offset, str tag_path, kind=errors.DicomFormatError) except -1:
+        """A value that is not what its VR asks for: a warning, or `kind` when reading strictly."""
+        if self.strict:
+            raise kind(f"{message} [{code}]", path=self.path, offset=offset, tag_path=tag_path)
+        if self.noted is None:
+            self.noted = set()
+        key = (code, offset)
+        if key not in self.noted and len(self.noted) < NOTES:
+            self.noted.add(key)
+            if self.notes is None:
+                self.notes = []
+            self.notes.append(Warning(code, message, offset, tag_path))
+        return 0
+
+    cdef list warnings(self):
+        """What deviates in the structure, by reading it once more with a list."""
+        cdef dicore_deviations met
+        cdef dicore_tape tape
+        cdef dicore_error error
+        cdef dicore_read_options options
+        cdef dicore_part10 part
+        cdef uint32_t i
+        cdef list found = []
+        if self.deviations is None:
+            self.final_tape()
+            with self.guard():
+                self.whole()
+            met.items = <dicore_deviation *>PyMem_RawMalloc(NOTES * sizeof(dicore_deviation))
+            if met.items == NULL:
+                raise MemoryError()
+            met.capacity = NOTES
+            met.count = 0
+            tape.entries = NULL
+            tape.capacity = tape.count = 0
+            try:
+                if self.part10:
+                    options.strict = options.partial = options.depth_limit = 0
+                    options.deviations = &met
+                    dicore_part10_parse(self.head_base, self.head_size, &options, &part, &error)
+                    for i in range(min(met.count, met.capacity)):
+                        found.append(deviation(&met.items[i], tag_text(met.items[i].tag) if met.items[i].tag else None))
+                    met.count = 0
+                self.scan(self.size, False, &tape, &met, &error)
+                for i in range(min(met.count, met.capacity)):
+                    found.append(deviation(&met.items[i], self.path_at(&tape, met.items[i].offset, met.items[i].tag)))
+                if met.count > met.capacity:
+                    found.append(Warning("more", f"{met.count - met.capacity} more deviations"))
+            finally:
+                dicore_tape_free(&tape, &HEAP)
+                PyMem_RawFree(met.items)
+            self.deviations = found
+        return self.deviations + (self.notes or [])
+
+
+cdef Warning deviation(const dicore_deviation *met, str tag_path):
+    return Warning(dicore_deviation_name(met.code).decode(), dicore_deviation_text(met.code).decode(), met.offset, tag_path)
+
+
+cdef object format_error(dicore_status status, const dicore_error *error, object path, object tag_path):
+    text = dicore_status_text(status).decode()
+    if status == DICORE_DEVIATION:
+        text = f"{dicore_deviation_text(error.detail).decode()} [{dicore_deviation_name(error.detail).decode()}]"
+    kind = errors.TransferSyntaxError if status == DICORE_BAD_SYNTAX else errors.DicomFormatError
+    return kind(text, path=path, offset=error.offset, tag_path=tag_path)
+
+
+cdef int parse_head(Source source) except -1:
+    """Find the parts of the file: where group 0002 and the data set are, and how they are encoded."""
+    cdef dicore_part10 part
+    cdef dicore_error error
+    cdef dicore_read_options options
+    cdef dicore_status status
+    options.strict = source.strict
+    options.depth_limit = 0
+    options.deviations = NULL
+    while True:
+        options.partial = source.have < source.size
+        status = dicore_part10_parse(source.base, source.have, &options, &part, &error)
+        if status == DICORE_OK:
+            break
+        if status == DICORE_TRUNCATED and options.partial:
+            with source.guard():
+                source.fetch(source.have * 8, source.size)
+            continue
+        if status in (DICORE_NO_MEMORY, DICORE_BAD_ARGUMENT, DICORE_IO):
+            check(status, &error, source.path)
+        raise format_error(status, &error, source.path, tag_text(error.tag) if error.tag else None)
+    source.part10 = True
+    source.start = part.dataset_offset
+    source.encoding = <dicore_encoding>part.encoding
+    source.deflated = part.deflated
+    source.guessed = part.guessed
+    source.meta_start = part.meta_offset
+    source.meta_size = part.meta_size
+    source.meta_encoding = <dicore_encoding>part.meta_encoding
+    source.head = source.owner
+    source.head_base = source.base
+    source.head_size = source.have
+    if part.transfer_syntax.size:
+        source.syntax = PyUnicode_DecodeLatin1(
+            <const char *>part.transfer_syntax.data, <Py_ssize_t>part.transfer_syntax.size, NULL)
+    return 0
+
+
+cdef Source source_of_path(object path, bint strict, bint mapped):
+    cdef Source source = Source.__new__(Source)
+    cdef object text = os.fspath(path)
+    cdef bytes encoded = PyUnicode_EncodeFSDefault(text) if isinstance(text, str) else text
+    cdef const char *name = PyBytes_AS_STRING(encoded)
+    cdef bytes head
+    cdef uint8_t *out
+    cdef size_t got = 0
+    cdef int failed, fd = -1
+    if strlen(name) != <size_t>len(encoded):
+        raise ValueError("embedded null byte in a path")
+    source.path = path
+    source.strict = strict
+    if mapped:
+        return map_file(source, encoded)
+    head = PyBytes_FromStringAndSize(NULL, HEAD)
+    out = <uint8_t *>PyBytes_AS_STRING(head)
+    with nogil:
+        failed = read_head(name, out, &got, &source.identity, &fd)
+    if failed:
+        PyErr_SetFromErrnoWithFilenameObject(OSError, path)
+    if fd >= 0:  # not a file: whatever it yields
+        return source_of_buffer(drain(fd, path), path, strict)
+    source.size = source.tail = source.identity.size
+    source.have = got
+    if source.have > source.size or (got < HEAD and got < source.size):
+        source.size = source.tail = got  # it grew or shrank just now: what was read counts
+    source.fs_path = encoded
+    source.owner = head
+    source.base = out
+    parse_head(source)
+    return source
+
+
+cdef Source map_file(Source source, bytes encoded):
+    cdef const char *name = PyBytes_AS_STRING(encoded)
+    cdef void *at = MAP_FAILED
+    cdef int fd, failed = 0
+    cdef Region region
+    with nogil:
+        fd = open_file(name)
+        if fd < 0 or identify(fd, &source.identity) != 0:
+            failed = 1
+        elif source.identity.size:
+            at = os_mmap(NULL, source.identity.size, PROT_READ, MAP_PRIVATE, fd, 0)
+            failed = at == MAP_FAILED
+    if failed:
+        try:
+            PyErr_SetFromErrnoWithFilenameObject(OSError, source.path)
+        finally:
+            if fd >= 0:
+                os_close(fd)
+    os_close(fd)
+    if source.identity.size == 0:
+        return source_of_buffer(b"", source.path, source.strict)
+    region = Region.__new__(Region)
+    region.mapped = True
+    region.data = <uint8_t *>at
+    region.size = source.identity.size
+    source.owner = region
+    source.base = region.data
+    source.size = source.have = source.tail = region.size
+    parse_head(source)
+    return source
+
+
+cdef Source source_over(object data, object path, bint strict):
+    """A source over a buffer, head not parsed."""
+    cdef Source source = Source.__new__(Source)
+    PyObject_GetBuffer(data, &source.view, PyBUF_SIMPLE)
+    source.viewed = True
+    source.path = path
+    source.strict = strict
+    source.owner = data
+    source.base = <const uint8_t *>source.view.buf
+    source.size = source.have = source.tail = <size_t>source.view.len
+    if source.base == NULL:
+        source.base = <const uint8_t *>b""
+    return source
+
+
+cdef Source source_of_buffer(object data, object path, bint strict):
+    cdef Source source = source_over(data, path, strict)
+    parse_head(source)
+    return source
+
+
+cdef Source source_of_dataset(object data, str transfer_syntax, object path, bint strict):
+    """A source over a bare data set (no preamble, no group 0002) in a known transfer syntax."""
+    cdef Source source = source_over(data, path, strict)
+    cdef Py_ssize_t size
+    cdef int deflated = 0
+    cdef const char *uid = PyUnicode_AsUTF8AndSize(transfer_syntax, &size)
+    source.encoding = dicore_syntax_encoding(<const uint8_t *>uid, <size_t>size, &deflated)
+    source.deflated = deflated
+    source.syntax = transfer_syntax
+    return source
+
+
+cdef Source EMPTY = source_of_dataset(b"", "1.2.840.10008.1.2.1", None, False)
+EMPTY.begin()
+
+
+# ---- values ----------------------------------------------------------------------------------------------------------
+
+cdef inline uint64_t number_at(const uint8_t *p, int width, bint big):
+    cdef uint64_t value = 0
+    cdef int i
+    for i in range(width):
+        value |= <uint64_t>p[i] << (8 * (width - 1 - i if big else i))
+    return value
+
+
+cdef inline object number(const uint8_t *p, uint16_t vr, bint big):
+    cdef uint64_t bits
+    cdef uint32_t half
+    cdef double d
+    cdef float f
+    if vr == VR_US:
+        return <long>number_at(p, 2, big)
+    if vr == VR_UL:
+        return <unsigned long>number_at(p, 4, big)
+    if vr == VR_SS:
+        return <long><int16_t>number_at(p, 2, big)
+    if vr == VR_SL:
+        return <long><int32_t>number_at(p, 4, big)
+    if vr == VR_FD:
+        bits = number_at(p, 8, big)
+        memcpy(&d, &bits, 8)
+        return d
+    if vr == VR_FL:
+        half = <uint32_t>number_at(p, 4, big)
+        memcpy(&f, &half, 4)
+        return <double>f
+    if vr == VR_SV:
+        return <int64_t>number_at(p, 8, big)
+    if vr == VR_UV:
+        return <uint64_t>number_at(p, 8, big)
+    # AT: group, then element, each in the byte order of the file
+    return Tag(number_at(p, 2, big) << 16 | number_at(p + 2, 2, big))
+
+
+cdef inline int width_of(uint16_t vr):
+    if vr in (VR_US, VR_SS):
+        return 2
+    if vr in (VR_UL, VR_SL, VR_FL, VR_AT):
+        return 4
+    if vr in (VR_FD, VR_SV, VR_UV):
+        return 8
+    return 0
+
+
+cdef inline size_t trimmed(const uint8_t *p, size_t n):
+    while n and (p[n - 1] == c" " or p[n - 1] == 0):
+        n -= 1
+    return n
+
+
+cdef object decimal_text(str text):
+    """One value of a DS: float, '' when blank. ValueError when it is no number."""
+    text = text.strip()
+    return float(text) if text else text
+
+
+cdef object integer_text(str text):
+    """One value of an IS: int, float when it has a fraction, '' when blank. ValueError when it is no number."""
+    text = text.strip()
+    if not text:
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        value = float(text)
+        return int(value) if value.is_integer() else value
+
+
+cdef class Element:
+    """One data element of a data set. Cheap; the value decodes when asked for."""
+
+    cdef DatasetBase dataset
+    cdef uint32_t index
+    cdef uint16_t resolved
+    cdef dicore_entry entry
+    cdef object kept
+
+    @property
+    def tag(self):
+        """The tag: an int that prints as (gggg,eeee)."""
+        return Tag(self.entry.tag)
+
+    @property
+    def stored_vr(self):
+        """The VR in the file, or None where it has none (implicit VR)."""
+        return vr_text(self.entry.vr) if self.entry.vr else None
+
+    @property
+    def vr(self):
+        """The VR the value is read by: the stored one; where that is UN or absent, what the dictionaries say."""
+        return vr_text(self.resolved)
+
+    @property
+    def VR(self):
+        return vr_text(self.resolved)
+
+    @property
+    def keyword(self):
+        """The keyword of PS3.6, '' for private and unknown elements."""
+        return names_of(self.entry.tag)[0]
+
+    @property
+    def name(self):
+        """The name of PS3.6; of a private element '[name]' when the private dictionary has it, else 'Private tag data'."""
+        if self.entry.tag >> 16 & 1:
+            return self.dataset.private_name(self.index, self.entry.tag)
+        return names_of(self.entry.tag)[1]
+
+    @property
+    def is_private(self):
+        return bool(self.entry.tag >> 16 & 1)
+
+    @property
+    def private_creator(self):
+        """The text that reserved this private element's block (PS3.5 7.8.1), '' when there is none."""
+        return self.dataset.creator(self.entry.tag)
+
+    @property
+    def length(self):
+        """Length of `raw` in bytes."""
+        return self.entry.length
+
+    @property
+    def offset(self):
+        """Where the element begins in the file, in bytes (in the inflated data set when it is deflated)."""
+        return self.entry.offset
+
+    @property
+    def is_undefined_length(self):
+        return bool(self.entry.flags & DICORE_ENTRY_UNDEFINED)
+
+    @property
+    def raw(self):
+        """The value's bytes as stored, without a copy: items with the offset table but without the delimiter where the
+        length is undefined. Read-only; keeps the bytes alive."""
+        return self.dataset.raw_at(&self.entry)
+
+    @property
+    def value(self):
+        """The value as a Python object. Decoded once."""
+        if self.kept is None:
+            self.kept = self.dataset.element_value(self)
+        return self.kept
+
+    @property
+    def VM(self):
+        """Number of values: 0 when empty, 1 for a sequence."""
+        if self.resolved == VR_SQ:
+            return 1
+        value = self.value
+        if isinstance(value, list):
+            return len(value)
+        return 0 if value is None or (isinstance(value, (str, bytes, PersonName)) and not value) else 1
+
+    @property
+    def is_empty(self):
+        return self.entry.length == 0 if self.resolved != VR_SQ else not self.value
+
+    def __getitem__(self, key):
+        return self.value[key]
+
+    def __eq__(self, other):
+        if not isinstance(other, Element):
+            return NotImplemented
+        return (self.entry.tag == (<Element>other).entry.tag and self.resolved == (<Element>other).resolved
+                and self.value == other.value)
+
+    def __hash__(self):
+        return hash((self.entry.tag, self.entry.offset))
+
+    def __repr__(self):
+        return self.dataset._element_text(self)
+
+
+cdef class DatasetBase:
+    """The part of `dicore.dataset.Dataset` that is hot; use that class."""
+
+    cdef Source source
+    cdef DatasetBase parent   # None at the top level
+    cdef uint32_t first, stop # the range of the tape; at the top level: all of it
+    cdef uint32_t owner_index # the sequence this is an item of
+    cdef Py_ssize_t number    # of the item
+    cdef dict kept            # tag: value
+    cdef dict lists           # index of a sequence: its items
+    cdef tuple names          # of the character sets; None: not looked up yet
+    cdef int sign             # Pixel Representation: 0, 1, -1 unknown, -2 not looked up yet
+    cdef object __weakref__
+
+    def __cinit__(self):
+        self.source = EMPTY
+        self.kept = {}
+        self.sign = -2
+
+    def __init__(self):
+        raise TypeError("a Dataset comes from dicore.read() or Dataset.from_bytes()")
+
+    # -- finding -------------------------------------------------------------------------------------------------------
+
+    cdef inline uint32_t last(self):
+        return self.stop if self.parent is not None else self.source.tape.count
+
+    cdef uint32_t find(self, uint32_t tag) except? 0xFFFFFFFE:
+        cdef Source source = self.source
+        cdef const dicore_entry *entry
+        cdef uint32_t index
+        cdef uint64_t end
+        if self.parent is not None:
+            return dicore_tape_find(&source.tape, self.first, self.stop, tag)
+        if not source.started:
+            source.begin()
+        index = dicore_tape_find(&source.tape, 0, source.tape.count, tag)
+        if not source.complete:
+            if index != DICORE_NO_ENTRY:
+                entry = &source.tape.entries[index]
+                # final is what ends within the bytes at hand, and a sequence that something follows
+                end = entry.offset + entry.header + entry.length
+                if entry.next >= source.tape.count if entry.flags & DICORE_ENTRY_SEQUENCE else end > source.have:
+                    index = DICORE_NO_ENTRY
+            if index == DICORE_NO_ENTRY:
+                source.finish()
+                index = dicore_tape_find(&source.tape, 0, source.tape.count, tag)
+        return index
+
+    cdef int pixel_sign(self) except? -3:
+        """Pixel Representation here, or of the nearest data set around that has one."""
+        cdef uint32_t index
+        cdef dicore_entry entry
+        if self.sign == -2:
+            sign = -1
+            index = self.find(TAG_SIGN)
+            if index != DICORE_NO_ENTRY:
+                entry = self.source.tape.entries[index]
+                if entry.length >= 2:
+                    self.source.present(entry.offset + entry.header, entry.length)
+                    sign = 1 if number_at(
+                        self.source.base + entry.offset + entry.header, 2, entry.flags & DICORE_ENTRY_BIG_ENDIAN) else 0
+            if sign == -1 and self.parent is not None:
+                sign = self.parent.pixel_sign()
+            self.sign = sign
+        return self.sign
+
+    cdef uint16_t vr_at(self, uint32_t index) except 0:
+        cdef Source source = self.source
+        cdef uint16_t vr = source.tape.entries[index].vr
+        cdef uint32_t tag = source.tape.entries[index].tag
+        cdef int sign = -1
+        if vr != 0 and vr != VR_UN and not source.tape.entries[index].flags & DICORE_ENTRY_SEQUENCE:
+            return vr
+        if source.tape.entries[index].flags & DICORE_ENTRY_SEQUENCE:
+            return VR_SQ
+        if tag != TAG_SIGN and not tag >> 16 & 1 and dicore_dictionary_vr(tag) == VR_US:
+            sign = self.pixel_sign()  # may have grown the tape: entries are fetched anew below
+        return dicore_tape_vr(&source.tape, source.base, source.size if source.complete else source.have,
+                              self.first, self.last(), index, sign)
+
+    # -- values --------------------------------------------------------------------------------------------------------
+
+    cdef object raw_at(self, const dicore_entry *entry):
+        cdef size_t at = entry.offset + entry.header
+        self.source.present(at, entry.length)
+        return PyMemoryView_FromObject(self.source.owner)[at:at + entry.length].toreadonly() if (
+            self.source.viewed) else PyMemoryView_FromObject(self.source.owner)[at:at + entry.length]
+
+    cdef str path_of(self, uint32_t tag):
+        """The path of an element of this data set."""
+        return self.prefix() + tag_text(tag)
+
+    cdef str prefix(self):
+        if self.parent is None:
+            return ""
+        return f"{self.parent.path_of(self.source.tape.entries[self.owner_index].tag)}[{self.number}]."
+
+    cdef object items_at(self, uint32_t index):
+        """The items of a sequence as a list of data sets: the same ones each time."""
+        cdef dicore_entry *entries
+        cdef DatasetBase item
+        cdef uint32_t i, end
+        cdef Py_ssize_t number = 0
+        cdef list items
+        self.source.final_tape()
+        if self.lists is None:
+            self.lists = {}
+        kept = self.lists.get(index)
+        if kept is not None:
+            return kept
+        items = []
+        cls = type(self)
+        entries = self.source.tape.entries
+        i = index + 1
+        end = entries[index].next
+        while i < end:
+            if entries[i].flags & DICORE_ENTRY_ITEM:
+                item = cls.__new__(cls)
+                item.source = self.source
+                item.parent = self
+                item.first = i + 1
+                item.stop = entries[i].next
+                item.owner_index = index
+                item.number = number
+                number += 1
+                items.append(item)
+            i = entries[i].next
+        return self.lists.setdefault(index, items)
+
+    cdef object value_of(self, uint32_t tag, object key, object default):
+        """The value of a tag, kept under `key` (the tag as an int); `default` when there is none."""
+        cdef PyObject *known = PyDict_GetItem(self.kept, key)
+        cdef dicore_entry entry
+        cdef uint32_t index
+        if known != NULL:
+            return <object>known
+        if not self.source.started and self.parent is None and self.source.peek(tag, &entry):
+            value = self.decode(&entry, entry.vr)
+        else:
+            index = self.find(tag)
+            if index == DICORE_NO_ENTRY:
+                return default
+            value = self.value_at(index)
+        return self.kept.setdefault(key, value)
+
+    cdef object element_value(self, Element element):
+        cdef uint32_t tag = element.entry.tag
+        if self.find(tag) == element.index:
+            return self.value_of(tag, <object>tag, None)
+        return self.value_at(element.index)
+
+    cdef object value_at(self, uint32_t index):
+        cdef dicore_entry entry
+        cdef uint16_t vr = self.vr_at(index)
+        if vr == VR_SQ:
+            return self.items_at(index)
+        entry = self.source.tape.entries[index]
+        return self.decode(&entry, vr)
+
+    cdef object decode(self, const dicore_entry *entry, uint16_t vr):
+        """The value at an entry, by its VR: what pydicom makes of it, with int, float and str for its subclasses."""
+        cdef size_t n = entry.length
+        cdef const uint8_t *p
+        cdef size_t i
+        cdef uint8_t bits = 0
+        cdef bint plain = True, single = True
+        cdef uint8_t c
+        cdef double real
+        cdef int64_t whole
+        cdef int width
+        cdef bint big
+        cdef object owner  # another thread may put the bytes elsewhere: this keeps `p` good
+        width = width_of(vr)
+        if n == 0:
+            return empty_value(vr, width)
+        self.source.present(entry.offset + entry.header, n)
+        owner = self.source.owner
+        p = self.source.base + entry.offset + entry.header
+        if width:
+            big = (entry.flags & DICORE_ENTRY_BIG_ENDIAN) != 0
+            if n == <size_t>width:
+                return number(p, vr, big)
+            if n % <size_t>width:
+                self.source.note("value-length", f"{n} bytes are no whole number of values of VR {vr_text(vr)}",
+                                 entry.offset, self.path_of(entry.tag))
+                return PyBytes_FromStringAndSize(<const char *>p, <Py_ssize_t>n)
+            values = [number(p + i, vr, big) for i in range(0, n, <size_t>width)]
+            if entry.tag in (0x00281101, 0x00281102, 0x00281103, 0x00283002) and values[0] < 0:
+                values[0] += 65536  # LUT descriptors: the number of entries is unsigned whatever the VR (PS3.3 C.11.1.1.1)
+            return values
+        if not is_text(vr):
+            return PyBytes_FromStringAndSize(<const char *>p, <Py_ssize_t>n)
+        for i in range(n):
+            c = p[i]
+            bits |= c
+            if c == c"\\":
+                single = False
+            elif c == 0x1B:
+                plain = False
+        if bits & 0x80:
+            plain = False
+        if vr == VR_DS or vr == VR_IS:
+            if single:
+                if vr == VR_DS:
+                    if dicore_value_decimal(p, n, &real) == DICORE_OK:
+                        return real
+                elif dicore_value_integer(p, n, &whole) == DICORE_OK:
+                    return whole
+            text = PyUnicode_DecodeLatin1(<const char *>p, <Py_ssize_t>n, NULL)
+            text = text.strip().rstrip(" \0") if vr == VR_DS else text.rstrip(" \0")
+            try:
+                if vr == VR_DS:
+                    values = [decimal_text(part) for part in text.split("\\")]
+                else:
+                    values = [integer_text(part) for part in text.split("\\")]
+            except (ValueError, OverflowError):
+                self.source.note("value-number", f"not a number: {text[:64]!r}", entry.offset, self.path_of(entry.tag))
+                values = [part.rstrip("\0 ") for part in text.split("\\")]
+            return values[0] if len(values) == 1 else values
+        if vr in (VR_CS, VR_UI, VR_DA, VR_TM, VR_AS, VR_DT):  # the default repertoire (PS3.5 6.2)
+            n = trimmed(p, n)
+            text = PyUnicode_DecodeLatin1(<const char *>p, <Py_ssize_t>n, NULL)
+            if not plain:
+                self.beyond_default(entry)
+            return text if single else text.split("\\")
+        if vr == VR_AE:
+            text = PyUnicode_DecodeLatin1(<const char *>p, <Py_ssize_t>n, NULL)
+            if not plain:
+                self.beyond_default(entry)
+            if single:
+                return text.strip(" \0\t\r\n")
+            return [part.strip(" \0\t\r\n") for part in text.split("\\")]
+        if vr == VR_UR:
+            return PyUnicode_DecodeLatin1(<const char *>p, <Py_ssize_t>n, NULL).rstrip(" \0\t\r\n\x0b\x0c")
+        if plain:
+            if vr != VR_PN or single:
+                n = trimmed(p, n)
+            text = PyUnicode_DecodeASCII(<const char *>p, <Py_ssize_t>n, NULL)
+        else:
+            text, problem = self._decode_text(PyBytes_FromStringAndSize(<const char *>p, <Py_ssize_t>(
+                trimmed(p, n) if vr == VR_PN else n)), vr == VR_PN, vr in (VR_ST, VR_LT, VR_UT))
+            if problem is not None:
+                self.source.note("character-set", problem, entry.offset, self.path_of(entry.tag), errors.CharacterSetError)
+            single = "\\" not in text
+        if vr in (VR_ST, VR_LT, VR_UT):
+            return text.rstrip("\0 ")
+        if vr == VR_PN:
+            if single:
+                return person_name(text)
+            return [person_name(part) for part in text.rstrip("\0 ").split("\\")]
+        if single:
+            return text.rstrip("\0 ") if not plain else text
+        return [part.rstrip("\0 ") for part in text.split("\\")]
+
+    cdef int beyond_default(self, const dicore_entry *entry) except -1:
+        self.source.note("character-set", "a value outside the default character repertoire", entry.offset,
+                         self.path_of(entry.tag), errors.CharacterSetError)
+        return 0
+
+    def _character_sets(self):
+        """Values of Specific Character Set in effect here: own ones, else those of the data set around (PS3.5 7.5.3)."""
+        cdef uint32_t index
+        if self.names is None:
+            index = self.find(TAG_CHARSET)
+            if index != DICORE_NO_ENTRY and self.source.tape.entries[index].length:
+                value = self.value_at(index)
+                names = tuple(value) if isinstance(value, list) else (str(value),)
+            elif self.parent is not None:
+                names = self.parent._character_sets()
+            else:
+                names = ()
+            self.names = names
+        return self.names
+
+    cdef str creator(self, uint32_t tag):
+        cdef dicore_span span
+        self.source.final_tape()
+        span = dicore_tape_creator(&self.source.tape, self.source.base, self.source.size, self.first, self.last(), tag)
+        return PyUnicode_DecodeLatin1(<const char *>span.data, <Py_ssize_t>span.size, NULL) if span.size else ""
+
+    cdef str private_name(self, uint32_t index, uint32_t tag):
+        cdef dicore_dictionary_entry known
+        cdef dicore_span span
+        if 0x10 <= tag & 0xFFFF <= 0xFF:
+            return "Private Creator"
+        self.source.final_tape()
+        span = dicore_tape_creator(&self.source.tape, self.source.base, self.source.size, self.first, self.last(), tag)
+        if span.size and dicore_dictionary_private(span.data, span.size, tag, &known):
+            return f"[{known.name.decode()}]"
+        return "Group Length" if tag & 0xFFFF == 0 else "Private tag data"
+
+    # -- what Python sees ----------------------------------------------------------------------------------------------
+
+    cdef Element element_at(self, uint32_t index):
+        cdef Element element = Element.__new__(Element)
+        element.dataset = self
+        element.index = index
+        element.resolved = self.vr_at(index)
+        element.entry = self.source.tape.entries[index]
+        return element
+
+    def __getattribute__(self, str name):
+        cdef PyObject *known = PyDict_GetItem(KEYWORDS, name)
+        if known != NULL:
+            tag = <object>known
+        elif name and c"A" <= PyUnicode_READ_CHAR(name, 0) <= c"Z":
+            tag = keyword_tag(name)
+        else:
+            return PyObject_GenericGetAttr(self, name)
+        if tag is None:
+            return PyObject_GenericGetAttr(self, name)
+        value = self.value_of(tag, tag, MISSING)
+        if value is MISSING:
+            raise_missing(self, tag)
+        return value
+
+    def __getitem__(self, key):
+        """The element of a keyword, a tag (int or pair) or a path; of a path that ends in [n] the item."""
+        cdef DatasetBase dataset
+        cdef uint32_t index
+        dataset, tag, number = self.resolve(key)
+        index = dataset.find(tag)
+        if index == DICORE_NO_ENTRY:
+            raise_missing(dataset, tag)
+        if number is None:
+            return dataset.element_at(index)
+        return dataset.item_of(index, number)
+
+    def __contains__(self, key):
+        cdef DatasetBase dataset
+        cdef uint32_t index
+        try:
+            dataset, tag, number = self.resolve(key)
+        except (KeyError, ValueError):
+            return False
+        index = dataset.find(tag)
+        return index != DICORE_NO_ENTRY and (number is None or number < len(dataset.items_at(index)))
+
+    def get(self, key, default=None):
+        """The value of a keyword, tag or path, or `default` when there is no such element."""
+        cdef DatasetBase dataset
+        cdef PyObject *known
+        cdef uint32_t index
+        if type(key) is str:
+            known = PyDict_GetItem(KEYWORDS, key)
+            if known != NULL:
+                return self.value_of(<object>known, <object>known, default)
+        try:
+            dataset, tag, number = self.resolve(key)
+            if number is None:
+                return dataset.value_of(tag, tag, default)
+            index = dataset.find(tag)
+            return default if index == DICORE_NO_ENTRY else dataset.item_of(index, number)
+        except (KeyError, ValueError):  # MissingElement is a KeyError; no such keyword
+            return default
+
+    cdef object item_of(self, uint32_t index, Py_ssize_t number):
+        cdef uint32_t tag = self.source.tape.entries[index].tag
+        if self.vr_at(index) != VR_SQ:
+            raise errors.MissingElement(f"({self.path_of(tag)}) is no sequence", tag_path=self.path_of(tag))
+        items = self.items_at(index)
+        if number >= len(items):
+            path = f"{self.path_of(tag)}[{number}]"
+            raise errors.MissingElement(f"({path}): the sequence has {len(items)} items", tag_path=path)
+        return items[number]
+
+    cdef tuple resolve(self, key):
+        """(data set, tag, item number or None) of a key; walks down a path."""
+        cdef DatasetBase dataset = self
+        cdef uint32_t index
+        if isinstance(key, str):
+            tag = keyword_tag(key)
+            if tag is not None:
+                return self, tag, None
+            parts = key.split(".")
+            for position, part in enumerate(parts):
+                tag, number = parse_step(part, key)
+                if position == len(parts) - 1:
+                    return dataset, tag, number
+                if number is None:
+                    raise ValueError(f"{key!r}: {part!r} needs the number of an item, as {part + '[0]'!r}")
+                index = dataset.find(tag)
+                if index == DICORE_NO_ENTRY:
+                    raise_missing(dataset, tag)
+                dataset = dataset.item_of(index, number)
+        if isinstance(key, tuple):
+            group, element = key
+            if not (0 <= group <= 0xFFFF and 0 <= element <= 0xFFFF):
+                raise ValueError(f"no tag: {key!r}")
+            return self, group << 16 | element, None
+        key = key.__index__()
+        if not 0 <= key <= 0xFFFFFFFF:
+            raise ValueError(f"no tag: {key!r}")
+        return self, key, None
+
+    def __iter__(self):
+        """Elements of this level in file order."""
+        self.source.final_tape()
+        return iterate(self)
+
+    def __len__(self):
+        """Number of elements of this level."""
+        cdef uint32_t i = self.first
+        cdef Py_ssize_t count = 0
+        self.source.final_tape()
+        while i < self.last():
+            i = self.source.tape.entries[i].next
+            count += 1
+        return count
+
+    def __bool__(self):
+        self.source.final_tape()
+        return self.first < self.last()
+
+    def keys(self):
+        """Tags of this level in file order."""
+        cdef uint32_t i = self.first
+        cdef list tags = []
+        self.source.final_tape()
+        while i < self.last():
+            tags.append(Tag(self.source.tape.entries[i].tag))
+            i = self.source.tape.entries[i].next
+        return tags
+
+    def walk(self):
+        """(path, element) of every element, nested ones included, in file order. The path is '0008,1115[0].0020,000E'."""
+        self.source.final_tape()
+        return walk_elements(self)
+
+    @property
+    def warnings(self):
+        """What deviates from the standard in the file: of its structure, and of the values decoded so far."""
+        return self.source.warnings()
+
+    @property
+    def path(self):
+        """The file this came from, as given to `read`; None for bytes."""
+        return self.source.path
+
+    @property
+    def transfer_syntax(self):
+        """UID of the transfer syntax: the declared one; of the encoding found when there is none or it is another."""
+        cdef Source source = self.source
+        declared = source.syntax
+        if declared and declared not in NATIVE.values():
+            return declared
+        if not source.guessed and declared and SYNTAX_ENCODING[declared] == <int>source.encoding:
+            return declared
+        return NATIVE.get(<int>source.encoding, declared or "1.2.840.10008.1.2")
+
+    @property
+    def is_little_endian(self):
+        return not self.source.encoding & 2
+
+    @property
+    def is_implicit_vr(self):
+        return not self.source.encoding & 1
+
+    cdef DatasetBase _meta(self):
+        """Group 0002 as a data set of its own."""
+        cdef Source source = self.source
+        cdef Source meta = Source.__new__(Source)
+        cdef DatasetBase dataset = type(self).__new__(type(self))
+        meta.path = source.path
+        meta.strict = source.strict
+        meta.owner = source.head
+        meta.keep = source
+        meta.base = source.head_base
+        meta.start = source.meta_start
+        meta.size = meta.have = meta.tail = source.meta_start + source.meta_size
+        meta.encoding = source.meta_encoding
+        meta.syntax = "1.2.840.10008.1.2.1"
+        if not source.part10:
+            meta = EMPTY
+        dataset.source = meta
+        return dataset
+
+    def _file_meta(self):
+        return self._meta()
+
+    def _file_bytes(self):
+        """The whole file as it is, as a memoryview; of a bare data set the data set."""
+        cdef Source source = self.source
+        if source.packed is not None:
+            return source.packed
+        source.present(0, source.size)
+        return PyMemoryView_FromObject(source.owner)[:source.size]
+
+    def _parts(self):
+        """(head of the file, bytes of the data set as stored) as memoryviews; the second is inflated when deflated."""
+        cdef Source source = self.source
+        source.final_tape()
+        source.present(source.start, source.size - source.start)
+        view = PyMemoryView_FromObject(source.owner)
+        if self.parent is None:
+            return view[:source.start], view[source.start:source.size]
+        at = source.tape.entries[self.first - 1].offset + source.tape.entries[self.first - 1].header
+        return view[:0], view[at:at + source.tape.entries[self.first - 1].length]
+
+
+cdef object MISSING = object()
+cdef dict NATIVE = {0: "1.2.840.10008.1.2", 1: "1.2.840.10008.1.2.1", 3: "1.2.840.10008.1.2.2"}
+cdef dict SYNTAX_ENCODING = {uid: encoding for encoding, uid in NATIVE.items()}
+
+
+cdef inline bint is_text(uint16_t vr):
+    return vr in (VR_PN, VR_LO, VR_SH, VR_CS, VR_UI, VR_DA, VR_TM, VR_DS, VR_IS, VR_DT, VR_AS, VR_AE, VR_LT, VR_ST, VR_UT,
+                  VR_UC, VR_UR)
+
+
+cdef object empty_value(uint16_t vr, int width):
+    """As pydicom: '' for text, None for numbers (DS and IS too) and bytes."""
+    if vr == VR_PN:
+        return person_name("")
+    if width or vr == VR_DS or vr == VR_IS or not is_text(vr):
+        return None
+    return ""
+
+
+cdef int raise_missing(DatasetBase dataset, uint32_t tag) except -1:
+    path = dataset.path_of(tag)
+    raise errors.MissingElement(f"no {names_of(tag)[0] or 'element'} ({path}) in this data set", tag_path=path)
+
+
+cdef tuple parse_step(str part, str key):
+    """One step of a path, 'Keyword', 'gggg,eeee' or 'ggggeeee', each with or without [n]: (tag, n or None)."""
+    name, bracket, rest = part.partition("[")
+    number = None
+    if bracket:
+        digits = rest[:-1]
+        if not rest.endswith("]") or not digits.isascii() or not digits.isdigit() or len(digits) > 9:
+            raise ValueError(f"{key!r}: an item is written [0], [1], ...")
+        number = int(digits)
+    tag = keyword_tag(name)
+    if tag is None:
+        digits = name[:4] + name[5:] if name[4:5] == "," else name
+        if len(digits) != 8 or not digits.isalnum():
+            raise errors.MissingElement(f"{name!r} is no keyword, tag or path of DICOM")
+        try:
+            tag = int(digits, 16)
+        except ValueError:
+            raise errors.MissingElement(f"{name!r} is no keyword, tag or path of DICOM") from None
+    return tag, number
+
+
+def iterate(DatasetBase dataset):
+    cdef uint32_t i = dataset.first
+    while i < dataset.last():
+        element = dataset.element_at(i)
+        i = dataset.source.tape.entries[i].next
+        yield element
+
+
+def walk_elements(DatasetBase dataset):
+    cdef uint32_t i = dataset.first, index
+    cdef uint32_t end = dataset.last()
+    cdef list stack = []
+    cdef str prefix = ""
+    cdef Element element
+    while True:
+        if i >= end:
+            if not stack:
+                return
+            dataset, i, end, prefix = stack.pop()
+            continue
+        index = i
+        element = dataset.element_at(index)
+        i = element.entry.next
+        path = prefix + tag_text(element.entry.tag)
+        yield path, element
+        if element.entry.flags & DICORE_ENTRY_SEQUENCE:
+            items = dataset.items_at(index)
+            stack.append((dataset, i, end, prefix))
+            for number in range(len(items) - 1, -1, -1):
+                stack.append((items[number], (<DatasetBase>items[number]).first, (<DatasetBase>items[number]).stop,
+                              f"{path}[{number}]."))
+            i = end
+
+
+# ---- entry points ----------------------------------------------------------------------------------------------------
+
+def read_into(DatasetBase dataset, source, bint strict, bint mmap):
+    """What `dicore.read` does, into a new Dataset."""
+    cdef Source opened
+    if isinstance(source, str) or hasattr(source, "__fspath__"):
+        opened = source_of_path(source, strict, mmap)
+    elif PyObject_CheckBuffer(source):
+        opened = source_of_buffer(source, None, strict)
+    elif hasattr(source, "read"):
+        data = source.read()
+        if not PyObject_CheckBuffer(data):
+            raise TypeError("the file object must be binary: open it with 'rb'")
+        name = getattr(source, "name", None)
+        opened = source_of_buffer(data, name if isinstance(name, (str, os.PathLike)) else None, strict)
+    else:
+        raise TypeError(f"a path, bytes or a binary file object is needed, not {type(source).__name__}")
+    if strict:
+        opened.final_tape()
+    dataset.source = opened
+    return dataset
+
+
+def open_buffer(DatasetBase dataset, data, path, owner, transfer_syntax, bint strict):
+    """What `Dataset.from_bytes` does, into a new Dataset."""
+    cdef Source opened
+    if transfer_syntax is None:
+        opened = source_of_buffer(data, path, strict)
+    else:
+        opened = source_of_dataset(data, str(transfer_syntax), path, strict)
+    opened.keep = owner
+    if strict:
+        opened.final_tape()
+    dataset.source = opened
+    return dataset
+
+
+def select(data, tags, transfer_syntax=None):
+    """Raw values of a few top-level tags, as a list of memoryview or None in the order of `tags`.
+
+    `data` is a Part 10 file or, when `transfer_syntax` is given, a bare data set in it. One pass that skips by length and
+    stops beyond the last wanted tag. Raises DicomFormatError.
+    """
+    cdef Source source
+    cdef dicore_error error
+    cdef dicore_status status
+    cdef uint64_t position = 0
+    cdef size_t count, i
+    cdef list wanted = sorted(set(tags))
+    cdef uint32_t *list_of_tags
+    cdef dicore_selected *found
+    if transfer_syntax is None:
+        source = source_of_buffer(data, None, False)
+    else:
+        source = source_of_dataset(data, str(transfer_syntax), None, False)
+    if source.deflated:
+        source.inflate()
+    count = len(wanted)
+    cdef void *memory = PyMem_RawMalloc(count * (sizeof(dicore_selected) + sizeof(uint32_t)) + 1)
+    if memory == NULL:
+        raise MemoryError()
+    try:
+        found = <dicore_selected *>memory
+        list_of_tags = <uint32_t *>(found + count)
+        for i in range(count):
+            list_of_tags[i] = wanted[i]
+        status = dicore_select(source.base, source.size, source.start, source.encoding, NULL, list_of_tags, count, found,
+                               &position, &error)
+        if status != DICORE_OK:
+            source.fail(status, &error)
+        view = PyMemoryView_FromObject(source.owner)
+        if view.ndim != 1 or view.itemsize != 1:
+            view = view.cast("B")
+        values = {}
+        for i in range(count):
+            if found[i].flags & DICORE_SELECTED:
+                values[wanted[i]] = view[found[i].offset:found[i].offset + found[i].length]
+        return [values.get(tag) for tag in tags]
+    finally:
+        PyMem_RawFree(memory)
+
+
+def keyword_to_tag(str name):
+    """The tag of a keyword as an int, None when there is no such keyword."""
+    return keyword_tag(name)
+
+
+def dictionary_entry(tag, str creator=None):
+    """(VRs, VM, name, keyword, retired) of a tag by PS3.6, or of a private tag of `creator`; None when it is not known."""
+    cdef dicore_dictionary_entry entry
+    cdef bytes text
+    cdef uint32_t number = tag
+    if creator is not None:
+        text = creator.encode("latin-1", "replace")
+        if not dicore_dictionary_private(<const uint8_t *>PyBytes_AS_STRING(text), <size_t>len(text), number, &entry):
+            return None
+    elif not dicore_dictionary_find(number, &entry):
+        return None
+    vrs = tuple(vr_text(entry.vr[i]) for i in range(3) if entry.vr[i])
+    return vrs, entry.vm.decode(), entry.name.decode(), entry.keyword.decode(), bool(entry.retired)
+
+
+def deviation_names():
+    """Short names of the named deviations in the order of their numbers, from 1."""
+    return [dicore_deviation_name(code).decode() for code in range(1, DICORE_DEV_COUNT)]

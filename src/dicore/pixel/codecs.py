@@ -1,0 +1,309 @@
+"""Who decodes what: the one table from transfer syntax to codecs, and the adapters over the libraries behind it.
+
+An adapter turns the bytes of one frame into an array (rows, columns[, samples]) of the components as coded; it is told
+what the stream's header says, and neither checks sizes nor touches signs: that is `decode.py`'s, the same for all.
+A codec of our own is one more adapter, put first in `CODECS`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dicore.errors import CodecUnavailable, PixelDataError
+from dicore.pixel.layout import DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, FrameLayout
+from dicore.pixel.streams import Stream, sniff
+
+__all__ = ["CODECS", "NAMES", "Adapter", "CodecInfo", "codecs", "find"]
+
+Array = npt.NDArray[Any]
+Source = memoryview | bytes
+
+ENCAPSULATED = "1.2.840.10008.1.2.1.98"
+DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
+RLE = "1.2.840.10008.1.2.5"
+_JPEG = "1.2.840.10008.1.2.4."
+
+NAMES = {
+    IMPLICIT_LITTLE: "Implicit VR Little Endian",
+    EXPLICIT_LITTLE: "Explicit VR Little Endian",
+    DEFLATED_LITTLE: "Deflated Explicit VR Little Endian",
+    EXPLICIT_BIG: "Explicit VR Big Endian",
+    ENCAPSULATED: "Encapsulated Uncompressed Explicit VR Little Endian",
+    DEFLATED_FRAME: "Deflated Image Frame Compression",
+    RLE: "RLE Lossless",
+    _JPEG + "50": "JPEG Baseline (Process 1)",
+    _JPEG + "51": "JPEG Extended (Process 2 and 4)",
+    _JPEG + "53": "JPEG Spectral Selection, Non-Hierarchical (Process 6 and 8)",
+    _JPEG + "55": "JPEG Full Progression, Non-Hierarchical (Process 10 and 12)",
+    _JPEG + "57": "JPEG Lossless, Non-Hierarchical (Process 14)",
+    _JPEG + "70": "JPEG Lossless, Non-Hierarchical, First-Order Prediction",
+    _JPEG + "80": "JPEG-LS Lossless",
+    _JPEG + "81": "JPEG-LS Lossy (Near-Lossless)",
+    _JPEG + "90": "JPEG 2000 (Lossless Only)",
+    _JPEG + "91": "JPEG 2000",
+    _JPEG + "92": "JPEG 2000 Part 2 Multi-component (Lossless Only)",
+    _JPEG + "93": "JPEG 2000 Part 2 Multi-component",
+    _JPEG + "110": "JPEG XL Lossless",
+    _JPEG + "111": "JPEG XL JPEG Recompression",
+    _JPEG + "112": "JPEG XL",
+    _JPEG + "201": "High-Throughput JPEG 2000 (Lossless Only)",
+    _JPEG + "202": "High-Throughput JPEG 2000 with RPCL Options (Lossless Only)",
+    _JPEG + "203": "High-Throughput JPEG 2000",
+}
+
+
+class CodecInfo(NamedTuple):
+    """A row of `dicore.pixel.codecs()`. `decode_by` and `encode_by` name libraries, first choice first; '' for none."""
+
+    syntax: str
+    name: str
+    decode_by: str
+    encode_by: str
+    version: str
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """One library for one family of streams.
+
+    `decode(source, stream, layout)` gives the components as coded; `handles(stream)` says beforehand whether it can;
+    `module` is what has to be importable, `distribution` where version and installation hint come from.
+    """
+
+    name: str
+    module: str
+    distribution: str
+    licence: str
+    decode: Callable[[Source, Stream | None, FrameLayout], Array]
+    handles: Callable[[Stream], bool] = lambda stream: True
+
+    @property
+    def available(self) -> bool:
+        return _module(self.module) is not None
+
+    @property
+    def version(self) -> str:
+        try:
+            return importlib.metadata.version(self.distribution)
+        except importlib.metadata.PackageNotFoundError:
+            return ""
+
+
+@functools.cache
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+# ---- our own ---------------------------------------------------------------------------------------------------------
+
+
+def _plain(source: Source, layout: FrameLayout) -> Array:
+    """A frame stored uncompressed, little endian, from its first byte on."""
+    bits = layout.values * layout.bits_allocated
+    if len(source) * 8 < bits:
+        raise PixelDataError(f"{len(source)} bytes, where a frame takes {-(-bits // 8)}")
+    if layout.bits_allocated == 1:
+        packed = np.frombuffer(source, np.uint8, count=-(-bits // 8))
+        return np.unpackbits(packed, count=bits, bitorder="little").reshape(layout.frame_shape)
+    flat = np.frombuffer(source, layout.dtype, count=layout.values)
+    if layout.planar:
+        return flat.reshape(layout.samples, layout.rows, layout.columns).transpose(1, 2, 0)
+    return flat.reshape(layout.frame_shape)
+
+
+def _uncompressed(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
+    return _plain(source, layout)
+
+
+def _deflated(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
+    """PS3.5 A.4.12: RFC 1951 without a zlib header. Nothing beyond the frame's size is ever inflated."""
+    size = -(-layout.values * layout.bits_allocated // 8)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    return _plain(inflater.decompress(source, size), layout)
+
+
+def _rle(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
+    """PS3.5 annex G. 1-bit frames are packed before they are run-length coded: one segment of whole bytes."""
+    from dicore._native.pixel import rle_frame
+
+    if layout.bits_allocated == 1:
+        packed = np.zeros(-(-layout.values // 8), np.uint8)
+        rle_frame(source, packed.data, packed.size, 1, 1)
+        return np.unpackbits(packed, count=layout.values, bitorder="little").reshape(layout.frame_shape)
+    out = np.zeros(layout.frame_shape, layout.dtype)
+    target = out.reshape(-1).view(np.uint8).data
+    rle_frame(source, target, layout.rows * layout.columns, layout.samples, out.dtype.itemsize)
+    return out
+
+
+# ---- imagecodecs -----------------------------------------------------------------------------------------------------
+
+
+def _ic_jpeg(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
+    """libjpeg-turbo 3: 8, 12 and up to 16 bits, lossless too. Naming the same colour space twice transforms nothing."""
+    decode = _module("imagecodecs").jpeg8_decode
+    if stream is not None and stream.samples == 3:
+        result: Array = decode(source, colorspace="RGB", outcolorspace="RGB")
+    elif stream is not None and stream.samples == 4:
+        result = decode(source, colorspace="CMYK", outcolorspace="CMYK")
+    else:
+        result = decode(source, colorspace="GRAYSCALE", outcolorspace="GRAYSCALE")
+    return result
+
+
+def _ic_jpegls(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
+    result: Array = _module("imagecodecs").jpegls_decode(source)
+    return result
+
+
+def _ic_jpeg2000(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
+    """OpenJPEG; OpenJPH for reversible high-throughput streams (of lossy ones it wraps what it should clamp)."""
+    library = _module("imagecodecs")
+    if stream is not None and stream.high_throughput and stream.reversible:
+        result: Array = library.htj2k_decode(source)
+    else:
+        result = library.jpeg2k_decode(source)
+    return result
+
+
+def _ic_jpegxl(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
+    """libjxl. A recompressed JPEG (.111) is turned back into it, which keeps its components as coded."""
+    library = _module("imagecodecs")
+    if layout.transfer_syntax == _JPEG + "111":
+        jpeg = library.jpegxl_decode_jpeg(source, 1)
+        return _ic_jpeg(jpeg, sniff(jpeg), layout)
+    result: Array = library.jpegxl_decode(source)
+    return result
+
+
+# ---- pylibjpeg, pyjpegls ---------------------------------------------------------------------------------------------
+
+
+def _libjpeg(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
+    result: Array = _module("libjpeg").decode(bytes(source), 0)
+    return result
+
+
+def _openjpeg(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
+    result: Array = _module("openjpeg").decode(bytes(source))
+    return result
+
+
+def _pyjpegls(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
+    result: Array = _module("jpeg_ls").decode(np.frombuffer(source, np.uint8))
+    return result
+
+
+_BSD, _MIT, _GPL = "BSD-3-Clause", "MIT", "GPL-3.0-or-later"
+_OURS = "Apache-2.0"
+
+
+def _sequential(stream: Stream) -> bool:
+    return stream.process in (0, 1, 2, 3)  # Huffman coded, not hierarchical
+
+
+_IC_JPEG = Adapter("imagecodecs", "imagecodecs", "imagecodecs", _BSD, _ic_jpeg, _sequential)
+_IC_JPEGLS = Adapter("imagecodecs", "imagecodecs", "imagecodecs", _BSD, _ic_jpegls)
+_IC_JPEG2000 = Adapter("imagecodecs", "imagecodecs", "imagecodecs", _BSD, _ic_jpeg2000)
+_IC_JPEGXL = Adapter("imagecodecs", "imagecodecs", "imagecodecs", _BSD, _ic_jpegxl)
+_LIBJPEG = Adapter("pylibjpeg-libjpeg", "libjpeg", "pylibjpeg-libjpeg", _GPL, _libjpeg)
+_OPENJPEG = Adapter("pylibjpeg-openjpeg", "openjpeg", "pylibjpeg-openjpeg", _MIT, _openjpeg)
+_PYJPEGLS = Adapter("pyjpegls", "jpeg_ls", "pyjpegls", _MIT, _pyjpegls)
+
+#: family of streams: adapters, first choice first. The first that is installed and handles the stream decodes it; a
+#: stream that it finds broken is broken, and is not tried on others until one makes something of it.
+CODECS: dict[str, list[Adapter]] = {
+    "plain": [Adapter("dicore", "dicore", "dicore", _OURS, _uncompressed)],
+    "deflate": [Adapter("dicore", "dicore", "dicore", _OURS, _deflated)],
+    "rle": [Adapter("dicore", "dicore._native.pixel", "dicore", _OURS, _rle)],
+    "jpeg": [_IC_JPEG, _LIBJPEG],
+    "jpegls": [_IC_JPEGLS, _PYJPEGLS, _LIBJPEG],
+    "jpeg2000": [_IC_JPEG2000, _OPENJPEG],
+    "jpegxl": [_IC_JPEGXL],
+}
+
+_FAMILY = {
+    IMPLICIT_LITTLE: "plain",
+    EXPLICIT_LITTLE: "plain",
+    DEFLATED_LITTLE: "plain",
+    EXPLICIT_BIG: "plain",
+    ENCAPSULATED: "plain",
+    DEFLATED_FRAME: "deflate",
+    RLE: "rle",
+    **{_JPEG + end: "jpeg" for end in ("50", "51", "53", "55", "57", "70")},
+    **{_JPEG + end: "jpegls" for end in ("80", "81")},
+    **{_JPEG + end: "jpeg2000" for end in ("90", "91", "92", "93", "201", "202", "203")},
+    **{_JPEG + end: "jpegxl" for end in ("110", "111", "112")},
+}
+
+
+def family(transfer_syntax: str) -> str:
+    """The family of streams that a transfer syntax announces. CodecUnavailable when there is none for it."""
+    try:
+        return _FAMILY[transfer_syntax]
+    except KeyError:
+        raise CodecUnavailable(
+            f"no codec for transfer syntax {transfer_syntax!r}",
+            transfer_syntax=transfer_syntax,
+            hint="`dicore codecs` lists what can be decoded",
+        ) from None
+
+
+def find(kind: str, stream: Stream | None, transfer_syntax: str, codec: str | None = None) -> Adapter:
+    """The adapter for a family and stream; `codec`, or the variable DICORE_CODEC, forces one by its name."""
+    forced = codec or os.environ.get("DICORE_CODEC", "")
+    adapters = CODECS[kind]
+    if forced and len(adapters) > 1:
+        adapters = [a for a in adapters if a.name == forced]
+        if not adapters:
+            names = ", ".join(a.name for a in CODECS[kind])
+            raise CodecUnavailable(
+                f"no codec {forced!r} for {kind}", transfer_syntax=transfer_syntax, hint=f"there is {names}"
+            )
+    able = [a for a in adapters if stream is None or a.handles(stream)]
+    for adapter in able:
+        if adapter.available:
+            return adapter
+    packages = " or ".join(dict.fromkeys(a.distribution for a in able))
+    process = f" (process {stream.process})" if stream is not None and stream.process >= 0 else ""
+    raise CodecUnavailable(
+        f"no codec for {NAMES.get(transfer_syntax, transfer_syntax)}{process} is installed",
+        transfer_syntax=transfer_syntax,
+        hint=f"pip install {packages}" if packages else "no library that is known decodes it",
+    )
+
+
+def codecs() -> list[CodecInfo]:
+    """What can be decoded here, a row a transfer syntax: by which library, in which version, under which licence.
+
+    The version and licence are those of the first choice that is installed; `decode_by` names them all, in order."""
+    rows = []
+    for syntax, name in NAMES.items():
+        there = [a for a in CODECS[_FAMILY[syntax]] if a.available]
+        first = there[0] if there else None
+        native: Sequence[str] = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED_LITTLE, EXPLICIT_BIG)
+        rows.append(
+            CodecInfo(
+                syntax,
+                name,
+                ", ".join(a.name for a in there),
+                "dicore" if syntax in native else "",
+                first.version if first else "",
+                first.licence if first else "",
+            )
+        )
+    return rows
