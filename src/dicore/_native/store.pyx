@@ -124,6 +124,23 @@ def uid_hash(str uid not None):
     return out[:16]
 
 
+cdef str _decoded(dicore_span span):
+    return span.data[:span.size].decode("latin-1").rstrip("\0 ") if span.size else ""
+
+
+def part10(data not None):
+    """(SOP class, SOP instance, transfer syntax, source AE, offset of the data set) of a file in memory. What its file meta
+    lacks is empty; without a transfer syntax it is the one that the bytes are in. DicomFormatError."""
+    cdef _Pieces bytes_ = _Pieces((data,))
+    cdef dicore_part10 parts
+    cdef dicore_error error
+    check(dicore_part10_parse(bytes_.spans[0].data, bytes_.spans[0].size, NULL, &parts, &error), &error)
+    syntax = _decoded(parts.transfer_syntax)
+    if not syntax:
+        syntax = {0: "1.2.840.10008.1.2", 1: "1.2.840.10008.1.2.1", 3: "1.2.840.10008.1.2.2"}.get(parts.encoding, "")
+    return _decoded(parts.sop_class), _decoded(parts.sop_instance), syntax, _decoded(parts.source_ae), parts.dataset_offset
+
+
 def check_record(data not None, uint64_t nonce, uint64_t offset, bint whole=True):
     """Check a record that stands at `offset` of its segment: (file size, data set offset, flags, received in microseconds,
     UID hash). `whole=False` checks its header only. StoreCorrupt when it is damaged."""
@@ -192,9 +209,10 @@ cdef class Segment:
     def fileno(self):
         return self.file
 
-    def scan(self, *, uint64_t start=DICORE_SEGMENT_HEADER, uint64_t expected=0, uint64_t check_from=0, limit=None, progress=None):
+    def scan(self, *, uint64_t start=DICORE_SEGMENT_HEADER, uint64_t expected=0, uint64_t check_from=0, limit=None, most=None,
+             progress=None):
         """Walk over all records from `start`; those that reach beyond `check_from` are read whole. `expected`: records are known to reach
-        that far; `limit`: nothing stands behind. Returns (entries, damage, end, synced, dirty): packed entries, a list of
+        that far; `limit`: nothing stands behind; `most`: stop after so many, and `end` is where to go on. Returns (entries, damage, end, synced, dirty): packed entries, a list of
         (kind, offset, size, UID hash | None), the end of the last whole record, the highest synced mark met, and whether
         anything but zeros stands behind the end. `progress(bytes so far)` is called now and then."""
         cdef dicore_scan scan
@@ -204,6 +222,7 @@ cdef class Segment:
         cdef dicore_status status = DICORE_OK
         cdef int n, i
         cdef uint64_t since
+        cdef int64_t left = -1 if most is None else most
         size = os.fstat(self.file).st_size
         scan.file = self.file
         scan.info = self.info
@@ -220,15 +239,17 @@ cdef class Segment:
         entries = bytearray()
         damage = []
         try:
-            while status == DICORE_OK:
+            while status == DICORE_OK and left != 0:
                 n = 0
                 since = scan.offset
                 with nogil:
-                    while n < BATCH and scan.offset - since < (64 << 20):
+                    while n < BATCH and n != left and scan.offset - since < (64 << 20):
                         status = dicore_scan_next(&scan, &found[n])
                         if status != DICORE_OK:
                             break
                         n += 1
+                if left > 0:
+                    left -= n
                 for i in range(n):
                     if found[i].kind == DICORE_FOUND_RECORD:
                         memcpy(entry.uid_hash, found[i].record.uid_hash, 16)
@@ -250,6 +271,8 @@ cdef class Segment:
             free(scan.buffer)
             scan.buffer = NULL
         self.last = scan
+        if left == 0:
+            scan.end = scan.offset
         return bytes(entries), damage, max(scan.end, <uint64_t>DICORE_SEGMENT_HEADER), scan.synced, bool(scan.dirty)
 
     def repair(self):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -219,15 +218,12 @@ class Store:
             self._native.load(number, sidecar.entries)
             self._extents[number] = min(sidecar.end, size)
             return
+        writable = False
         if not self.read_only and not segment.single:
             taken = native.Segment(self._folder, number, writable=True)
-            if taken.locked:  # another process writes to it
-                taken.close()
-            else:
-                segment.close()
-                segment = taken
-                writable = True
-        writable = not self.read_only and not segment.single and segment.fileno() >= 0 and "taken" in locals() and segment is taken
+            writable = not taken.locked  # else another process writes to it
+            segment, unwanted = (taken, segment) if writable else (segment, taken)
+            unwanted.close()
         mark = files.read_mark(self._folder, number)
         if mark is None or mark.nonce != nonce:
             mark = files.Mark(nonce, 0, False)
@@ -398,13 +394,16 @@ class Store:
         for path in _walk(paths):
             try:
                 instance = source.read(path)
+            except (DicoreError, OSError, ValueError) as error:
+                report.failures.append((path, str(error)))
+            else:
                 report.bytes += len(instance.data)
                 pending.begin()
-                if self.append(*instance.uids, [instance.data], source_ae=instance.source_ae, done=pending.done, token=path):
-                    pending.finish()
-            except (DicoreError, OSError, ValueError) as error:
-                pending.finish(failed=isinstance(error, StoreError))
-                report.failures.append((path, str(error)))
+                try:
+                    if self.append(*instance.uids, [instance.data], source_ae=instance.source_ae, done=pending.done, token=path):
+                        pending.done([(path, None)])
+                except (DicoreError, OSError) as error:
+                    pending.done([(path, error)])
             count += 1
             if progress is not None:
                 progress(count, report.bytes)
@@ -633,21 +632,11 @@ class _Pending:
 
     def __init__(self, report: AddReport) -> None:
         self._report, self._count, self._changed = report, 0, threading.Condition()
-        self._begun = False
 
     def begin(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._count < self.LIMIT)
             self._count += 1
-            self._begun = True
-
-    def finish(self, *, failed: bool = False) -> None:
-        with self._changed:
-            if self._begun:
-                self._count -= 1
-                self._report.added += not failed
-                self._begun = False
-                self._changed.notify_all()
 
     def done(self, results: list[tuple[Any, Exception | None]]) -> None:
         with self._changed:
@@ -725,5 +714,3 @@ def _failpoint() -> tuple[int, int]:
         return 0, 0
     return native.FAILPOINTS[name], int(count or "1")
 
-
-_ = struct
