@@ -295,6 +295,7 @@ cdef class Hub:
     cdef public object ensure_future                              # callable(awaitable) -> future of the loop
     cdef public object sop_classes, transfer_syntaxes             # frozenset[bytes] or None
     cdef public object called_ae, calling_ae                      # frozenset[str] or None
+    cdef public object admit                                      # callable(peer's IP address) -> bool, or None
     cdef public bytes implementation_uid, implementation_version
     cdef public uint64_t limit_associations, limit_per_peer, limit_dataset, limit_stream, limit_in_flight, limit_in_flight_peer
     cdef public bint draining
@@ -644,6 +645,8 @@ cdef class Acceptor:
             return self.refuse("called AE title not recognized", 1, 1, 7)
         if hub.calling_ae is not None and self.calling_ae not in hub.calling_ae:
             return self.refuse("calling AE title not recognized", 1, 1, 3)
+        if hub.admit is not None and not hub.admit(self.host.address):
+            return self.refuse("address not allowed", 1, 1, 1)
         contexts = <dicore_context *>calloc(proposal.context_count + 1, sizeof(dicore_context))
         if contexts == NULL:
             raise MemoryError()

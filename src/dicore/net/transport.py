@@ -45,6 +45,7 @@ class Listener:
         timeouts: Timeouts | None,
         check_called_ae: bool,
         calling_ae: Iterable[str] | None,
+        admit: Callable[[str], bool] | None,
         sop_classes: Iterable[str] | None,
         transfer_syntaxes: Iterable[str] | None,
         reuse_port: bool,
@@ -84,6 +85,7 @@ class Listener:
         hub.implementation_version = uid.IMPLEMENTATION_VERSION.encode()
         hub.called_ae = frozenset((self.ae_title,)) if check_called_ae else None
         hub.calling_ae = None if calling_ae is None else frozenset(check_ae_title(title) for title in calling_ae)
+        hub.admit = admit
         hub.sop_classes = None if sop_classes is None else frozenset(one.encode() for one in sop_classes)
         hub.transfer_syntaxes = (
             None
@@ -249,6 +251,7 @@ def listen(
     timeouts: Timeouts | None = None,
     check_called_ae: bool = False,
     calling_ae: Iterable[str] | None = None,
+    admit: Callable[[str], bool] | None = None,
     sop_classes: Iterable[str] | None = None,
     transfer_syntaxes: Iterable[str] | None = None,
     reuse_port: bool = False,
@@ -257,8 +260,9 @@ def listen(
     """A listener: `async with dicore.listen(port=11112, on_c_store=sink) as scp:`. Port 0 takes a free one, `scp.port`.
 
     Every SOP class is accepted, unknown ones too, in the first transfer syntax that the peer proposes. To restrict:
-    `check_called_ae` refuses who calls another title than `ae_title`; `calling_ae` lists who may call; `sop_classes`
-    (UIDs) and `transfer_syntaxes` (UIDs or keywords) list what is accepted. Without `on_c_store` only C-ECHO is served.
+    `check_called_ae` refuses who calls another title than `ae_title`; `calling_ae` lists who may call; `admit` says of a
+    peer's IP address ('' for a Unix socket) whether it may; `sop_classes` and `transfer_syntaxes` (UIDs or keywords) what
+    is accepted. Without `on_c_store` only C-ECHO is served.
 
     `on_c_store` is a `Sink`, or a function `(request, dataset) -> status`, sync or async (see `function_sink`).
     `on_c_echo(request)` returns the status of a C-ECHO; without it every C-ECHO succeeds.
@@ -275,6 +279,7 @@ def listen(
         timeouts=timeouts,
         check_called_ae=check_called_ae,
         calling_ae=calling_ae,
+        admit=admit,
         sop_classes=sop_classes,
         transfer_syntaxes=transfer_syntaxes,
         reuse_port=reuse_port,
