@@ -200,10 +200,13 @@ class Serving:
         *options: str,
         env: dict[str, str] | None = None,
         wrapper: Sequence[str] = (),
+        command: Sequence[str] = (),
     ) -> Served:
+        """`command`: another program that takes STORE_DIR and options, and says its port in a line of JSON."""
         path = store if store is not None else self.folder / "store"
         log = self.folder / f"serve-{len(self.started)}.log"
-        command = [*wrapper, *dicore_command(), "serve", str(path), "--port", "0", "--json", *options]
+        program = command or [*dicore_command(), "serve"]
+        command = [*wrapper, *program, str(path), "--port", "0", "--json", *options]
         with open(log, "wb") as opened:
             process = subprocess.Popen(
                 command,

@@ -860,6 +860,7 @@ dicore_association *dicore_association_new(const dicore_association_options *opt
         dicore_association_defaults(&a->options);
     a->state = 1;
     a->phase = PHASE_PDU;
+    a->deadline = UINT64_MAX;
     a->output = a->small;
     a->output_capacity = SMALL_OUTPUT;
     set_send_length(a, 0);

@@ -41,7 +41,7 @@ IMPLEMENTATION_VERSION: Final = "DICORE_0_1"
 
 @dataclass(frozen=True, slots=True)
 class TransferSyntax:
-    """One transfer syntax. `keyword` as in PS3.6; `explicit_vr` and `little_endian` describe the data set's elements."""
+    """One transfer syntax. `keyword` as in PS3.6; `explicit_vr` and `little_endian` are said of the elements."""
 
     uid: str
     keyword: str

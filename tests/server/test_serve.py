@@ -145,13 +145,15 @@ def test_a_full_store_is_answered_a700_and_the_association_lives(
                 return append(*args, **kwargs)
 
             monkeypatch.setattr(store, "append", sometimes)
-            async with dicore.serve(store, port=0) as server:
-                async with dicore.connect(f"A@127.0.0.1:{server.port}") as association:
-                    with pytest.raises(dicore.DimseError) as caught:
-                        await association.c_store(instances[0].data)
-                    assert caught.value.status == 0xA700
-                    full = False
-                    assert await association.c_store(instances[0].data) == 0
+            async with (
+                dicore.serve(store, port=0) as server,
+                dicore.connect(f"A@127.0.0.1:{server.port}") as association,
+            ):
+                with pytest.raises(dicore.DimseError) as caught:
+                    await association.c_store(instances[0].data)
+                assert caught.value.status == 0xA700
+                full = False
+                assert await association.c_store(instances[0].data) == 0
             assert list(store) == [instances[0].sop_instance_uid]
 
     run(main())

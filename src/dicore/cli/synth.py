@@ -50,6 +50,5 @@ def synth(
     if as_json:
         show_json({"folder": str(folder), "studies": studies, "instances": len(paths), "bytes": written, "seed": seed})
     else:
-        show(
-            f"wrote {len(paths)} instances, {studies} {modality} studies, {human_bytes(written)}, to {escape(str(folder))}"
-        )
+        what = f"{len(paths)} instances of {studies} {modality} studies, {human_bytes(written)}"
+        show(f"wrote {what}, to {escape(str(folder))}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Union
 from dicore import uid
 from dicore._native import net as native
 from dicore._native.net import Link, Paths, Pump
+from dicore._native.status import status_text
 from dicore.errors import (
     AssociationAborted,
     AssociationRejected,
@@ -230,7 +231,8 @@ class Association:
             begin()
             self._push()
             self._arm()
-            return await waiter
+            answer: tuple[Any, ...] = await waiter
+            return answer
         except asyncio.CancelledError:
             self.abort()
             raise
@@ -309,7 +311,9 @@ class Association:
 
     def _timed_out(self, name: str) -> NetworkTimeout:
         times = self._timeouts
-        limit = {"artim": times.artim, "request": times.dimse, "network": times.network, "dimse": times.dimse}.get(name, 0)
+        limit = {"artim": times.artim, "request": times.dimse, "network": times.network, "dimse": times.dimse}.get(
+            name, 0
+        )
         what = {
             "artim": "the peer did not close",
             "request": "no answer to the association request",
@@ -326,7 +330,11 @@ class Association:
                 why = _REJECT_REASONS.get((source, reason), f"source {source}, reason {reason}")
                 kind = "for now" if result == 2 else "for good"
                 return AssociationRejected(
-                    f"the association was rejected {kind}: {why}", result=result, source=source, reason=reason, peer=peer
+                    f"the association was rejected {kind}: {why}",
+                    result=result,
+                    source=source,
+                    reason=reason,
+                    peer=peer,
                 )
             case ("aborted", source, reason, *_):
                 why = _ABORT_REASONS.get(reason, f"reason {reason}") if source == 2 else "by its user"
@@ -335,8 +343,8 @@ class Association:
                 )
             case ("failed", str() as text, reason, offset):
                 return ProtocolViolation(text, section="PS3.8 9.3", offset=offset, peer=peer, abort_reason=reason)
-            case ("failed", _, reason, _):
-                return ProtocolViolation("the peer broke the protocol", section="PS3.8 9.3", peer=peer, abort_reason=reason)
+            case ("failed", _, reason, detail):  # of a pump
+                return ProtocolViolation(status_text(detail), section="PS3.8 9.3", peer=peer, abort_reason=reason)
             case ("timeout", _, _, detail):
                 return self._timed_out(native.TIMEOUT_NAMES.get(detail, ""))
             case ("broken", _, number, _):
@@ -452,7 +460,9 @@ async def _open_socket(address: Address, limit: float) -> socket.socket:
     last: OSError | None = None
     try:
         async with asyncio.timeout(limit):
-            for family, kind, _, _, where in await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
+            for family, kind, _, _, where in await loop.getaddrinfo(
+                address.host, address.port, type=socket.SOCK_STREAM
+            ):
                 sock = socket.socket(family, kind)
                 try:
                     sock.setblocking(False)
@@ -476,8 +486,6 @@ async def _open_socket(address: Address, limit: float) -> socket.socket:
 
 def file_failure(outcome: int, detail: int) -> str:
     """Why a file was not sent, for the outcomes that lie in the file."""
-    from dicore._native.status import status_text
-
     if outcome == native.UNREADABLE:
         return os.strerror(detail)
     if outcome == native.NOT_DICOM:
@@ -515,6 +523,4 @@ def connect(
         chosen.append((one, (uid.EXPLICIT_LITTLE, uid.IMPLICIT_LITTLE)) if isinstance(one, str) else one)
     if not 0 < len(chosen) <= 128:
         raise ValueError(f"{len(chosen)} presentation contexts: an association has 1 to 128")
-    return _Connecting(
-        Address.parse(to), check_ae_title(calling), chosen, timeouts or Timeouts(), limits or Limits()
-    )
+    return _Connecting(Address.parse(to), check_ae_title(calling), chosen, timeouts or Timeouts(), limits or Limits())

@@ -36,7 +36,7 @@ class Sink(Protocol):
         """The first of a longer data set is here; what is returned is the `handle` of the calls that follow."""
         ...
 
-    def write(self, handle: Any, pieces: Sequence[memoryview]) -> None | Awaitable[None]:
+    def write(self, handle: Any, pieces: Sequence[memoryview]) -> Awaitable[None] | None:
         """The next bytes of it. While an awaitable is pending the peer is not read."""
         ...
 
@@ -91,4 +91,4 @@ def as_sink(target: Sink | StoreFunction) -> Sink:
     """A Sink as it is, a function as a sink."""
     if isinstance(target, Sink) and not inspect.isfunction(target):
         return target
-    return function_sink(target)  # type: ignore[arg-type]
+    return function_sink(target)
