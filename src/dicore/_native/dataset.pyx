@@ -97,6 +97,7 @@ cdef enum:
     HEAD = 8192          # the first pread
     HOLE = 65536         # a value from this size on is not fetched until it is asked for
     GIL_LIMIT = 1 << 20  # from this many bytes on the tape is read without the GIL
+    PEEKS = 12           # attributes that are searched for one by one before the tape is made
     NOTES = 1000         # deviations that are kept; more are only counted
 
 cdef enum:
@@ -472,6 +473,9 @@ cdef class Source:
     cdef size_t have, size, tail
     cdef size_t start         # of the data set
     cdef size_t hole_start, hole_end
+    cdef int peeks
+    cdef uint32_t peeked_tag[PEEKS]
+    cdef uint64_t peeked_at[PEEKS]
     cdef file_identity identity
     cdef dicore_encoding encoding
     cdef size_t meta_start, meta_size
@@ -639,12 +643,12 @@ cdef class Source:
         tape.capacity = 128 if tape.entries != NULL else 0
         tape.count = 0
         status = self.scan(self.have, True, &tape, NULL, &error)
-        if status != DICORE_TRUNCATED:
+        if status != DICORE_OK and status != DICORE_TRUNCATED:
             dicore_tape_free(&tape, &HEAP)
-            return self.finish()
+            return self.fail(status, &error)
         # A large value at the top level is left in the file; what stands behind it is read with the rest, if anything does.
         complete = False
-        if self.hole_end == 0 and error.depth == 0 and tape.count:
+        if status == DICORE_TRUNCATED and self.hole_end == 0 and error.depth == 0 and tape.count:
             last = tape.entries[tape.count - 1]
             value = last.offset + last.header
             if (last.depth == 0 and not last.flags & (DICORE_ENTRY_ITEM | DICORE_ENTRY_SEQUENCE | DICORE_ENTRY_FRAGMENTS)
@@ -694,10 +698,44 @@ cdef class Source:
             self.base = region.data
         return 0
 
-    cdef int start_tape(self) except -1:
-        if not self.started:
-            self.begin()
-        return 0
+    cdef bint peek(self, uint32_t tag, dicore_entry *entry) noexcept:
+        """A top-level element whose value is at hand, without a tape: what a few attributes need. False: ask the tape."""
+        cdef dicore_read_options options
+        cdef dicore_selected found
+        cdef dicore_error error
+        cdef dicore_dictionary_entry known
+        cdef uint64_t position, start = self.start
+        cdef int i
+        if self.peeks == PEEKS or self.deflated:
+            return False
+        for i in range(self.peeks):  # go on from the last element found before this one
+            if self.peeked_tag[i] < tag and self.peeked_at[i] > start:
+                start = self.peeked_at[i]
+        options.strict = 0
+        options.partial = self.have < self.size
+        options.depth_limit = 0
+        options.deviations = NULL
+        found.flags = 0
+        dicore_select(self.base, self.have, start, self.encoding, &options, &tag, 1, &found, &position, &error)
+        self.peeked_tag[self.peeks] = 0xFFFFFFFF
+        self.peeks += 1
+        if not found.flags & DICORE_SELECTED or found.flags & DICORE_ENTRY_SEQUENCE or found.length > self.have - found.offset:
+            return False
+        entry.vr = found.vr
+        if found.vr == 0:
+            if not dicore_dictionary_find(tag, &known) or known.vr[1] != 0 or known.vr[0] == 0:
+                return False
+            entry.vr = known.vr[0]
+        if entry.vr == VR_UN or entry.vr == VR_SQ:
+            return False
+        entry.header = 8 if found.vr == 0 or dicore_vr_short(found.vr) else 12
+        entry.offset = found.offset - entry.header
+        entry.length = found.length
+        entry.tag = tag
+        entry.flags = found.flags & ~DICORE_SELECTED
+        self.peeked_tag[self.peeks - 1] = tag
+        self.peeked_at[self.peeks - 1] = entry.offset
+        return True
 
     cdef int final_tape(self) except -1:
         if not self.complete:
@@ -1285,28 +1323,38 @@ cdef class DatasetBase:
             i = entries[i].next
         return self.lists.setdefault(index, items)
 
-    cdef object value_of(self, uint32_t tag, object key):
-        """The value of a tag, kept under `key` (the tag as an int); raises MissingElement."""
+    cdef object value_of(self, uint32_t tag, object key, object default):
+        """The value of a tag, kept under `key` (the tag as an int); `default` when there is none."""
         cdef PyObject *known = PyDict_GetItem(self.kept, key)
+        cdef dicore_entry entry
+        cdef uint32_t index
         if known != NULL:
             return <object>known
-        cdef uint32_t index = self.find(tag)
-        if index == DICORE_NO_ENTRY:
-            raise_missing(self, tag)
-        value = self.decode(index)
-        self.kept[key] = value
-        return value
+        if not self.source.started and self.parent is None and self.source.peek(tag, &entry):
+            value = self.decode(&entry, entry.vr)
+        else:
+            index = self.find(tag)
+            if index == DICORE_NO_ENTRY:
+                return default
+            value = self.value_at(index)
+        return self.kept.setdefault(key, value)
 
     cdef object element_value(self, Element element):
         cdef uint32_t tag = element.entry.tag
         if self.find(tag) == element.index:
-            return self.value_of(tag, <object>tag)
-        return self.decode(element.index)
+            return self.value_of(tag, <object>tag, None)
+        return self.value_at(element.index)
 
-    cdef object decode(self, uint32_t index):
+    cdef object value_at(self, uint32_t index):
+        cdef dicore_entry entry
+        cdef uint16_t vr = self.vr_at(index)
+        if vr == VR_SQ:
+            return self.items_at(index)
+        entry = self.source.tape.entries[index]
+        return self.decode(&entry, vr)
+
+    cdef object decode(self, const dicore_entry *entry, uint16_t vr):
         """The value at an entry, by its VR: what pydicom makes of it, with int, float and str for its subclasses."""
-        cdef dicore_entry entry = self.source.tape.entries[index]
-        cdef uint16_t vr = entry.vr
         cdef size_t n = entry.length
         cdef const uint8_t *p
         cdef size_t i
@@ -1318,10 +1366,6 @@ cdef class DatasetBase:
         cdef int width
         cdef bint big
         cdef object owner  # another thread may put the bytes elsewhere: this keeps `p` good
-        if vr == 0 or vr == VR_UN or vr == VR_SQ:
-            vr = self.vr_at(index)
-        if vr == VR_SQ:
-            return self.items_at(index)
         width = width_of(vr)
         if n == 0:
             return empty_value(vr, width)
@@ -1373,12 +1417,12 @@ cdef class DatasetBase:
             n = trimmed(p, n)
             text = PyUnicode_DecodeLatin1(<const char *>p, <Py_ssize_t>n, NULL)
             if not plain:
-                self.beyond_default(p, n, &entry)
+                self.beyond_default(entry)
             return text if single else text.split("\\")
         if vr == VR_AE:
             text = PyUnicode_DecodeLatin1(<const char *>p, <Py_ssize_t>n, NULL)
             if not plain:
-                self.beyond_default(p, n, &entry)
+                self.beyond_default(entry)
             if single:
                 return text.strip(" \0\t\r\n")
             return [part.strip(" \0\t\r\n") for part in text.split("\\")]
@@ -1404,7 +1448,7 @@ cdef class DatasetBase:
             return text.rstrip("\0 ") if not plain else text
         return [part.rstrip("\0 ") for part in text.split("\\")]
 
-    cdef int beyond_default(self, const uint8_t *p, size_t n, const dicore_entry *entry) except -1:
+    cdef int beyond_default(self, const dicore_entry *entry) except -1:
         self.source.note("character-set", "a value outside the default character repertoire", entry.offset,
                          self.path_of(entry.tag), errors.CharacterSetError)
         return 0
@@ -1415,7 +1459,7 @@ cdef class DatasetBase:
         if self.names is None:
             index = self.find(TAG_CHARSET)
             if index != DICORE_NO_ENTRY and self.source.tape.entries[index].length:
-                value = self.decode(index)
+                value = self.value_at(index)
                 names = tuple(value) if isinstance(value, list) else (str(value),)
             elif self.parent is not None:
                 names = self.parent._character_sets()
@@ -1454,12 +1498,17 @@ cdef class DatasetBase:
     def __getattribute__(self, str name):
         cdef PyObject *known = PyDict_GetItem(KEYWORDS, name)
         if known != NULL:
-            return self.value_of(<uint32_t><object>known, <object>known)
-        if name and c"A" <= PyUnicode_READ_CHAR(name, 0) <= c"Z":
+            tag = <object>known
+        elif name and c"A" <= PyUnicode_READ_CHAR(name, 0) <= c"Z":
             tag = keyword_tag(name)
-            if tag is not None:
-                return self.value_of(tag, tag)
-        return PyObject_GenericGetAttr(self, name)
+        else:
+            return PyObject_GenericGetAttr(self, name)
+        if tag is None:
+            return PyObject_GenericGetAttr(self, name)
+        value = self.value_of(tag, tag, MISSING)
+        if value is MISSING:
+            raise_missing(self, tag)
+        return value
 
     def __getitem__(self, key):
         """The element of a keyword, a tag (int or pair) or a path; of a path that ends in [n] the item."""
@@ -1491,18 +1540,13 @@ cdef class DatasetBase:
         if type(key) is str:
             known = PyDict_GetItem(KEYWORDS, key)
             if known != NULL:
-                tag = <object>known
-                known = PyDict_GetItem(self.kept, tag)
-                if known != NULL:
-                    return <object>known
-                index = self.find(tag)
-                return default if index == DICORE_NO_ENTRY else self.value_of(tag, tag)
+                return self.value_of(<object>known, <object>known, default)
         try:
             dataset, tag, number = self.resolve(key)
+            if number is None:
+                return dataset.value_of(tag, tag, default)
             index = dataset.find(tag)
-            if index == DICORE_NO_ENTRY:
-                return default
-            return dataset.value_of(tag, tag) if number is None else dataset.item_of(index, number)
+            return default if index == DICORE_NO_ENTRY else dataset.item_of(index, number)
         except (KeyError, ValueError):  # MissingElement is a KeyError; no such keyword
             return default
 
@@ -1653,6 +1697,7 @@ cdef class DatasetBase:
         return view[:0], view[at:at + source.tape.entries[self.first - 1].length]
 
 
+cdef object MISSING = object()
 cdef dict NATIVE = {0: "1.2.840.10008.1.2", 1: "1.2.840.10008.1.2.1", 3: "1.2.840.10008.1.2.2"}
 cdef dict SYNTAX_ENCODING = {uid: encoding for encoding, uid in NATIVE.items()}
 

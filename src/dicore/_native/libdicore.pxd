@@ -72,6 +72,9 @@ cdef extern from "dicore/dataset.h" nogil:
         uint16_t vr
         uint8_t size
 
+    int dicore_vr_known(uint16_t vr)
+    int dicore_vr_short(uint16_t vr)
+
     dicore_status dicore_read_element_header(const uint8_t *data, size_t size, dicore_encoding encoding, dicore_element_header *out)
     dicore_status dicore_write_element_header(uint8_t *out, size_t capacity, dicore_encoding encoding, uint32_t tag, uint16_t vr, uint32_t length, size_t *size)
 

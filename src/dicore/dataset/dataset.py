@@ -103,8 +103,8 @@ class Dataset(DatasetBase):
         """How the frames lie in Pixel Data (PS3.3 C.7.6.3). Raises PixelDataError when there are none."""
         from dicore import pixel
 
-        self._pixel_element()
-        return pixel.layout_from(self.get, self.transfer_syntax)
+        keyword = self._pixel_keyword()
+        return pixel.layout_from(self.get, self.transfer_syntax, pixel_keyword=keyword, pixel_vr=self[keyword].vr)
 
     def pixels(
         self, frames: int | Iterable[int] | slice | None = None, raw: bool = False, out: Any = None, threads: int = 1
@@ -128,7 +128,7 @@ class Dataset(DatasetBase):
         layout = self.pixel_layout()
         return pixel.iter_frames(layout, self[layout.pixel_keyword].raw, raw=raw)
 
-    def _pixel_element(self) -> str:
+    def _pixel_keyword(self) -> str:
         for keyword in _PIXEL_KEYWORDS:
             if keyword in self:
                 return keyword
