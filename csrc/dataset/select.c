@@ -38,6 +38,12 @@ static inline void skip_plain(dicore_walk *c, uint32_t wanted)
     c->position = position;
 }
 
+/* Does the last wanted tag come twice? Only bytes that are here are looked at. */
+static int same_tag_follows(const dicore_walk *c, unsigned encoding, uint32_t tag)
+{
+    return c->position <= c->size && c->size - c->position >= 8 && load_tag(c->data + c->position, encoding) == tag;
+}
+
 dicore_status dicore_select(const uint8_t *data, size_t size, uint64_t start, dicore_encoding encoding,
                             const dicore_read_options *options, const uint32_t *tags, size_t count, dicore_selected *out,
                             uint64_t *position, dicore_error *error)
@@ -71,7 +77,7 @@ dicore_status dicore_select(const uint8_t *data, size_t size, uint64_t start, di
         if (open) {
             open->length = c.closed_length - open->offset;
             open->flags |= c.closed_delimited ? DICORE_ENTRY_DELIMITED : 0;
-            if (open->tag == last)
+            if (open->tag == last && e.tag != last)
                 break;
             open = NULL;
         }
@@ -87,7 +93,7 @@ dicore_status dicore_select(const uint8_t *data, size_t size, uint64_t start, di
         if ((e.flags & (DICORE_ENTRY_SEQUENCE | DICORE_ENTRY_UNDEFINED)) == (DICORE_ENTRY_SEQUENCE | DICORE_ENTRY_UNDEFINED)) {
             found->length = 0;
             open = found;
-        } else if (e.tag == last) {
+        } else if (e.tag == last && !same_tag_follows(&c, e.flags, last)) {
             break;
         }
     }

@@ -69,7 +69,6 @@ class Vector(NamedTuple):
     keyword: str
     value: Any
     tag_path: str | None = None  # of the strict error; None: not one element's fault
-    code: str | None = None  # of the warning, when several vectors show one deviation
 
 
 def _implicit_meta() -> bytes:
@@ -86,12 +85,12 @@ def _deflate(data: bytes, end: bool = True) -> bytes:
 SEQ = 0x00081115
 VECTORS: dict[str, Vector] = {
     "no-preamble": Vector(meta() + IDS + MODALITY + PATIENT, "PatientID", "4711"),
-    "no-file-meta": Vector(IDS + MODALITY + PATIENT, "PatientID", "4711"),
-    "no-transfer-syntax": Vector(part10(IDS + MODALITY + PATIENT, None), "PatientID", "4711"),
-    "wrong-transfer-syntax": Vector(part10(IDS + MODALITY + PATIENT, IMPLICIT), "PatientID", "4711"),
-    "implicit-meta": Vector(_implicit_meta() + IDS + MODALITY + PATIENT, "PatientID", "4711"),
+    "no-file-meta": Vector(bytes(128) + b"DICM" + IDS + MODALITY + PATIENT, "PatientID", "4711"),
+    "no-transfer-syntax": Vector(part10(IDS + MODALITY + PATIENT, None), "PatientID", "4711", "0002,0010"),
+    "wrong-transfer-syntax": Vector(part10(IDS + MODALITY + PATIENT, IMPLICIT), "PatientID", "4711", "0008,0016"),
+    "implicit-meta": Vector(_implicit_meta() + IDS + MODALITY + PATIENT, "PatientID", "4711", "0002,0000"),
     "meta-length": Vector(
-        bytes(128) + b"DICM" + meta(length=12) + IDS + MODALITY + PATIENT, "PatientID", "4711"
+        bytes(128) + b"DICM" + meta(length=12) + IDS + MODALITY + PATIENT, "PatientID", "4711", "0002,0000"
     ),
     "unknown-vr": Vector(
         part10(MODALITY + struct.pack("<HH2sHI", 0x10, 0x20, b"ZZ", 0, 4) + b"4711" + STUDY), "StudyID", "S1", "0010,0020"
@@ -124,7 +123,9 @@ VECTORS: dict[str, Vector] = {
     ),
     "value-truncated": Vector(part10(MODALITY + element(0x00100020, "LO", b"4711", 40)), "PatientID", "4711", "0010,0020"),
     "stray-delimiter": Vector(part10(MODALITY + SEQUENCE_END + PATIENT), "PatientID", "4711", "FFFE,E0DD"),
-    "bad-item": Vector(part10(element(SEQ, "SQ", element(0x0020000E, "UI", b"1.2\0")) + PATIENT), "PatientID", "4711"),
+    "bad-item": Vector(
+        part10(element(SEQ, "SQ", element(0x0020000E, "UI", b"1.2\0")) + PATIENT), "PatientID", "4711", "0008,1115"
+    ),
     "item-length": Vector(
         part10(element(SEQ, "SQ", item(element(0x0020000E, "UI", b"1.2.3.4\0"), 12) + SEQUENCE_END, UNDEFINED) + PATIENT),
         "PatientID", "4711", "0008,1115[0].0020,000E",
@@ -140,11 +141,11 @@ VECTORS: dict[str, Vector] = {
     "delimiter-length": Vector(
         part10(element(SEQ, "SQ", item(element(0x0020000E, "UI", b"1.2\0")) + SEQUENCE_END[:4] + b"\4\0\0\0", UNDEFINED)
                + PATIENT),
-        "PatientID", "4711",
+        "PatientID", "4711", "0008,1115",
     ),
     "un-encoding": Vector(
         part10(element(SEQ, "UN", item(element(0x0020000E, "UI", b"1.2\0")) + SEQUENCE_END, UNDEFINED) + PATIENT),
-        "ReferencedSeriesSequence[0].SeriesInstanceUID", "1.2",
+        "ReferencedSeriesSequence[0].SeriesInstanceUID", "1.2", "0008,1115[0].0020,000E",
     ),
 }  # fmt: skip
 

@@ -483,6 +483,7 @@ cdef class Source:
     cdef object head          # exports the bytes of the head (differs from `owner` once inflated)
     cdef const uint8_t *head_base
     cdef size_t head_size
+    cdef object packed        # the file before it was inflated
     cdef str syntax
     cdef dicore_tape tape
     cdef object lock
@@ -576,13 +577,18 @@ cdef class Source:
         cdef dicore_error error
         cdef dicore_read_options options
         cdef dicore_status status
+        cdef dicore_deviation met
+        cdef dicore_deviations list_of_one
         cdef const uint8_t *data
         cdef size_t size
         self.fetch(self.size, self.size)
+        list_of_one.items = &met
+        list_of_one.capacity = 1
+        list_of_one.count = 0
         options.strict = self.strict
         options.partial = 0
         options.depth_limit = 0
-        options.deviations = NULL
+        options.deviations = &list_of_one
         data = self.base + self.start
         size = self.size - self.start
         with nogil:
@@ -590,9 +596,13 @@ cdef class Source:
         if status != DICORE_OK:
             error.offset += self.start
             self.fail(status, &error)
+        if list_of_one.count:
+            met.offset += self.start
+            self.notes = [deviation(&met, None)]
         cdef Region region = Region.__new__(Region)
         region.data = out
         region.size = out_size
+        self.packed = PyMemoryView_FromObject(self.owner)[:self.size]
         self.owner = region
         self.base = out
         self.size = self.have = self.tail = out_size
@@ -777,8 +787,9 @@ cdef class Source:
                 child = i + 1
                 i = entry.next
                 item += 1
-            if entry == NULL or offset == entry.offset:
-                parts.append(text if entry == NULL else f"{text}[{item}]")
+            if entry == NULL or offset == entry.offset or offset >= entry.offset + entry.header + entry.length:
+                # at an item; or before or behind all of them, where delimiters stand
+                parts.append(f"{text}[{item}]" if entry != NULL and offset == entry.offset else text)
                 return ".".join(parts)
             parts.append(f"{text}[{item}]")
             end = entry.next
@@ -1677,13 +1688,10 @@ cdef class DatasetBase:
     def _file_bytes(self):
         """The whole file as it is, as a memoryview; of a bare data set the data set."""
         cdef Source source = self.source
-        if source.part10 and source.head is not source.owner and source.head_size and not isinstance(source.head, bytes):
-            return PyMemoryView_FromObject(source.head)
-        if source.fs_path is not None:
-            source.present(0, source.size)
-        if isinstance(source.owner, bytes) and source.fs_path is not None:
-            return PyMemoryView_FromObject(source.owner)[:source.size]
-        return PyMemoryView_FromObject(source.owner)
+        if source.packed is not None:
+            return source.packed
+        source.present(0, source.size)
+        return PyMemoryView_FromObject(source.owner)[:source.size]
 
     def _parts(self):
         """(head of the file, bytes of the data set as stored) as memoryviews; the second is inflated when deflated."""

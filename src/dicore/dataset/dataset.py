@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dicore._native.dataset import DatasetBase, Element, open_buffer, read_into
@@ -107,7 +107,7 @@ class Dataset(DatasetBase):
         return pixel.layout_from(self.get, self.transfer_syntax, pixel_keyword=keyword, pixel_vr=self[keyword].vr)
 
     def pixels(
-        self, frames: int | Iterable[int] | slice | None = None, raw: bool = False, out: Any = None, threads: int = 1
+        self, frames: int | Sequence[int] | slice | None = None, raw: bool = False, out: Any = None, threads: int = 1
     ) -> np.ndarray[Any, Any]:
         """The frames as an array (frames?, rows, columns[, samples]), as `dicore.pixel.decode` says; PixelDataError."""
         from dicore import pixel
