@@ -84,7 +84,8 @@ def _area(image: npt.NDArray[np.float32], size: int) -> npt.NDArray[np.float32]:
     whole = np.minimum(edges.astype(np.intp), image.shape[0] - 1)
     summed = np.concatenate([np.zeros((1, image.shape[1])), np.cumsum(image, axis=0, dtype=np.float64)])
     integral = summed[whole] + (edges - whole)[:, None] * image[whole]
-    return (np.diff(integral, axis=0) / np.diff(edges)[:, None]).astype(np.float32)
+    mean: npt.NDArray[np.float32] = (np.diff(integral, axis=0) / np.diff(edges)[:, None]).astype(np.float32)
+    return mean
 
 
 def _write(sheet: Grey, x: int, y: int, text: str, ink: tuple[int, int, int]) -> int:

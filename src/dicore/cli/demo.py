@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_STUDIES = (("CT", 2, 60), ("MR", 2, 40))  # modality, studies, slices in each
+_STUDIES: tuple[tuple[Literal["CT", "MR"], int, int], ...] = (("CT", 2, 60), ("MR", 2, 40))  # modality, studies, slices in each
 _COLUMNS = 6  # thumbnails of a study
 
 

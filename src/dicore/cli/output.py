@@ -86,17 +86,34 @@ def human_bytes(size: float) -> str:
 
 @contextmanager
 def progress(label: str, unit: str) -> Iterator[Progress]:
-    """Show how far some work is, on stderr: a bar with the time left on a terminal, else a line every five seconds."""
+    """Show how far some work is, on stderr: a bar with the time left on a terminal, else a line every five seconds.
+
+    `unit` is what is counted, "instances" or "bytes".
+    """
     if not sys.stderr.isatty():
         yield _lines(label, unit)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+    amount: list[ProgressColumn] = [DownloadColumn()] if unit == "bytes" else [MofNCompleteColumn(), TextColumn(unit)]
     with Bars(
-        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        *amount,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
     ) as bars:
         task = bars.add_task(label, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total or None)
@@ -109,6 +126,7 @@ def _lines(label: str, unit: str) -> Progress:
         nonlocal next_line
         if time.monotonic() >= next_line:
             next_line = time.monotonic() + _LINE_EVERY
-            say(f"{label}: {done} of {total} {unit}" if total else f"{label}: {done} {unit}")
+            amounts = [human_bytes(n) if unit == "bytes" else f"{n}" for n in (done, total)]
+            say(f"{label}: {' of '.join(amounts)}{'' if unit == 'bytes' else f' {unit}'}")
 
     return update

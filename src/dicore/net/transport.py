@@ -261,8 +261,8 @@ def listen(
 
     Every SOP class is accepted, unknown ones too, in the first transfer syntax that the peer proposes. To restrict:
     `check_called_ae` refuses who calls another title than `ae_title`; `calling_ae` lists who may call; `admit` says of a
-    peer's IP address ('' for a Unix socket) whether it may; `sop_classes` and `transfer_syntaxes` (UIDs or keywords) what
-    is accepted. Without `on_c_store` only C-ECHO is served.
+    peer's IP address ('' for a Unix socket) whether it may; `sop_classes` (UIDs) and `transfer_syntaxes` (UIDs or
+    keywords) list what is accepted. Without `on_c_store` only C-ECHO is served.
 
     `on_c_store` is a `Sink`, or a function `(request, dataset) -> status`, sync or async (see `function_sink`).
     `on_c_echo(request)` returns the status of a C-ECHO; without it every C-ECHO succeeds.
