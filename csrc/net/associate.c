@@ -211,8 +211,8 @@ static fault read_items(collector *c, const uint8_t *at, const uint8_t *end)
     return NULL;
 }
 
-dicore_status dicore_associate_parse(uint8_t pdu_type, const uint8_t *body, size_t size, const dicore_allocator *allocator,
-                                     dicore_associate *out, dicore_error *error)
+dicore_status dicore_associate_parse(uint8_t pdu_type, const uint8_t *body, size_t size,
+                                     const dicore_allocator *allocator, dicore_associate *out, dicore_error *error)
 {
     if (pdu_type != PDU_ASSOCIATE_RQ && pdu_type != PDU_ASSOCIATE_AC)
         return dicore_fail(error, DICORE_BAD_ARGUMENT, 0, 0);
@@ -413,8 +413,8 @@ static void put_user_information(writer *w, uint8_t pdu_type, const dicore_assoc
     item_end(w, user);
 }
 
-dicore_status dicore_associate_build(uint8_t pdu_type, const dicore_associate *associate, uint32_t max_length, uint8_t *buffer,
-                                     size_t capacity, size_t *size)
+dicore_status dicore_associate_build(uint8_t pdu_type, const dicore_associate *associate, uint32_t max_length,
+                                     uint8_t *buffer, size_t capacity, size_t *size)
 {
     if (pdu_type != PDU_ASSOCIATE_RQ && pdu_type != PDU_ASSOCIATE_AC)
         return DICORE_BAD_ARGUMENT;

@@ -4,9 +4,9 @@
 #include "net/pdu.h"
 
 enum {
-    SMALL_OUTPUT = 320,       /* an answer to a C-STORE with the longest UIDs is 236 bytes: no heap for it */
-    SLACK = 64,               /* kept free behind the output: control PDUs never need memory. At most 5 of 10 bytes wait there */
-    MIN_SEND_LENGTH = 128,    /* a peer that announces less gets this much: smaller PDUs are mostly header */
+    SMALL_OUTPUT = 320,    /* an answer to a C-STORE with the longest UIDs is 208 bytes: no heap for it */
+    SLACK = 64,            /* kept free behind the output, so that control PDUs (at most 5 of 10 bytes) need no memory */
+    MIN_SEND_LENGTH = 128, /* a peer that announces less gets this much: smaller PDUs are mostly header */
     MESSAGE_HEADER = PDU_HEADER + PDV_HEADER
 };
 
@@ -775,7 +775,8 @@ static bool goes_on(const dicore_association *a)
     return false;
 }
 
-dicore_status dicore_association_receive(dicore_association *a, const uint8_t *data, size_t size, size_t *consumed, dicore_event *event)
+dicore_status dicore_association_receive(dicore_association *a, const uint8_t *data, size_t size, size_t *consumed,
+                                         dicore_event *event)
 {
     feed f = {.begin = data, .at = data, .end = size ? data + size : data, .event = event, .status = DICORE_OK};
     event->kind = DICORE_EVENT_NONE;
@@ -1199,8 +1200,9 @@ dicore_status dicore_association_respond(dicore_association *a, uint8_t context_
     return perform(a, P_DATA_REQUEST, &(cause){.size = total});
 }
 
-dicore_status dicore_association_send(dicore_association *a, uint8_t context_id, const dicore_command *command, uint64_t data_size,
-                                      uint32_t flags, uint8_t *memory, size_t memory_size, dicore_sender *sender)
+dicore_status dicore_association_send(dicore_association *a, uint8_t context_id, const dicore_command *command,
+                                      uint64_t data_size, uint32_t flags, uint8_t *memory, size_t memory_size,
+                                      dicore_sender *sender)
 {
     dicore_status status = may_send(a, context_id);
     if (status != DICORE_OK)
@@ -1311,8 +1313,8 @@ static void next_data(dicore_sender *s, gatherer *g)
     }
 }
 
-dicore_status dicore_sender_next(dicore_sender *s, uint8_t *headers, size_t header_size, dicore_span *pieces, size_t capacity,
-                                 size_t *count)
+dicore_status dicore_sender_next(dicore_sender *s, uint8_t *headers, size_t header_size, dicore_span *pieces,
+                                 size_t capacity, size_t *count)
 {
     dicore_association *a = s->association;
     gatherer g = {.headers = headers, .header_left = header_size, .pieces = pieces, .capacity = capacity};

@@ -474,8 +474,8 @@ static void shuttle(user *x, user *y, uint64_t *seed)
 }
 
 /** Send one message with the given shape of spans and memory; the pieces arrive at `to`. Returns the PDUs' largest length. */
-static uint32_t send_message(user *from, user *to, uint8_t context, const dicore_command *c, const uint8_t *data, size_t size,
-                             uint32_t flags, uint64_t *seed)
+static uint32_t send_message(user *from, user *to, uint8_t context, const dicore_command *c, const uint8_t *data,
+                             size_t size, uint32_t flags, uint64_t *seed)
 {
     uint8_t set[512], headers[12 * 40];
     dicore_span pieces[40], spans[7];
@@ -1102,6 +1102,119 @@ static void output_has_a_limit(void)
     CHECK_EQ(memory.live, 0);
 }
 
+/** Everything that can be negotiated, granted; then each thing beyond what was offered, refused. */
+static void grants_stay_within_the_proposal(void)
+{
+    dicore_context proposed = {.id = 9, .abstract_syntax = text("1.2"), .syntaxes = SYNTAXES, .syntax_count = 2};
+    dicore_role role = {.sop_class = text("1.2"), .scu = 0, .scp = 1};
+    dicore_extended extended = {.item = 0x56, .sop_class = text("1.2"), .information = text("ab")};
+    dicore_associate rq = {.called_ae = text("CALLED"), .calling_ae = text("CALLING"), .contexts = &proposed, .context_count = 1,
+                           .implementation_uid = text("1.2.3"), .has_async = true, .async_invoked = 4, .async_performed = 0,
+                           .roles = &role, .role_count = 1, .extended = &extended, .extended_count = 1, .identity_type = 1,
+                           .identity_wants_response = true, .identity_primary = text("me")};
+    user scu = {.association = new_association(NULL), .passive = true}, scp = {.association = new_association(NULL), .passive = true};
+    CHECK_EQ(dicore_association_request(scu.association, &rq), DICORE_OK);
+    CHECK_EQ(dicore_association_request(scu.association, &rq), DICORE_BAD_STATE);
+    dicore_association_connected(scu.association);
+    dicore_association_connected(scp.association);
+    user_take_output(&scu);
+    CHECK_EQ(user_feed_copy(&scp, scu.output.data, scu.output.size), DICORE_OK);
+    CHECK_EQ(dicore_association_state(scp.association), 3);
+
+    dicore_role granted = {.sop_class = text("1.2"), .scu = 0, .scp = 1}, too_much = {.sop_class = text("1.2"), .scu = 1, .scp = 1};
+    dicore_extended shorter = {.item = 0x56, .sop_class = text("1.2"), .information = text("a")};
+    dicore_extended longer = {.item = 0x56, .sop_class = text("1.2"), .information = text("abc")};
+    dicore_extended foreign = {.item = 0x57, .sop_class = text("1.2")};
+    dicore_context given = {.id = 9, .syntaxes = SYNTAXES + 1, .syntax_count = 1};
+    const dicore_associate good = {.contexts = &given, .context_count = 1, .implementation_uid = text("1.2"), .has_async = true,
+                                   .async_invoked = 2, .async_performed = 0, .roles = &granted, .role_count = 1,
+                                   .extended = &shorter, .extended_count = 1, .has_identity_response = true,
+                                   .identity_response = text("ok")};
+    dicore_associate bad = good;
+    bad.roles = &too_much;
+    CHECK_EQ(dicore_association_accept(scp.association, &bad), DICORE_BAD_ARGUMENT);
+    bad = good;
+    bad.extended = &longer;
+    CHECK_EQ(dicore_association_accept(scp.association, &bad), DICORE_BAD_ARGUMENT);
+    bad.extended = &foreign;
+    CHECK_EQ(dicore_association_accept(scp.association, &bad), DICORE_BAD_ARGUMENT);
+    bad = good;
+    bad.async_invoked = 5;
+    CHECK_EQ(dicore_association_accept(scp.association, &bad), DICORE_BAD_ARGUMENT);
+    bad.async_invoked = 0; /* unlimited is more than 4 */
+    CHECK_EQ(dicore_association_accept(scp.association, &bad), DICORE_BAD_ARGUMENT);
+    bad = good;
+    bad.implementation_uid = text("");
+    CHECK_EQ(dicore_association_accept(scp.association, &bad), DICORE_BAD_ARGUMENT);
+    CHECK_EQ(dicore_association_accept(scp.association, &good), DICORE_OK);
+    CHECK_EQ(dicore_association_accept(scp.association, &good), DICORE_BAD_STATE);
+
+    const uint8_t *ac;
+    size_t size, consumed = 0;
+    dicore_event event;
+    dicore_association_output(scp.association, &ac, &size);
+    CHECK_EQ(dicore_association_receive(scu.association, ac, size, &consumed, &event), DICORE_OK);
+    CHECK_EQ(event.kind, DICORE_EVENT_ASSOCIATE_AC);
+    const dicore_associate *a = event.associate;
+    CHECK(a->has_async && a->async_invoked == 2 && a->async_performed == 0);
+    CHECK(a->role_count == 1 && a->roles[0].scu == 0 && a->roles[0].scp == 1);
+    CHECK(a->extended_count == 1 && a->extended[0].information.size == 1);
+    CHECK(a->has_identity_response && a->identity_response.size == 2);
+    CHECK(a->context_count == 1 && a->contexts[0].syntaxes[0].size == 17);
+    CHECK_EQ(dicore_association_received(scu.association), size);
+    user_free(&scu);
+    user_free(&scp);
+
+    user u = in_state(3, false); /* everything refused, without syntaxes: no context is usable afterwards */
+    dicore_context refused[3] = {{.id = 1, .result = 1}, {.id = 3, .result = 3}, {.id = 5, .result = 4}};
+    dicore_associate answer = {.contexts = refused, .context_count = 3, .implementation_uid = text("1.2")};
+    CHECK_EQ(dicore_association_accept(u.association, &answer), DICORE_OK);
+    user_take_output(&u);
+    user v = in_state(5, true);
+    CHECK_EQ(user_feed(&v, u.output.data, u.output.size), DICORE_OK);
+    CHECK_EQ(dicore_association_state(v.association), 6);
+    CHECK(!dicore_association_accepted(v.association, 1) && !dicore_association_accepted(v.association, 3));
+    dicore_command echo = {.present = DICORE_HAS_COMMAND_FIELD, .command_field = DICORE_C_ECHO_RQ};
+    CHECK_EQ(dicore_association_respond(v.association, 1, &echo), DICORE_BAD_ARGUMENT);
+    user_free(&u);
+    user_free(&v);
+    CHECK_EQ(memory.live, 0);
+}
+
+static void output_survives_partial_sends(void)
+{
+    user u = in_state(6, false);
+    uint64_t seed = 11;
+    dicore_command store = store_command(1), response;
+    uint8_t one[512];
+    size_t one_size = 0, queued = 0;
+    dicore_command_response(&store, 0, &response);
+    CHECK_EQ(dicore_command_build(&response, one, sizeof one, &one_size), DICORE_OK);
+    for (int round = 0; round < 2000; round++) {
+        response.responded_to = (uint16_t)queued;
+        if (next_random(&seed) % 2) {
+            CHECK_EQ(dicore_association_respond(u.association, 1, &response), DICORE_OK);
+            queued++;
+        } else {
+            const uint8_t *data;
+            size_t size;
+            dicore_association_output(u.association, &data, &size);
+            size = size ? next_random(&seed) % (size + 1) : 0;
+            bytes_add(&u.output, data, size);
+            dicore_association_sent(u.association, size);
+        }
+    }
+    user_take_output(&u);
+    CHECK_EQ(u.output.size, queued * (one_size + 12));
+    user reader = in_state(6, true);
+    CHECK_EQ(user_feed(&reader, u.output.data, u.output.size), DICORE_OK);
+    CHECK_EQ((size_t)reader.events, queued + 1); /* and the AC: whole and in order */
+    CHECK_EQ(reader.last.command.responded_to, queued - 1);
+    user_free(&u);
+    user_free(&reader);
+    CHECK_EQ(memory.live, 0);
+}
+
 int main(void)
 {
     the_whole_state_table();
@@ -1125,5 +1238,7 @@ int main(void)
     abort_amid_a_pdu_of_ours_only_closes();
     timers_run_when_the_table_says_so();
     output_has_a_limit();
+    output_survives_partial_sends();
+    grants_stay_within_the_proposal();
     return check_result("test_association");
 }

@@ -172,7 +172,7 @@ typedef struct dicore_walk_frame { /* one sequence that is being read, and its c
     uint64_t sequence_end;         /* no byte of the sequence is at or beyond this */
     uint64_t item_end;
     uint64_t hard_end;             /* how far a wrong item length may be stretched */
-    uint64_t creators;             /* offset of the first private creator of the current private group, 0 when none */
+    uint64_t creators;             /* 1 + offset of the first private creator of the current private group, 0: none */
     uint32_t last_tag;             /* of the element before, for order */
     uint32_t block;                /* private block that was found reserved: group << 16 | block */
     uint32_t sequence_entry;       /* tape indexes */

@@ -84,8 +84,9 @@ typedef struct dicore_associate {
  *  Unknown user-information items are skipped (PS3.8 D.2), reserved bytes are not tested. The arrays come from
  *  `allocator` in one block of at most 8 x size + 8 KiB; the spans point into `body`, which must outlive `*out`.
  *  @return DICORE_OK; DICORE_BAD_PDU with the offset in `body` (NULL `error` is allowed); DICORE_NO_MEMORY. */
-DICORE_API dicore_status dicore_associate_parse(uint8_t pdu_type, const uint8_t *body, size_t size, const dicore_allocator *allocator,
-                                                dicore_associate *out, dicore_error *error);
+DICORE_API dicore_status dicore_associate_parse(uint8_t pdu_type, const uint8_t *body, size_t size,
+                                                const dicore_allocator *allocator, dicore_associate *out,
+                                                dicore_error *error);
 
 /** Give back the block of a parsed `associate`. A zeroed one is allowed. */
 DICORE_API void dicore_associate_free(dicore_associate *associate, const dicore_allocator *allocator);
@@ -94,8 +95,8 @@ DICORE_API void dicore_associate_free(dicore_associate *associate, const dicore_
  *  what it needs, also when that is more than `capacity` (then DICORE_NO_MEMORY, and nothing useful is in `buffer`).
  *  @return DICORE_OK; DICORE_NO_MEMORY; DICORE_BAD_ARGUMENT: an id even or twice, a UID or AE title too long or empty,
  *  an RQ context without transfer syntax, more than 65,535 bytes in an item. */
-DICORE_API dicore_status dicore_associate_build(uint8_t pdu_type, const dicore_associate *associate, uint32_t max_length, uint8_t *buffer,
-                                                size_t capacity, size_t *size);
+DICORE_API dicore_status dicore_associate_build(uint8_t pdu_type, const dicore_associate *associate,
+                                                uint32_t max_length, uint8_t *buffer, size_t capacity, size_t *size);
 
 /** Is this a triple of PS3.8 table 9-21? Result 1 permanent, 2 transient; source 1 user (reasons 1, 2, 3, 7), 2 ACSE
  *  provider (1, 2), 3 presentation provider (1 temporary congestion, 2 local limit exceeded). */
@@ -158,13 +159,15 @@ typedef struct dicore_command {
  *  optional elements, retired and unknown elements of group 0000 are tolerated; so is an order that is not ascending.
  *  @return DICORE_OK: command field and Data Set Type are there. DICORE_BAD_COMMAND: one of them is missing, an element of
  *  another group, a length that does not fit, a number that is not 2 bytes; `error` (NULL allowed) has offset and tag. */
-DICORE_API dicore_status dicore_command_parse(const uint8_t *data, size_t size, dicore_command *out, dicore_error *error);
+DICORE_API dicore_status dicore_command_parse(const uint8_t *data, size_t size, dicore_command *out,
+                                              dicore_error *error);
 
 /** Build the command set: group length first, tags ascending, UIDs padded with NUL, text with a space; (0000,0800) is
  *  always written (absent in `present`: 0101H). `*size` is set also when it exceeds `capacity` (then DICORE_NO_MEMORY).
  *  @return DICORE_OK, DICORE_NO_MEMORY, DICORE_BAD_ARGUMENT: no command field, or a span that cannot be (a UID over 64
  *  bytes, an AE title over 16, tags not a multiple of 4). */
-DICORE_API dicore_status dicore_command_build(const dicore_command *command, uint8_t *buffer, size_t capacity, size_t *size);
+DICORE_API dicore_status dicore_command_build(const dicore_command *command, uint8_t *buffer, size_t capacity,
+                                              size_t *size);
 
 /** The plain answer to `request`: response command field, Message ID Being Responded To, the SOP class and instance
  *  (requested ones become affected ones), `status`, no data set. Spans are those of `request`. */
@@ -194,7 +197,8 @@ typedef struct dicore_association_options {
 DICORE_API void dicore_association_defaults(dicore_association_options *options);
 
 /** A new association in Sta1; `options` NULL: defaults. NULL when the allocator (copied) has no memory. */
-DICORE_API dicore_association *dicore_association_new(const dicore_association_options *options, const dicore_allocator *allocator);
+DICORE_API dicore_association *dicore_association_new(const dicore_association_options *options,
+                                                      const dicore_allocator *allocator);
 /** Free it and all it holds. NULL is allowed. Does not say anything to the peer. */
 DICORE_API void dicore_association_free(dicore_association *association);
 
@@ -241,8 +245,8 @@ typedef struct dicore_event {
  *  events, but that a run of DATA may come in several. Bytes after the end of the association are swallowed.
  *  @return DICORE_OK. The call that fails the association returns the reason (event FAILED), later ones DICORE_FAILED.
  *  DICORE_BAD_STATE: no transport yet. */
-DICORE_API dicore_status dicore_association_receive(dicore_association *association, const uint8_t *data, size_t size, size_t *consumed,
-                                                    dicore_event *event);
+DICORE_API dicore_status dicore_association_receive(dicore_association *association, const uint8_t *data, size_t size,
+                                                    size_t *consumed, dicore_event *event);
 
 /** Bytes still to come of the PDU (or of the header) that the stream stands in: at least 1. How much to read at least. */
 DICORE_API uint64_t dicore_association_wanted(const dicore_association *association);
@@ -263,7 +267,8 @@ DICORE_API dicore_status dicore_association_request(dicore_association *associat
  *  or async window that was not proposed or exceeds the proposal; DICORE_BAD_STATE; DICORE_NO_MEMORY. */
 DICORE_API dicore_status dicore_association_accept(dicore_association *association, const dicore_associate *answer);
 /** Acceptor, after ASSOCIATE_RQ: refuse. DICORE_BAD_ARGUMENT unless dicore_reject_legal. */
-DICORE_API dicore_status dicore_association_reject(dicore_association *association, uint8_t result, uint8_t source, uint8_t reason);
+DICORE_API dicore_status dicore_association_reject(dicore_association *association, uint8_t result, uint8_t source,
+                                                   uint8_t reason);
 
 /** Ask for release, with no message half sent. Data of the peer may still arrive (Sta7). */
 DICORE_API dicore_status dicore_association_release(dicore_association *association);
@@ -303,7 +308,8 @@ DICORE_API size_t dicore_association_pending(const dicore_association *associati
 /** Append a command without data set to output() as one message: the fast way to answer.
  *  @return DICORE_OK; DICORE_BAD_ARGUMENT: context not accepted, or the command says a data set follows; DICORE_BAD_STATE;
  *  DICORE_FAILED; DICORE_LIMIT: output_limit; DICORE_NO_MEMORY. While a message of send() is unfinished: BAD_STATE. */
-DICORE_API dicore_status dicore_association_respond(dicore_association *association, uint8_t context_id, const dicore_command *command);
+DICORE_API dicore_status dicore_association_respond(dicore_association *association, uint8_t context_id,
+                                                    const dicore_command *command);
 
 enum { DICORE_SEND_SHARED = 1 }; /* flag: the first data PDV may share a PDU with the command; some peers cannot read that */
 
@@ -327,9 +333,9 @@ typedef struct dicore_sender {
  *  Only one message at a time, and it must be finished (next() gave DICORE_END), or the association aborted.
  *  @return DICORE_OK; DICORE_BAD_ARGUMENT: context not accepted, odd size, bad command; DICORE_NO_MEMORY: `memory` is too
  *  small; DICORE_BAD_STATE; DICORE_FAILED. */
-DICORE_API dicore_status dicore_association_send(dicore_association *association, uint8_t context_id, const dicore_command *command,
-                                                 uint64_t data_size, uint32_t flags, uint8_t *memory, size_t memory_size,
-                                                 dicore_sender *sender);
+DICORE_API dicore_status dicore_association_send(dicore_association *association, uint8_t context_id,
+                                                 const dicore_command *command, uint64_t data_size, uint32_t flags,
+                                                 uint8_t *memory, size_t memory_size, dicore_sender *sender);
 
 /** Supply (more of) the data set, when the spans supplied before are used up. `spans` and what they point to must live until
  *  their pieces are on their way. More bytes than announced: DICORE_BAD_ARGUMENT. */
@@ -340,8 +346,8 @@ DICORE_API dicore_status dicore_sender_supply(dicore_sender *sender, const dicor
  *  and `header_size` bytes (at least 24). Pieces of all calls, in order, are the message.
  *  @return DICORE_OK: call again, with more data supplied if `*count` is 0; DICORE_END: these are the last pieces (possibly
  *  none), the association can send the next message; DICORE_FAILED or DICORE_BAD_STATE: the association has ended. */
-DICORE_API dicore_status dicore_sender_next(dicore_sender *sender, uint8_t *headers, size_t header_size, dicore_span *pieces,
-                                            size_t capacity, size_t *count);
+DICORE_API dicore_status dicore_sender_next(dicore_sender *sender, uint8_t *headers, size_t header_size,
+                                            dicore_span *pieces, size_t capacity, size_t *count);
 
 #ifdef __cplusplus
 }

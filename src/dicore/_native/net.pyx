@@ -211,13 +211,13 @@ cdef class Buffer:
 cdef class Window:
     """The writable room that `get_buffer` lends to the transport: one object per listener, moved for each read."""
     cdef Buffer buffer
-    cdef size_t start
+    cdef size_t start, size
 
     def __len__(self):
-        return <Py_ssize_t>(self.buffer.capacity - self.start)
+        return <Py_ssize_t>self.size
 
     def __getbuffer__(self, Py_buffer *view, int flags):
-        PyBuffer_FillInfo(view, self, self.buffer.data + self.start, <Py_ssize_t>(self.buffer.capacity - self.start), 0, flags)
+        PyBuffer_FillInfo(view, self, self.buffer.data + self.start, <Py_ssize_t>self.size, 0, flags)
 
 
 cdef struct fragment:
@@ -346,6 +346,11 @@ cdef class Hub:
         cdef Acceptor association
         for association in list(self.open):
             association.tick(now)
+        if self.waiting:                       # all memory is with data sets that wait for each other
+            for association in list(self.waiting):
+                if association.fragment_count:
+                    association.spill()
+            self.wake()
 
     def drain(self):
         """No new associations or messages: what is under way is finished, what is idle is aborted."""
@@ -464,6 +469,7 @@ cdef class Acceptor:
     cdef bytes context_ids
     cdef StoreRequest request  # whose data set is coming
     cdef uint64_t message_size # bytes of it so far
+    cdef uint64_t gathered     # of those the ones in `fragments`
     cdef list buffers          # that hold fragments of it; each is held once
     cdef Buffer own            # the last of them when there is room in it for what comes next
     cdef Buffer tail           # the small one that slow senders' bytes are copied to
@@ -525,9 +531,11 @@ cdef class Acceptor:
         if own is not None:
             window.buffer = own
             window.start = own.used
+            window.size = own.capacity - own.used
         else:
             window.buffer = self.hub.landing()
             window.start = 0
+            window.size = TAKE if self.hub.full(self.host) else LANDING
         return window
 
     def buffer_updated(self, Py_ssize_t size):
@@ -731,6 +739,10 @@ cdef class Acceptor:
             self.request = None
             self.message_size = 0
         dicore_command_response(&event.command, status, &answer)
+        if not is_uid(answer.affected_class):  # what is none cannot be repeated
+            answer.affected_class.data = NULL
+        if not is_uid(answer.affected_instance):
+            answer.affected_instance.data = NULL
         return self.respond(event.context_id, &answer)
 
     cdef int begin_store(self, const dicore_event *event) except -1:
@@ -769,6 +781,7 @@ cdef class Acceptor:
             if event.size:
                 offset = <uint32_t>(event.data - buffer.data)
                 length = <uint32_t>event.size
+                self.gathered += length
                 self.add_fragment(buffer, offset, length)
             if event.last:
                 if self.kind == MESSAGE_STREAM:
@@ -828,6 +841,8 @@ cdef class Acceptor:
         if self.fragment_count == 0:
             self.own = None
             return 0
+        if self.kind == MESSAGE_STREAM and self.writing is None and self.gathered >= LANDING - ROOM:
+            return self.write(buffer)
         if buffer is self.own:
             buffer.used = end
         else:
@@ -838,7 +853,7 @@ cdef class Acceptor:
                 inside += self.fragments[first].length
             if inside == 0:
                 return 0
-            if inside < TAKE and end <= TAKE * 2:
+            if inside < TAKE or (self.hub.full(self.host) and end <= TAKE):
                 self.copy_out(buffer, first, inside)
                 return 0
             self.hub.hold(buffer, self.host)
@@ -847,8 +862,6 @@ cdef class Acceptor:
             buffer.used = end
         if buffer.capacity - buffer.used < ROOM:
             self.own = None
-            if self.kind == MESSAGE_STREAM and self.writing is None:
-                self.write(buffer)
         return 0
 
     cdef int copy_out(self, Buffer buffer, uint32_t first, size_t size) except -1:
@@ -893,6 +906,7 @@ cdef class Acceptor:
                 whole = PyMemoryView_FromObject(self.buffers[f.buffer])
             pieces.append(whole[f.offset:f.offset + f.length])
         self.fragment_count = 0
+        self.gathered = 0
         if self.fragment_capacity > 64:
             free(self.fragments)
             self.fragments = NULL
@@ -1086,6 +1100,7 @@ cdef class Acceptor:
     cdef int drop_fragments(self) except -1:
         cdef list buffers = self.buffers
         self.fragment_count = 0
+        self.gathered = 0
         self.buffers = None
         self.own = None
         self.tail = None
@@ -1094,16 +1109,24 @@ cdef class Acceptor:
     # -- back-pressure
 
     cdef int relieve(self) except -1:
-        """Too much is in flight: what is gathered here is streamed, then nothing is read until there is room."""
+        """Too much is in flight. Who has room in a buffer of its own goes on; who would need another one streams what it
+        has; who has next to nothing is not read until there is room."""
+        if self.own is not None or self.writing is not None:
+            return 0
         self.hub.count("limit_in_flight")
+        if self.message_size >= LANDING // 2 and self.fragment_count:
+            return self.spill()
+        self.paused_by_limit = True
+        self.hub.waiting.append(self)
+        return self.update_reading()
+
+    cdef int spill(self) except -1:
+        """Give the memory of an unfinished data set to the sink."""
         if self.kind == MESSAGE_STORE and self.fragment_count:
             self.begin_stream(None)
         elif self.kind == MESSAGE_STREAM:
             self.write(None)
-        if not self.ended and self.hub.full(self.host):
-            self.paused_by_limit = True
-            self.hub.waiting.append(self)
-        return self.update_reading()
+        return self.flush()
 
     cdef int update_reading(self) except -1:
         cdef bint pause = not self.ended and (self.paused_by_limit or self.paused_by_peer or self.writing is not None)
@@ -1939,8 +1962,11 @@ cdef class Pump:
 
     def ended(self, size_t number):
         """What ended association `number`: None while it stands, else (kind, source or 0, reason or errno, detail)."""
-        cdef lane *one = &self.lanes[number]
-        if number >= self.lane_count or not one.dead:
+        cdef lane *one
+        if number >= self.lane_count:
+            raise IndexError(number)
+        one = &self.lanes[number]
+        if not one.dead:
             return None
         if one.end_kind == 0:
             return "broken", 0, one.link.error, 0

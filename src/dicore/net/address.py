@@ -65,7 +65,7 @@ def check_ae_title(title: str) -> str:
 
 
 def printable(text: str | bytes, limit: int = 64) -> str:
-    """Text of a peer made safe for a log line or a terminal: one line, ASCII, no control characters, at most `limit`."""
+    """Text of a peer made safe for a log line or a terminal: one line of printable ASCII, at most `limit` of it."""
     if isinstance(text, bytes):
         text = text[: limit + 1].decode("ascii", "backslashreplace")
     safe = "".join(c if c.isascii() and c.isprintable() else ascii(c)[1:-1] for c in text[: limit + 1])

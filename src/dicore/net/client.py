@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -81,6 +82,7 @@ class Association:
         self._timer: asyncio.TimerHandle | None = None
         self._writing = False
         self._watched = False
+        self._pump: Pump | None = None  # has the socket meanwhile, in another thread
         self._end: NetworkError | None = None  # why it is over
 
     # -- what there is to see
@@ -89,6 +91,11 @@ class Association:
     def open(self) -> bool:
         """True until it is released, aborted or broken."""
         return self._end is None
+
+    @property
+    def ended(self) -> NetworkError | None:
+        """Why it is over; None while it is open."""
+        return self._end
 
     @property
     def contexts(self) -> dict[tuple[str, str], int]:
@@ -110,14 +117,14 @@ class Association:
     async def c_store(self, instance: Storable, *, priority: int = 0) -> int:
         """C-STORE of a file, of bytes of one, or of a Dataset. Returns 0 or the warning status that the peer gave.
 
-        It goes out as it is stored. When the peer accepted no context for that, an uncompressed data set is rewritten in
-        another uncompressed syntax, in a thread; otherwise TransferSyntaxError. Raises DimseError for a failure status,
-        DicomFormatError for what is no DICOM file, OSError for what cannot be read.
+        It goes out as it is stored. When the peer accepted no context for that, an uncompressed data set is rewritten
+        in another uncompressed syntax, in a thread; otherwise TransferSyntaxError. Raises DimseError for a failure
+        status, DicomFormatError for what is no DICOM file, OSError for what cannot be read.
         """
         if isinstance(instance, str | os.PathLike):
             return await self._store_file(os.fspath(instance))
         data = memoryview(instance if isinstance(instance, bytes | bytearray | memoryview) else instance.part10_bytes())
-        return await self._store_bytes(data.cast("B"), priority)
+        return (await self._store_bytes(data.cast("B"), priority))[0]
 
     async def release(self) -> None:
         """End the association in order. Nothing when it is over already."""
@@ -152,7 +159,7 @@ class Association:
     async def _store_file(self, path: str) -> int:
         async with self._lock:
             self._check_open()
-            pump = Pump([self._link], Paths([os.fsencode(path)]), [0])
+            pump = self.pump([self], Paths([os.fsencode(path)]), [0])
             await self.pumped([self], pump)
             ((_, outcome, status, detail),) = pump.results()
         if outcome == native.SENT:
@@ -160,13 +167,17 @@ class Association:
         if outcome == native.UNREADABLE:
             raise OSError(detail, os.strerror(detail), path)
         if outcome == native.NO_CONTEXT:
-            data = await self._loop.run_in_executor(None, _read, path)
-            return await self._store_bytes(memoryview(data), 0)
+            return (await self.store_rewritten(path))[0]
         if outcome == native.LOST and self._end is not None:
             raise self._end
         raise DicomFormatError(file_failure(outcome, detail), path=path)
 
-    async def _store_bytes(self, data: memoryview, priority: int) -> int:
+    async def store_rewritten(self, path: str) -> tuple[int, int]:
+        """C-STORE of a file for whose syntax there is no context: the status, and how many bytes went out."""
+        data = await self._loop.run_in_executor(None, _read, path)
+        return await self._store_bytes(memoryview(data), 0)
+
+    async def _store_bytes(self, data: memoryview, priority: int) -> tuple[int, int]:
         sop_class, instance, syntax, start = native.identify_bytes(data)
         self._check_open()
         context_id = self._link.contexts.get((sop_class, syntax))
@@ -184,15 +195,22 @@ class Association:
                 raise DicomFormatError(file_failure(native.ODD, 0))
             body = memoryview(bytes(body) + b"\0")
         number = context_id
-        return await self._request(
+        status = await self._request(
             "C-STORE", lambda: self._link.start_store(number, sop_class, instance, body, priority)
         )
+        return status, len(body)
+
+    @staticmethod
+    def pump(associations: Sequence[Association], paths: Paths, order: list[int]) -> Pump:
+        """What sends the files `order` of `paths` over `associations`, once it runs (`pumped`)."""
+        return Pump([one._link for one in associations], paths, order)
 
     @staticmethod
     async def pumped(associations: Sequence[Association], pump: Pump) -> None:
         """Run a pump over associations in a thread. Their sockets are its own meanwhile; cancelling aborts them."""
         loop = asyncio.get_running_loop()
         for one in associations:
+            one._pump = pump
             one._unwatch()
         running = loop.run_in_executor(None, pump.run)
         try:
@@ -203,6 +221,7 @@ class Association:
             raise
         finally:
             for number, one in enumerate(associations):
+                one._pump = None
                 end = pump.ended(number)
                 if end is not None:
                     one._close(one._end_of(end))
@@ -258,6 +277,9 @@ class Association:
         if self._watched:
             self._watched = False
             self._loop.remove_reader(self._socket.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _readable(self) -> None:
         try:
@@ -311,15 +333,12 @@ class Association:
 
     def _timed_out(self, name: str) -> NetworkTimeout:
         times = self._timeouts
-        limit = {"artim": times.artim, "request": times.dimse, "network": times.network, "dimse": times.dimse}.get(
-            name, 0
-        )
-        what = {
-            "artim": "the peer did not close",
-            "request": "no answer to the association request",
-            "network": "the peer fell silent amid a message",
-            "dimse": "no response to the request",
-        }.get(name, "the peer fell silent")
+        what, limit = {
+            "artim": ("the peer did not close", times.artim),
+            "request": ("no answer to the association request", times.dimse),
+            "network": ("the peer fell silent amid a message", times.network),
+            "dimse": ("no response to the request", times.dimse),
+        }[name]
         return NetworkTimeout(f"{what} within {limit:g} s ({name} timeout)", peer=str(self.address))
 
     def _end_of(self, event: tuple[Any, ...]) -> NetworkError:
@@ -346,7 +365,7 @@ class Association:
             case ("failed", _, reason, detail):  # of a pump
                 return ProtocolViolation(status_text(detail), section="PS3.8 9.3", peer=peer, abort_reason=reason)
             case ("timeout", _, _, detail):
-                return self._timed_out(native.TIMEOUT_NAMES.get(detail, ""))
+                return self._timed_out(native.TIMEOUT_NAMES[detail])
             case ("broken", _, number, _):
                 return ConnectionFailed(f"the connection broke: {os.strerror(number)}", peer=peer)
             case ("release", *_):
@@ -356,16 +375,16 @@ class Association:
     # -- the end
 
     def _abort(self, why: NetworkError) -> None:
-        if self.open:
+        if self._pump is not None:
+            self._pump.cancel()  # it aborts, and its end closes us
+        elif self.open:
             self._link.start_abort()
             self._say_last_words()
             self._close(why)
 
     def _say_last_words(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # the peer may be gone already
             self._link.push()
-        except OSError:
-            pass  # the peer is gone already
 
     def _close(self, why: NetworkError) -> None:
         if not self.open:
@@ -375,9 +394,6 @@ class Association:
         if self._writing:
             self._writing = False
             self._loop.remove_writer(self._socket.fileno())
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self._link.detach()
         self._socket.close()
         if self._waiter is not None and not self._waiter.done():
@@ -512,9 +528,9 @@ def connect(
 ) -> _Connecting:
     """Open an association: `async with dicore.connect("dicom://CALLED@host:port") as assoc:`, or `await` it.
 
-    `contexts` are (SOP class UID, [transfer syntax UIDs]) pairs, or SOP class UIDs alone for the two uncompressed little
-    endian syntaxes; at most 128; None proposes Verification and the usual storage classes. Leaving the block releases
-    the association, an exception in it aborts.
+    `contexts` are (SOP class UID, [transfer syntax UIDs]) pairs, or SOP class UIDs alone for the two uncompressed
+    little endian syntaxes; at most 128; None proposes Verification and the usual storage classes. Leaving the block
+    releases the association, an exception in it aborts.
 
     Raises ConnectionFailed, NetworkTimeout, AssociationRejected, AssociationAborted, ProtocolViolation.
     """

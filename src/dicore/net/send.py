@@ -104,7 +104,7 @@ class _Sending:
                 self._fail(index, str(open_ones))
             return [], {}
         try:
-            self.pump = pump = Pump([one._link for one in open_ones], self.paths, waiting)
+            self.pump = pump = Association.pump(open_ones, self.paths, waiting)
             await Association.pumped(open_ones, pump)
             homeless, unsent = self._settle(pump, open_ones)
             self.pump = None
@@ -120,7 +120,7 @@ class _Sending:
         finally:
             await asyncio.gather(*(one.release() for one in open_ones))
         if unsent:  # no association was left
-            why = next((str(one._end) for one in open_ones if one._end is not None), "no association was left")
+            why = next((str(one.ended) for one in open_ones if one.ended is not None), "no association was left")
             for index in unsent:
                 self._fail(index, f"not sent: {why}")
         return sorted(index for indexes in later.values() for index in indexes), later
@@ -153,7 +153,7 @@ class _Sending:
             elif outcome == native.WAITING:
                 unsent.append(index)
             elif outcome == native.LOST:
-                self._fail(index, f"not acknowledged: {associations[detail]._end}")
+                self._fail(index, f"not acknowledged: {associations[detail].ended}")
             else:
                 self._fail(index, file_failure(outcome, detail))
         return homeless, unsent
@@ -167,13 +167,13 @@ class _Sending:
             self._fail(index, f"the peer accepts no context for {uid.name(pair[0])} in {uid.name(pair[1])}")
             return
         try:
-            status = await association.c_store(self.files[index])
+            status, size = await association.store_rewritten(self.files[index])
         except (DicoreError, OSError) as error:
             self._fail(index, str(error))
         except Exception as error:  # pydicom could not rewrite it
             self._fail(index, f"cannot be rewritten: {type(error).__name__}: {error}")
         else:
-            self.report.bytes += os.path.getsize(self.files[index])
+            self.report.bytes += size
             self._answered(index, status)
 
     def _answered(self, index: int, status: int) -> None:
@@ -203,8 +203,8 @@ class _Sending:
 
 
 def _propose(found: dict[Pair, list[int]]) -> tuple[list[Context], set[Pair]]:
-    """Contexts for as many pairs as an association has room for, and the pairs they are for: each pair one of its own, and
-    each SOP class of an uncompressed one another in implicit VR little endian, which every peer has (PS3.5 10.1)."""
+    """Contexts for as many pairs as an association has room for, and the pairs they are for: each pair one of its own,
+    and each SOP class of an uncompressed one another in Implicit VR Little Endian, the default of PS3.5 10.1."""
     contexts: list[Context] = []
     proposed: set[Pair] = set()
     fallbacks: set[str] = set()
@@ -247,10 +247,10 @@ async def send(
 ) -> SendReport:
     """Send files (folders are searched) by C-STORE over up to `associations` associations at once.
 
-    Contexts are proposed from the files' own SOP classes and transfer syntaxes; each file goes out as it is stored. Where
-    the peer refuses its syntax, an uncompressed data set is rewritten in another one; a compressed one is a failure in
-    the report. A file is sent at most once and reported exactly once; nothing is retried. `progress` is called with a
-    `SendProgress` about ten times a second and once at the end, on the loop's thread.
+    Contexts are proposed from the files' own SOP classes and transfer syntaxes; each file goes out as it is stored.
+    Where the peer refuses its syntax, an uncompressed data set is rewritten in another one; a compressed one is a
+    failure in the report. A file is sent at most once and reported exactly once; nothing is retried. `progress` is
+    called with a `SendProgress` about ten times a second and once at the end, on the loop's thread.
 
     Raises what `connect` raises when no association comes about at first; later trouble is in the report. Cancelling
     aborts the associations.

@@ -153,8 +153,10 @@ class Listener:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-        if self._futures:  # a sink that has not answered yet still holds memory of ours
-            await asyncio.gather(*self._futures, return_exceptions=True)
+        if self._futures:  # sinks that have not answered: their peers are gone
+            for future in self._futures:
+                future.cancel()
+            await asyncio.wait(self._futures)
 
     async def __aenter__(self) -> Listener:
         return await self.start()

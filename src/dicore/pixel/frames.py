@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dicore._native.pixel import Encapsulation
 from dicore.errors import CodecUnavailable, DicoreError, PixelDataError
-from dicore.pixel.codecs import family, find
+from dicore.pixel.codec_table import family, find
 from dicore.pixel.colour import effective_photometric, rgb_from_ybr
 from dicore.pixel.layout import FrameLayout
 from dicore.pixel.streams import Stream, sniff
