@@ -372,6 +372,27 @@ def test_tiles_that_cannot_be_there_are_refused():
         pixel.decode(layout((256, 256), "u1", J2K), encapsulated([tiny]))
 
 
+def test_precincts_that_cannot_be_there_are_refused():
+    import imagecodecs as ic
+
+    stream = bytes(ic.jpeg2k_encode(np.zeros((256, 256), "u1"), codecformat="j2k", resolutions=1))
+    at = stream.index(b"\xff\x52")
+    levels, size = stream[at + 9], int.from_bytes(stream[at + 2 : at + 4], "big")
+    tiny = stream[: at + 2] + struct.pack(">HB", size + levels + 1, stream[at + 4] | 1) + stream[at + 5 : at + 2 + size]
+    tiny += bytes(levels + 1) + stream[at + 2 + size :]  # precincts of one by one
+    with pytest.raises(PixelDataError, match="packets"):
+        pixel.decode(layout((256, 256), "u1", J2K), encapsulated([tiny]))
+
+
+def test_a_jpeg_of_endless_scans_is_refused():
+    import imagecodecs as ic
+
+    stream = bytes(ic.jpeg8_encode(np.zeros((16, 16), "u1")))
+    at = stream.index(b"\xff\xda")
+    with pytest.raises(PixelDataError, match="scans"):
+        pixel.decode(layout((16, 16), "u1", JPEG), encapsulated([stream[:at] + stream[at:-2] * 200 + b"\xff\xd9"]))
+
+
 def test_fewer_fragments_than_frames(rng):
     made = layout((2, 2), "u1", PLAIN, frames=3)
     items = encapsulated([b"abcd", b"efgh"], table=False)

@@ -153,6 +153,9 @@ def _rle(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
 # ---- imagecodecs -----------------------------------------------------------------------------------------------------
 
 
+_MAX_SCANS = 100
+
+
 def _ends(source: Source) -> bool:
     """Whether EOI stands at the end, before whatever padding an encoder has left."""
     return b"\xff\xd9" in bytes(source[-64:])
@@ -162,6 +165,10 @@ def _ic_jpeg(source: Source, stream: Stream | None, layout: FrameLayout) -> Arra
     """libjpeg-turbo 3: 8, 12 and up to 16 bits, lossless too. Naming the same colour space twice transforms nothing."""
     if not _ends(source):  # libjpeg makes up what is missing, in grey, and says nothing
         raise PixelDataError("the JPEG stream has no end", expected="an EOI marker")
+    if (
+        scans := bytes(source).count(b"\xff\xda")
+    ) > _MAX_SCANS:  # each costs a pass over the image, and next to no bytes
+        raise PixelDataError(f"{scans} scans in a JPEG stream", expected=f"at most {_MAX_SCANS}")
     decode = _module("imagecodecs").jpeg8_decode
     if stream is not None and stream.samples == 3:
         result: Array = decode(source, colorspace="RGB", outcolorspace="RGB")

@@ -271,10 +271,8 @@ def _check_stream(layout: FrameLayout, stream: Stream, size: int) -> None:
         raise PixelDataError(
             f"the stream has {stream.precision} bits a sample", expected=f"at most {layout.bits_allocated}"
         )
-    if layout.frame_bytes > FREE_BYTES + MAX_RATIO * size:
-        raise PixelDataError(f"{layout.frame_bytes} bytes out of {size} compressed ones")
-    if stream.tiles * 14 > size:  # SOT and SOD of each tile take as much
-        raise PixelDataError(f"{stream.tiles} tiles in {size} bytes")
+    if stream.tiles * 14 > size or stream.packets > size:  # SOT and SOD take 14 bytes, the header of a packet one
+        raise PixelDataError(f"{stream.tiles} tiles and {stream.packets} packets in {size} bytes")
 
 
 def _check_rle(layout: FrameLayout, size: int) -> None:
