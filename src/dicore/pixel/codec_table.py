@@ -97,7 +97,7 @@ class Adapter:
         try:
             return importlib.metadata.version(self.distribution)
         except importlib.metadata.PackageNotFoundError:
-            return ""
+            return str(getattr(_module(self.module.partition(".")[0]), "__version__", ""))
 
 
 @functools.cache
