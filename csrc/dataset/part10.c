@@ -44,7 +44,7 @@ static int plausible(const uint8_t *p, uint64_t left, unsigned encoding)
     int known = dicore_dictionary_vr(h.tag) != 0 || ((h.tag & 0xFFFF) == 0 && h.length == 4);
     int fits = h.length == DICORE_UNDEFINED_LENGTH || h.length <= left - h.size;
     if (encoding & DICORE_ENTRY_EXPLICIT)
-        return 1 + known;
+        return known ? 2 : fits; /* a value may be cut off, but not that of a tag that nobody knows */
     return known && fits ? 2 : fits && h.tag >> 16 < 0x8000;
 }
 

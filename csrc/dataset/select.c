@@ -1,6 +1,43 @@
 /* A few wanted tags of the top level: the loop of an archive scan. */
 #include "dataset/cursor.h"
 
+/* Pass the elements before `wanted` that cursor_plain would give, and those that have only to be skipped: private ones and
+ * sequences with a length. Nothing is noted here, so not for strict reading. */
+static inline void skip_plain(dicore_walk *c, uint32_t wanted)
+{
+    dicore_walk_frame *f = &c->frames[0];
+    const uint64_t end = f->item_end;
+    uint64_t position = c->position;
+    uint32_t last = f->last_tag;
+    const int is_explicit = f->encoding == DICORE_EXPLICIT_LE;
+    if (f->encoding > DICORE_EXPLICIT_LE || c->depth != 0)
+        return;
+    while (position + 12 <= end) {
+        const uint8_t *p = c->data + position;
+        uint32_t tag = load_tag_le(p), length, header = 8;
+        if (tag <= last || tag >= wanted || tag >= 0xFFFE0000u)
+            break;
+        if (is_explicit) {
+            uint16_t vr = load_u16be(p + 4);
+            length = load_u16le(p + 6);
+            if (!vr_in(SHORT_VRS, vr)) {
+                if (!vr_in(KNOWN_VRS, vr))
+                    break;
+                length = load_u32le(p + 8);
+                header = 12;
+            }
+        } else {
+            length = load_u32le(p + 4);
+        }
+        if (length & 1 || length > end - position - header)
+            break;
+        last = tag;
+        position += header + length;
+    }
+    f->last_tag = last;
+    c->position = position;
+}
+
 dicore_status dicore_select(const uint8_t *data, size_t size, uint64_t start, dicore_encoding encoding,
                             const dicore_read_options *options, const uint32_t *tags, size_t count, dicore_selected *out,
                             uint64_t *position, dicore_error *error)
@@ -22,7 +59,13 @@ dicore_status dicore_select(const uint8_t *data, size_t size, uint64_t start, di
     dicore_entry e;
     dicore_error why = {0};
     dicore_status status;
-    while ((status = cursor_next(&c, CURSOR_SELECT, &e, &why)) == DICORE_OK) {
+    const int quick = !c.options.strict && !c.options.deviations;
+    for (;;) {
+        if (quick && wanted < count && !open)
+            skip_plain(&c, tags[wanted]);
+        status = cursor_next(&c, CURSOR_SELECT, &e, &why);
+        if (status != DICORE_OK)
+            break;
         if (e.depth > 0)
             continue;
         if (open) {

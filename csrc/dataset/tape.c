@@ -30,11 +30,15 @@ dicore_status dicore_tape_read(dicore_tape *tape, const uint8_t *data, size_t si
     c.tape = tape;
     dicore_status status;
     for (;;) {
-        dicore_entry e;
-        status = cursor_next(&c, CURSOR_WALK, &e, error);
+        dicore_entry e, *slot = tape->count < tape->capacity ? tape->entries + tape->count : &e;
+        status = cursor_next(&c, CURSOR_WALK, slot, error);
         if (status != DICORE_OK)
             break;
-        status = grow(tape, allocator);
+        if (slot != &e) {
+            slot->next = ++tape->count;
+            continue;
+        }
+        status = grow(tape, allocator); /* only for an element that did arrive */
         if (status != DICORE_OK) {
             fail_at_depth(error, status, e.offset, e.tag, e.depth, 0);
             /* the frame that this entry opened has no entry */

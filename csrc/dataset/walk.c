@@ -90,7 +90,8 @@ dicore_status cursor_odd_header(dicore_walk *c, dicore_walk_frame *f, dicore_sta
     uint64_t position = c->position;
     const uint8_t *p = c->data + position;
     uint32_t tag = load_tag(p, *encoding);
-    if (why == DICORE_TRUNCATED) { /* 8 to 11 bytes of a header of 12 */
+    int short_form = why != DICORE_BAD_VR && !vr_in(KNOWN_VRS, load_u16be(p + 4)) && (p[6] || p[7]);
+    if (why == DICORE_TRUNCATED && !short_form) { /* 8 to 11 bytes of a header of 12 */
         if (c->options.partial && position + 12 > c->size)
             return need(c, position + 12, tag, error);
         if (c->depth > 0 && f->hard_end - position >= 12) {
@@ -116,10 +117,9 @@ dicore_status cursor_odd_header(dicore_walk *c, dicore_walk_frame *f, dicore_sta
         return read_header(p, f->item_end - position, *encoding, h);
     }
     DEVIATE(DICORE_DEV_UNKNOWN_VR, position, tag);
-    if (p[6] || p[7]) { /* a length stands where the long form has two zero bytes */
-        h->size = 8;
-        h->length = *encoding & DICORE_ENTRY_BIG_ENDIAN ? load_u16be(p + 6) : load_u16le(p + 6);
-    }
+    if (short_form) /* a length stands where the long form has two zero bytes */
+        *h = (dicore_element_header){.tag = tag, .vr = load_u16be(p + 4), .size = 8,
+                                     .length = *encoding & DICORE_ENTRY_BIG_ENDIAN ? load_u16be(p + 6) : load_u16le(p + 6)};
     return DICORE_OK;
 }
 

@@ -46,6 +46,10 @@ class Call:
         return _decode(found[2]).decode(errors="replace") if found else ""
 
     @property
+    def is_sync(self) -> bool:
+        return self.name in SYNCS or "RWF_DSYNC" in self.arguments or "RWF_SYNC" in self.arguments
+
+    @property
     def data(self) -> bytes:
         """The bytes that it wrote, all pieces joined."""
         pieces = _TEXT.findall(self.arguments)
