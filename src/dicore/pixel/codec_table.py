@@ -97,7 +97,7 @@ class Adapter:
         try:
             return importlib.metadata.version(self.distribution)
         except importlib.metadata.PackageNotFoundError:
-            return ""
+            return str(getattr(_module(self.module.partition(".")[0]), "__version__", ""))
 
 
 @functools.cache
@@ -198,7 +198,7 @@ def _ic_jpegxl(source: Source, stream: Stream | None, layout: FrameLayout) -> Ar
     """libjxl. A recompressed JPEG (.111) is turned back into it, which keeps its components as coded."""
     library = _module("imagecodecs")
     if layout.transfer_syntax == _JPEG + "111":
-        jpeg = library.jpegxl_decode_jpeg(source, 1)
+        jpeg = library.jpegxl_decode_jpeg(source, numthreads=1)
         return _ic_jpeg(jpeg, sniff(jpeg), layout)
     result: Array = library.jpegxl_decode(source)
     return result
