@@ -151,7 +151,7 @@ def test_unknown_user_information_is_skipped(server: Served) -> None:
 
 def test_negotiation_beyond_its_limit_is_refused(server: Served) -> None:
     item = wire.item(0x56, struct.pack(">H", 25) + wire.CT_IMAGE.encode() + b"\1" * 6)
-    data = wire.associate_rq(user_items=item * 1_800)  # as long as the 16-bit length of its parent lets it
+    data = wire.associate_rq(user_items=item * 1_700)  # as long as the 16-bit length of its parent lets it
     data = data[:2] + struct.pack(">I", 50 * MIB) + data[6:] + bytes(MIB)
     assert_aborts(answers(server.port, data), source=0)
 
