@@ -211,13 +211,13 @@ cdef class Buffer:
 cdef class Window:
     """The writable room that `get_buffer` lends to the transport: one object per listener, moved for each read."""
     cdef Buffer buffer
-    cdef size_t start
+    cdef size_t start, size
 
     def __len__(self):
-        return <Py_ssize_t>(self.buffer.capacity - self.start)
+        return <Py_ssize_t>self.size
 
     def __getbuffer__(self, Py_buffer *view, int flags):
-        PyBuffer_FillInfo(view, self, self.buffer.data + self.start, <Py_ssize_t>(self.buffer.capacity - self.start), 0, flags)
+        PyBuffer_FillInfo(view, self, self.buffer.data + self.start, <Py_ssize_t>self.size, 0, flags)
 
 
 cdef struct fragment:
@@ -469,6 +469,7 @@ cdef class Acceptor:
     cdef bytes context_ids
     cdef StoreRequest request  # whose data set is coming
     cdef uint64_t message_size # bytes of it so far
+    cdef uint64_t gathered     # of those the ones in `fragments`
     cdef list buffers          # that hold fragments of it; each is held once
     cdef Buffer own            # the last of them when there is room in it for what comes next
     cdef Buffer tail           # the small one that slow senders' bytes are copied to
@@ -530,9 +531,11 @@ cdef class Acceptor:
         if own is not None:
             window.buffer = own
             window.start = own.used
+            window.size = own.capacity - own.used
         else:
             window.buffer = self.hub.landing()
             window.start = 0
+            window.size = TAKE if self.hub.full(self.host) else LANDING
         return window
 
     def buffer_updated(self, Py_ssize_t size):
@@ -736,6 +739,10 @@ cdef class Acceptor:
             self.request = None
             self.message_size = 0
         dicore_command_response(&event.command, status, &answer)
+        if not is_uid(answer.affected_class):  # what is none cannot be repeated
+            answer.affected_class.data = NULL
+        if not is_uid(answer.affected_instance):
+            answer.affected_instance.data = NULL
         return self.respond(event.context_id, &answer)
 
     cdef int begin_store(self, const dicore_event *event) except -1:
@@ -774,6 +781,7 @@ cdef class Acceptor:
             if event.size:
                 offset = <uint32_t>(event.data - buffer.data)
                 length = <uint32_t>event.size
+                self.gathered += length
                 self.add_fragment(buffer, offset, length)
             if event.last:
                 if self.kind == MESSAGE_STREAM:
@@ -833,6 +841,8 @@ cdef class Acceptor:
         if self.fragment_count == 0:
             self.own = None
             return 0
+        if self.kind == MESSAGE_STREAM and self.writing is None and self.gathered >= LANDING - ROOM:
+            return self.write(buffer)
         if buffer is self.own:
             buffer.used = end
         else:
@@ -843,7 +853,7 @@ cdef class Acceptor:
                 inside += self.fragments[first].length
             if inside == 0:
                 return 0
-            if inside < TAKE:
+            if inside < TAKE or (self.hub.full(self.host) and end <= TAKE):
                 self.copy_out(buffer, first, inside)
                 return 0
             self.hub.hold(buffer, self.host)
@@ -852,8 +862,6 @@ cdef class Acceptor:
             buffer.used = end
         if buffer.capacity - buffer.used < ROOM:
             self.own = None
-            if self.kind == MESSAGE_STREAM and self.writing is None:
-                self.write(buffer)
         return 0
 
     cdef int copy_out(self, Buffer buffer, uint32_t first, size_t size) except -1:
@@ -898,6 +906,7 @@ cdef class Acceptor:
                 whole = PyMemoryView_FromObject(self.buffers[f.buffer])
             pieces.append(whole[f.offset:f.offset + f.length])
         self.fragment_count = 0
+        self.gathered = 0
         if self.fragment_capacity > 64:
             free(self.fragments)
             self.fragments = NULL
@@ -1091,6 +1100,7 @@ cdef class Acceptor:
     cdef int drop_fragments(self) except -1:
         cdef list buffers = self.buffers
         self.fragment_count = 0
+        self.gathered = 0
         self.buffers = None
         self.own = None
         self.tail = None

@@ -204,7 +204,7 @@ class _Sending:
 
 def _propose(found: dict[Pair, list[int]]) -> tuple[list[Context], set[Pair]]:
     """Contexts for as many pairs as an association has room for, and the pairs they are for: each pair one of its own,
-    and each SOP class of an uncompressed one another in implicit VR little endian, which every peer has (PS3.5 10.1)."""
+    and each SOP class of an uncompressed one another in Implicit VR Little Endian, the default of PS3.5 10.1."""
     contexts: list[Context] = []
     proposed: set[Pair] = set()
     fallbacks: set[str] = set()
@@ -249,8 +249,8 @@ async def send(
 
     Contexts are proposed from the files' own SOP classes and transfer syntaxes; each file goes out as it is stored.
     Where the peer refuses its syntax, an uncompressed data set is rewritten in another one; a compressed one is a
-    failure in the report. A file is sent at most once and reported exactly once; nothing is retried. `progress` is called with a
-    `SendProgress` about ten times a second and once at the end, on the loop's thread.
+    failure in the report. A file is sent at most once and reported exactly once; nothing is retried. `progress` is
+    called with a `SendProgress` about ten times a second and once at the end, on the loop's thread.
 
     Raises what `connect` raises when no association comes about at first; later trouble is in the report. Cancelling
     aborts the associations.
