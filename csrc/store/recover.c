@@ -103,7 +103,8 @@ dicore_status dicore_scan_next(dicore_scan *scan, dicore_found *out)
         uint64_t next = search(scan, scan->offset, &dirty);
         if (next >= scan->limit) {
             scan->dirty |= dirty;
-            if (scan->expected <= scan->offset)
+            const uint64_t padded = dirty ? scan->offset : (scan->offset + GAP - 1) / GAP * GAP;
+            if (scan->expected <= padded)
                 return DICORE_END;
             next = scan->expected / UNIT * UNIT; /* records were here and are gone, with the end of the file perhaps */
             scan->expected = 0;

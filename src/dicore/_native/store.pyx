@@ -10,6 +10,9 @@ from dicore import errors
 from dicore._native.libdicore cimport *
 from dicore._native.status cimport check, check_os
 
+cdef extern from "base/file.h" nogil:
+    dicore_status dicore_file_read(int file, uint64_t offset, void *data, size_t size, size_t *got, dicore_error *error)
+
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
 
@@ -35,6 +38,10 @@ FAILPOINTS = {
 cdef enum:
     INLINE_PIECES = 32
     BATCH = 256
+    MOST_TAGS = 64
+    FIRST_READ = 8192
+    MOST_READ = 16 << 20      # a data set that hides its identity behind more is found by its UID only
+    LONGEST_VALUE = 1 << 16
 
 
 cdef void *_resize(void *context, void *pointer, size_t old_size, size_t new_size) noexcept:
@@ -274,6 +281,76 @@ cdef class Segment:
         if left == 0:
             scan.end = scan.offset
         return bytes(entries), damage, max(scan.end, <uint64_t>DICORE_SEGMENT_HEADER), scan.synced, bool(scan.dirty)
+
+    def values(self, uint64_t offset, tags not None):
+        """The values of top-level elements (`tags` strictly ascending) of the record at `offset`, from as few bytes of it as
+        will do: (SOP Instance UID, transfer syntax, big endian, [bytes | None, ...]). For a deflated data set the list is
+        None. What cannot be read as a data set has no values. StoreCorrupt when there is no record."""
+        cdef uint32_t wanted[MOST_TAGS]
+        cdef dicore_selected found[MOST_TAGS]
+        cdef dicore_record record
+        cdef dicore_part10 parts
+        cdef dicore_read_options options
+        cdef dicore_error error
+        cdef dicore_status status
+        cdef size_t count = 0, got = 0, size = FIRST_READ, i
+        cdef uint64_t position = 0, need
+        cdef uint8_t *data = NULL
+        cdef bint whole
+        if len(tags) > MOST_TAGS:
+            raise ValueError("too many tags")
+        for tag in tags:
+            wanted[count] = tag
+            count += 1
+        options.strict = 0
+        options.depth_limit = 0
+        options.deviations = NULL
+        try:
+            while True:
+                free(data)
+                data = <uint8_t *>malloc(size)
+                if data == NULL:
+                    raise MemoryError
+                with nogil:
+                    status = dicore_file_read(self.file, offset, data, size, &got, &error)
+                check(status, &error, f"segments/{self.info.id:010d}.seg")
+                status = dicore_record_read_header(data, got, self.info.nonce, offset, &record)
+                if status != DICORE_OK:
+                    raise errors.StoreCorrupt("no record stands here", segment=f"{self.info.id:010d}.seg", offset=offset)
+                if record.file_size < got - DICORE_RECORD_HEADER:
+                    got = <size_t>record.file_size + DICORE_RECORD_HEADER
+                whole = got == record.file_size + DICORE_RECORD_HEADER
+                options.partial = not whole
+                status = dicore_part10_parse(data + DICORE_RECORD_HEADER, got - DICORE_RECORD_HEADER, &options, &parts, &error)
+                need = size * 2
+                if status == DICORE_OK:
+                    if parts.deflated:
+                        return _decoded(parts.sop_instance), _decoded(parts.transfer_syntax), False, None
+                    status = dicore_select(data + DICORE_RECORD_HEADER, got - DICORE_RECORD_HEADER, parts.dataset_offset,
+                                           <dicore_encoding>parts.encoding, &options, wanted, count, found, &position, &error)
+                    need = position
+                    for i in range(count):
+                        if found[i].flags & DICORE_SELECTED and found[i].length <= LONGEST_VALUE:
+                            need = max(need, found[i].offset + found[i].length)
+                elif status != DICORE_TRUNCATED:
+                    check(status, &error, f"segments/{self.info.id:010d}.seg")
+                need += DICORE_RECORD_HEADER
+                if whole or need <= got or size >= MOST_READ:
+                    break
+                size = min(<size_t>MOST_READ, max(<size_t>need, size * 2))
+            values = []
+            for i in range(count):
+                if (status == DICORE_OK or status == DICORE_TRUNCATED) and found[i].flags & DICORE_SELECTED and \
+                        found[i].length <= LONGEST_VALUE and \
+                        found[i].offset + found[i].length <= got - DICORE_RECORD_HEADER:
+                    values.append(data[DICORE_RECORD_HEADER + found[i].offset:
+                                       DICORE_RECORD_HEADER + found[i].offset + found[i].length])
+                else:
+                    values.append(None)
+            return (_decoded(parts.sop_instance), _decoded(parts.transfer_syntax),
+                    bool(parts.encoding & DICORE_EXPLICIT_BE & ~DICORE_EXPLICIT_LE), values)
+        finally:
+            free(data)
 
     def repair(self):
         """Make everything behind the last whole record of the last scan zeros, durably."""

@@ -14,10 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from dicore._native import dataset as dataset_native
 from dicore._native import store as native
-from dicore.errors import StoreCorrupt, StoreError
+from dicore.errors import DicomFormatError, StoreCorrupt, StoreError
 from dicore.store import files, match, source
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ LEVELS = {"PATIENT": PATIENT, "STUDY": STUDY, "SERIES": SERIES, "IMAGE": IMAGE}
 TABLES = {"PATIENT": "patient", "STUDY": "study", "SERIES": "series", "IMAGE": "instance"}
 CHARACTER_SET = 0x00080005
 ALL_KEYS = {**PATIENT, **STUDY, **SERIES, **IMAGE}
+DATES = [keyword for keyword, (_, vr) in ALL_KEYS.items() if vr == "DA"]
 TAGS = tuple(sorted({tag for tag, _ in ALL_KEYS.values()} | {CHARACTER_SET}))
 # made from lower levels; the SQL stands where a column would
 COMPUTED = {
@@ -75,6 +77,23 @@ def _columns(level: str) -> list[str]:
         if vr in ("PN", "TM"):
             columns.append(f"{keyword}_key")
     return columns
+
+
+_INSTANCE_COLUMNS = ["parent", *_columns("IMAGE"), "TransferSyntaxUID", "segment", "offset", "size", "received"]
+INSERT_INSTANCE = (
+    f"INSERT OR IGNORE INTO instance({', '.join(_INSTANCE_COLUMNS)}) VALUES({', '.join('?' * len(_INSTANCE_COLUMNS))})"
+)
+
+
+class _Row(NamedTuple):
+    """A record as the index holds it."""
+
+    text: dict[str, str]
+    syntax: str
+    offset: int
+    size: int
+    received: int
+    replaces: bool
 
 
 def _schema() -> str:
@@ -247,64 +266,68 @@ class Index:
                     break
             else:
                 return 0
-            records, end = self._records(number, start, targets[number])
-            if self._fails_at and records:
-                self._fails_at -= 1
-                if not self._fails_at:
-                    os.kill(os.getpid(), signal.SIGKILL)
+            segment = native.Segment(self._store._folder, number)
             try:
-                with _transaction(self._database):
-                    for record in records:
-                        self._insert(number, record)
-                    self._database.execute(
-                        "INSERT INTO segment(id, nonce, upto) VALUES(?, ?, ?) ON CONFLICT(id) DO UPDATE SET upto = excluded.upto",
-                        (number, self._nonce(number), end),
-                    )
-            except BaseException:
-                self._ids.clear()  # some of them were rolled back
-                raise
-            return max(1, len(records))
+                os.posix_fadvise(segment.fileno(), 0, 0, os.POSIX_FADV_RANDOM)  # a few KiB of each record, and no more
+                # headers only: the bytes were checked when they were written
+                entries, _, behind, _, _ = segment.scan(start=start, limit=targets[number], check_from=1 << 62, most=BATCH)
+                behind = behind if len(entries) >= BATCH * files.ENTRY.size else targets[number]
+                self._write(segment, entries, behind)
+            finally:
+                segment.close()
+            return max(1, len(entries) // files.ENTRY.size)
 
-    def _records(self, number: int, start: int, end: int) -> tuple[list[tuple[int, int, int, int, bytes]], int]:
-        """Up to BATCH records from `start` on: (offset, size, flags, received, UID hash), and where to go on."""
-        segment = native.Segment(self._store._folder, number)
+    def _write(self, segment: native.Segment, entries: bytes, upto: int) -> None:
+        """One transaction: these records are in the index, and everything below `upto` with them."""
+        number = segment.id
+        rows = [row for entry in files.ENTRY.iter_unpack(entries) if (row := self._read(segment, entry)) is not None]
+        if self._fails_at and entries:
+            self._fails_at -= 1
+            if not self._fails_at:
+                os.kill(os.getpid(), signal.SIGKILL)
         try:
-            # a stretch of the segment at a time: headers only, the bytes were checked when they were written
-            entries, _, behind, _, _ = segment.scan(start=start, limit=end, check_from=end, most=BATCH)
-        finally:
-            segment.close()
-        found = [
-            (unit * native.RECORD_UNIT, units * native.RECORD_UNIT, flags, received, digest)
-            for digest, received, unit, units, _, flags in files.ENTRY.iter_unpack(entries)
-        ]
-        return found, behind if len(found) >= BATCH else end
+            with _transaction(self._database):
+                for row in rows:
+                    self._insert(number, row)
+                self._database.execute(
+                    "INSERT INTO segment(id, nonce, upto) VALUES(?, ?, ?) ON CONFLICT(id) DO UPDATE SET upto = excluded.upto",
+                    (number, f"{segment.nonce:016x}", upto),
+                )
+        except BaseException:
+            self._ids.clear()  # some of them were rolled back
+            raise
 
-    def _insert(self, number: int, record: tuple[int, int, int, int, bytes]) -> None:
-        offset, size, flags, received, digest = record
-        store = self._store
-        if not store._native.holds(digest, number, offset):
-            return  # replaced since, or a second copy
+    def _read(self, segment: native.Segment, entry: tuple[bytes, int, int, int, int, int]) -> _Row | None:
+        """What the index holds of a record; None when it holds nothing of it."""
+        digest, received, unit, units, _, flags = entry
+        offset = unit * native.RECORD_UNIT
+        if not self._store._native.holds(digest, segment.id, offset):
+            return None  # replaced since, or a second copy
         try:
-            file, data_offset, _, _ = store._maps.record(number, offset, whole=False)
-            syntax, values = source.values(file, data_offset, TAGS)
-        except (StoreCorrupt, ValueError) as error:
-            log.warning("%s, byte %d: not indexed: %s", files.segment_name(number), offset, error)
-            return
-        uid = source.uid_of(file[:data_offset])
+            uid, syntax, big_endian, raw = segment.values(offset, TAGS)
+            if raw is None:  # deflated
+                file, data_offset, _, _ = self._store._maps.record(segment.id, offset)
+                raw = list(dataset_native.select(file[data_offset:], TAGS, syntax))
+            values = source.texts(TAGS, raw, big_endian=big_endian)
+        except (StoreCorrupt, DicomFormatError) as error:
+            log.warning("%s, byte %d: not indexed: %s", files.segment_name(segment.id), offset, error)
+            return None
         text = {keyword: values.get(tag, "") for keyword, (tag, _) in ALL_KEYS.items()}
-        text["SOPInstanceUID"] = uid
-        for keyword, (_, vr) in ALL_KEYS.items():
-            if vr == "DA":
-                text[keyword] = match.full_date(text[keyword])
+        text["SOPInstanceUID"] = uid  # of the file meta: what it was stored under
+        for keyword in DATES:
+            text[keyword] = match.full_date(text[keyword])
+        return _Row(text, syntax, offset, units * native.RECORD_UNIT, received, bool(flags & 1))
+
+    def _insert(self, number: int, row: _Row) -> None:
+        text = row.text
         patient = self._row("PATIENT", None, text, ("PatientID", "IssuerOfPatientID"))
         study = self._row("STUDY", patient, text, ("StudyInstanceUID",))
         series = self._row("SERIES", study, text, ("SeriesInstanceUID",))
-        if flags & 1:
-            self._database.execute("DELETE FROM instance WHERE SOPInstanceUID = ?", (uid,))
-        columns = ["parent", *_columns("IMAGE"), "TransferSyntaxUID", "segment", "offset", "size", "received"]
+        if row.replaces:
+            self._database.execute("DELETE FROM instance WHERE SOPInstanceUID = ?", (text["SOPInstanceUID"],))
         self._database.execute(
-            f"INSERT OR IGNORE INTO instance({', '.join(columns)}) VALUES({', '.join('?' * len(columns))})",
-            [series, *_row_values("IMAGE", text), syntax, number, offset, size, received],
+            INSERT_INSTANCE,
+            [series, *_row_values("IMAGE", text), row.syntax, number, row.offset, row.size, row.received],
         )
 
     def _row(self, level: str, parent: int | None, text: Mapping[str, str], unique: Sequence[str]) -> int:
@@ -345,8 +368,7 @@ class Index:
             for keyword, (_, vr) in LEVELS[name].items():
                 wanted[keyword] = f"{table}.{keyword}"
                 vrs[keyword] = (f"{table}.{keyword}_key" if vr in ("PN", "TM") else f"{table}.{keyword}", vr)
-            for keyword, sql in COMPUTED.get(name, {}).items():
-                wanted[keyword] = sql
+        wanted.update(COMPUTED.get(level, {}))
         if level == "IMAGE":
             wanted["TransferSyntaxUID"] = "instance.TransferSyntaxUID"
             vrs["TransferSyntaxUID"] = ("instance.TransferSyntaxUID", "UI")

@@ -455,7 +455,8 @@ class Store:
     def find(self, level: str = "STUDY", **keys: str | Sequence[str]) -> list[dict[str, str]]:
         """Matches at PATIENT, STUDY, SERIES or IMAGE level, as PS3.4 C.2.2.2 has it: single values, lists of UIDs, `*` and `?`,
         ranges of dates and times, empty for any. Person names match whatever their case. Waits until the index has all that
-        was stored before. Every key of the level and above is in each result, "" where it is missing."""
+        was stored before. Every key of the level and above is in each result, "" where it is missing; with
+        the numbers of related series and instances at the level itself."""
         self.sync_index()
         return self._index.find(level, keys)
 
@@ -700,10 +701,11 @@ def _walk(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
 
 
 def _means(durability: Durability) -> int:
-    """How a group becomes durable; DICORE_COMMIT chooses for measurements: `datasync` or `direct`."""
+    """How a group becomes durable: measured, one O_DIRECT write from a staging buffer beats pwritev and fdatasync at every
+    group size, and takes a fifth of the appending thread's time (docs/store-format.md). DICORE_COMMIT=datasync for the other."""
     if durability == "relaxed":
         return native.RELAXED
-    return native.SYNC_DIRECT if os.environ.get("DICORE_COMMIT") == "direct" else native.SYNC_DATA
+    return native.SYNC_DATA if os.environ.get("DICORE_COMMIT") == "datasync" else native.SYNC_DIRECT
 
 
 def _failpoint() -> tuple[int, int]:
