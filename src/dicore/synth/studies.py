@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicore.dataset.encode import EXPLICIT_LITTLE, Element, encode_element, file_meta
-from dicore.pixel.render import window
+from dicore.pixel.images import window
 from dicore.synth import phantom
 from dicore.synth.people import Patient, Staff, patient, staff
 
