@@ -51,7 +51,15 @@ def test_new_uids_are_valid_and_new() -> None:
 
 @pytest.mark.parametrize(
     ("text", "valid"),
-    [("1.2.3", True), ("0.0", True), ("", False), ("1..2", False), ("1.02", False), ("1.2.x", False), ("1" * 65, False)],
+    [
+        ("1.2.3", True),
+        ("0.0", True),
+        ("", False),
+        ("1..2", False),
+        ("1.02", False),
+        ("1.2.x", False),
+        ("1" * 65, False),
+    ],
 )
 def test_validity_is_that_of_ps3_5(text: str, valid: bool) -> None:
     assert uid.is_valid(text) is valid

@@ -260,7 +260,7 @@ def test_verify_finds_a_damaged_instance_and_says_which(phantoms: Path, serve: S
     data = (phantoms / "2.dcm").read_bytes()
     (segment,) = (server.store / "segments").glob("*.seg")
     with open(segment, "r+b") as file, mmap.mmap(file.fileno(), 0) as stored:
-        stored[stored.index(data[-2000:]) + 1000] ^= 1
+        stored[stored.find(data[-2000:]) + 1000] ^= 1
     result = dicore("store", "verify", server.store, "--json")
     assert result.returncode == 1
     verdict = json.loads(result.stdout)

@@ -4,6 +4,7 @@ terminal command or for Rich markup."""
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -55,10 +56,15 @@ def show_json(value: Any) -> None:
     show(json.dumps(value, default=str))
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = ()) -> None:
-    """A table on stdout: drawn on a terminal, else tab-separated with a header line. Columns in `right` are numbers."""
+def show_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = (), drawn: bool = False
+) -> None:
+    """A table on stdout: drawn on a terminal or when `drawn`, else tab-separated with a header line.
+
+    Columns in `right` are numbers.
+    """
     cells = ([escape(str(cell)) for cell in row] for row in rows)
-    if not sys.stdout.isatty():
+    if not (drawn or sys.stdout.isatty()):
         for row in [list(columns), *cells]:
             show("\t".join(row))
         return
@@ -72,7 +78,10 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, righ
         table.add_column(column, justify="right" if index in right else "left", no_wrap=index in right)
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
+        console.width = 120  # nobody's screen is 80 columns wide any more, and a file has no width
+    console.print(table)
 
 
 def human_bytes(size: float) -> str:
