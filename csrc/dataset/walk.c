@@ -337,7 +337,7 @@ dicore_status cursor_private(dicore_walk *c, dicore_walk_frame *f, uint32_t tag,
     uint32_t element = tag & 0xFFFF, group = tag & 0xFFFF0000;
     if (element >= 0x10 && element <= 0xFF) {
         if (f->creators == 0 || (f->block & 0xFFFF0000) != group) {
-            f->creators = c->position;
+            f->creators = c->position + 1;
             f->block = group;
         }
     } else if (element >= 0x1000) {
@@ -347,7 +347,7 @@ dicore_status cursor_private(dicore_walk *c, dicore_walk_frame *f, uint32_t tag,
         if ((f->block & 0xFFFF0000) != group)
             f->creators = 0;
         f->block = block;
-        if (f->creators == 0 || cursor_find_creator(c->data, f->creators, c->position, f->encoding, block).size == 0)
+        if (f->creators == 0 || cursor_find_creator(c->data, f->creators - 1, c->position, f->encoding, block).size == 0)
             DEVIATE(DICORE_DEV_NO_PRIVATE_CREATOR, c->position, tag);
     }
     return DICORE_OK;
@@ -370,7 +370,7 @@ int cursor_is_sequence(const dicore_walk *c, const dicore_walk_frame *f, const d
     if (is_private) {
         if (f->creators == 0 || (e->tag & 0xFFFF) < 0x1000)
             return 0;
-        dicore_span creator = cursor_find_creator(c->data, f->creators, e->offset, f->encoding, block);
+        dicore_span creator = cursor_find_creator(c->data, f->creators - 1, e->offset, f->encoding, block);
         return creator.size && dicore_dictionary_private_vr(creator.data, creator.size, e->tag) == DICORE_VR_SQ;
     }
     return !(e->vr && e->length >= 0xFFFF) && dicore_dictionary_vr(e->tag) == DICORE_VR_SQ;

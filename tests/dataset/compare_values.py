@@ -2,8 +2,9 @@
 
 python tests/dataset/compare_values.py [CORPUS] [--show 30]
 
-CORPUS is a folder of DICOM files (default: DICORE_CORPUS or ../shared/corpus, its dev/ folder where there is one). Compared
-are value and type: pydicom's DSfloat, IS, UID, PersonName, MultiValue count as float, int, str, PersonName, list.
+CORPUS is a folder of DICOM files (default: DICORE_CORPUS or ../shared/corpus, its dev/ folder where there is one).
+Compared are value and type: pydicom's DSfloat, IS, UID, PersonName and MultiValue count as float, int, str, PersonName
+and list.
 """
 
 from __future__ import annotations
@@ -62,9 +63,11 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     if isinstance(value, bool) or value is None:
         return value
-    for kind in (int, float, str, bytes):
+    if isinstance(value, float):
+        return "nan" if math.isnan(value) else float(value)
+    for kind in (int, str, bytes):
         if isinstance(value, kind):
-            return "nan" if isinstance(value, float) and math.isnan(value) else kind(value) if kind is not str else value[:]
+            return kind(value) if kind is not str else value[:]  # str(UID) would be its name
     return value
 
 
@@ -157,7 +160,9 @@ def compare_corpus(root: Path) -> Result:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(os.environ.get("DICORE_CORPUS", ROOT.parent / "shared" / "corpus"))
-    parser.add_argument("corpus", nargs="?", type=Path, default=default / "dev" if (default / "dev").is_dir() else default)
+    parser.add_argument(
+        "corpus", nargs="?", type=Path, default=default / "dev" if (default / "dev").is_dir() else default
+    )
     parser.add_argument("--show", type=int, default=30)
     arguments = parser.parse_args()
     result = compare_corpus(arguments.corpus)

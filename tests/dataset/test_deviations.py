@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from vectors.deviations import CLEAN, VECTORS, Vector
 
 import dicore
 from dicore._native.dataset import deviation_names
+from vectors.deviations import CLEAN, VECTORS, Vector
 
 
 def test_every_deviation_has_a_vector() -> None:

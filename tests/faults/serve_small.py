@@ -19,7 +19,7 @@ async def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("--port", type=int)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--segment-size", type=int, default=4 << 20)
+    parser.add_argument("--segment-size", type=int, default=1 << 20)
     a = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     stop = asyncio.Event()

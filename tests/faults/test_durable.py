@@ -75,7 +75,8 @@ def kept(store: Path) -> dict[str, bytes]:
 def traced(serve: Serving, folder: Path, *inject: str) -> tuple[Served, Path]:
     trace = folder / "trace"
     wrapper = ["strace", *order.OPTIONS, *inject, "-o", str(trace)]
-    return serve(None, wrapper=wrapper, command=SMALL), trace
+    plain = {"UV_USE_IO_URING": "0"}  # libuv may submit its epoll changes through io_uring, which a trace cannot show
+    return serve(None, wrapper=wrapper, command=SMALL, env=plain), trace
 
 
 @pytest.mark.usefixtures("strace")
@@ -144,19 +145,15 @@ def test_the_order_check_finds_an_early_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("strace")
-@pytest.mark.parametrize("call", ["pwritev2", "fdatasync"])
-def test_a_sync_that_fails_is_answered_a700_and_reading_goes_on(serve: Serving, tmp_path: Path, call: str) -> None:
-    """strace makes the sync of some group fail with EIO. Nothing of that group is acknowledged, the segment is sealed and
-    never synced again, the next one is used, reads go on."""
-    server, path = traced(serve, tmp_path, "-e", f"inject={call}:error=EIO:when=12")
+def test_a_sync_that_fails_is_answered_a700_and_reading_goes_on(serve: Serving, tmp_path: Path) -> None:
+    """strace makes the twelfth sync of the commit thread fail with EIO, whichever call it is. Nothing of that group is
+    acknowledged, the segment is sealed and never synced again, the next one is used, reads go on."""
+    server, path = traced(serve, tmp_path, "-e", "inject=pwritev2,fdatasync:error=EIO:when=12")
     before, after = instances(1000, ASSOCIATIONS * EACH), instances(2000, ASSOCIATIONS * 5)
     senders = Senders(server.port, shares(before))
     senders.wait()
     assert not senders.errors, senders.errors
     refused = {name for name, status in senders.statuses.items() if status != 0}
-    trace_has_failed = any(c.result < 0 and c.path.endswith(".seg") for c in order.Trace.read(path).named(call))
-    if not trace_has_failed:
-        pytest.skip(f"{call} is not how this store syncs here")
     assert refused, "the sync failed and nobody was told"
     assert {senders.statuses[name] for name in refused} == {0xA700}
     again = Senders(server.port, [*shares(after), {name: before[name] for name in refused}])
@@ -169,11 +166,9 @@ def test_a_sync_that_fails_is_answered_a700_and_reading_goes_on(serve: Serving, 
     found = order.check(trace, before | after, server.store / "segments")
     assert found.wrong == []
     assert found.failures == len(refused)
-    failed = next(c for c in trace.named(call) if c.result < 0 and c.path.endswith(".seg"))
-    later = [c for c in trace.calls if c.began > failed.ended and c.path == failed.path]
-    assert not [c for c in later if c.name in order.SYNCS or "RWF_DSYNC" in c.arguments], (
-        "a poisoned segment is never synced"
-    )
+    failed = next(c for c in trace.calls if c.is_sync and c.result < 0 and c.path.endswith(".seg"))
+    later = [c for c in trace.calls if c.is_sync and c.path == failed.path and c.began > failed.ended]
+    assert later == [], "a poisoned segment was synced again"
     held = kept(server.store)
     assert {name: held.get(name) for name in before | after} == before | after
     dicore_cli("store", "verify", server.store)
@@ -202,4 +197,4 @@ def test_what_was_acknowledged_survives_sigkill(serve: Serving, tmp_path: Path, 
     held = kept(store)
     assert acknowledged <= held.keys(), f"{len(acknowledged - held.keys())} acknowledged instances are lost"
     assert all(sent.get(name) == data for name, data in held.items()), "damaged or foreign"
-    assert len([p for p in out.rglob("*.dcm")]) == len(held)
+    assert len(list(out.rglob("*.dcm"))) == len(held)

@@ -1,7 +1,7 @@
 """One small file for each named deviation of csrc/include/dicore/dataset.h, and for bad values.
 
-`VECTORS` maps the deviation's short name to the bytes of a file that has it and nothing else wrong, with the keyword and
-the value that a lenient reader gets out of it all the same. `python deviations.py FOLDER` writes them as files.
+`VECTORS` maps the deviation's short name to the bytes of a file that has it and nothing else wrong, with the keyword
+and the value that a lenient reader gets out of it all the same. `python deviations.py FOLDER` writes them as files.
 """
 
 from __future__ import annotations
@@ -93,9 +93,12 @@ VECTORS: dict[str, Vector] = {
         bytes(128) + b"DICM" + meta(length=12) + IDS + MODALITY + PATIENT, "PatientID", "4711", "0002,0000"
     ),
     "unknown-vr": Vector(
-        part10(MODALITY + struct.pack("<HH2sHI", 0x10, 0x20, b"ZZ", 0, 4) + b"4711" + STUDY), "StudyID", "S1", "0010,0020"
+        part10(MODALITY + struct.pack("<HH2sHI", 0x10, 0x20, b"ZZ", 0, 4) + b"4711" + STUDY),
+        "StudyID", "S1", "0010,0020",
     ),
-    "implicit-element": Vector(part10(MODALITY + implicit(0x00100020, b"4711") + STUDY), "PatientID", "4711", "0010,0020"),
+    "implicit-element": Vector(
+        part10(MODALITY + implicit(0x00100020, b"4711") + STUDY), "PatientID", "4711", "0010,0020"
+    ),
     "explicit-element": Vector(
         part10(
             implicit(0x00080016, UID) + implicit(0x00080060, b"CT")
@@ -121,13 +124,16 @@ VECTORS: dict[str, Vector] = {
     "no-private-creator": Vector(
         part10(MODALITY + element(0x00091010, "LO", b"x ") + PATIENT), "PatientID", "4711", "0009,1010"
     ),
-    "value-truncated": Vector(part10(MODALITY + element(0x00100020, "LO", b"4711", 40)), "PatientID", "4711", "0010,0020"),
+    "value-truncated": Vector(
+        part10(MODALITY + element(0x00100020, "LO", b"4711", 40)), "PatientID", "4711", "0010,0020"
+    ),
     "stray-delimiter": Vector(part10(MODALITY + SEQUENCE_END + PATIENT), "PatientID", "4711", "FFFE,E0DD"),
     "bad-item": Vector(
         part10(element(SEQ, "SQ", element(0x0020000E, "UI", b"1.2\0")) + PATIENT), "PatientID", "4711", "0008,1115"
     ),
     "item-length": Vector(
-        part10(element(SEQ, "SQ", item(element(0x0020000E, "UI", b"1.2.3.4\0"), 12) + SEQUENCE_END, UNDEFINED) + PATIENT),
+        part10(element(SEQ, "SQ", item(element(0x0020000E, "UI", b"1.2.3.4\0"), 12) + SEQUENCE_END, UNDEFINED)
+               + PATIENT),
         "PatientID", "4711", "0008,1115[0].0020,000E",
     ),
     "header-truncated": Vector(part10(MODALITY + PATIENT + STUDY[:6]), "PatientID", "4711"),
@@ -150,7 +156,11 @@ VECTORS: dict[str, Vector] = {
 }  # fmt: skip
 
 CLEAN = part10(
-    IDS + MODALITY + element(SEQ, "SQ", item(element(0x0020000E, "UI", b"1.2\0")) + SEQUENCE_END, UNDEFINED) + PATIENT + STUDY
+    IDS
+    + MODALITY
+    + element(SEQ, "SQ", item(element(0x0020000E, "UI", b"1.2\0")) + SEQUENCE_END, UNDEFINED)
+    + PATIENT
+    + STUDY
 )
 
 if __name__ == "__main__":

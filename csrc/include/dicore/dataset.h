@@ -172,7 +172,7 @@ typedef struct dicore_walk_frame { /* one sequence that is being read, and its c
     uint64_t sequence_end;         /* no byte of the sequence is at or beyond this */
     uint64_t item_end;
     uint64_t hard_end;             /* how far a wrong item length may be stretched */
-    uint64_t creators;             /* offset of the first private creator of the current private group, 0 when none */
+    uint64_t creators;             /* 1 + offset of the first private creator of the current private group, 0: none */
     uint32_t last_tag;             /* of the element before, for order */
     uint32_t block;                /* private block that was found reserved: group << 16 | block */
     uint32_t sequence_entry;       /* tape indexes */
@@ -224,8 +224,9 @@ typedef struct dicore_selected {
 #define DICORE_SELECTED 0x8000u /* this tag was found */
 
 /** Find `count` tags (strictly ascending) among the top-level elements of the data set at data[start .. size); out[i]
- *  answers tags[i]. Stops when the last wanted tag is found or passed. A tag that comes twice before that: the last one
- *  counts. `out` is always written as far as the search came, `*position` is where it stopped.
+ *  answers tags[i]. Stops when the last wanted tag is found or passed. A tag that comes twice: the last one counts (of the
+ *  last wanted tag: if it follows at once, and is among the bytes). `out` is always written as far as the search came,
+ *  `*position` is where it stopped.
  *
  *  With options.partial the bytes are a prefix: DICORE_TRUNCATED says that the search cannot go on without `*position` bytes
  *  (always more than `size`); then call again from the beginning, it is one pass of some hundred nanoseconds. The values that

@@ -234,6 +234,171 @@ cdef extern from "dicore/pixel.h" nogil:
 
 
 # ---- net.h -----------------------------------------------------------------------------------------------------------
+cdef extern from "dicore/net.h" nogil:
+    ctypedef struct dicore_context:
+        uint8_t id
+        uint8_t result
+        dicore_span abstract_syntax
+        const dicore_span *syntaxes
+        size_t syntax_count
+
+    ctypedef struct dicore_role:
+        dicore_span sop_class
+        uint8_t scu
+        uint8_t scp
+
+    ctypedef struct dicore_extended:
+        uint8_t item
+        dicore_span sop_class
+        dicore_span information
+
+    ctypedef struct dicore_associate:
+        dicore_span called_ae
+        dicore_span calling_ae
+        dicore_span application_context
+        const dicore_context *contexts
+        size_t context_count
+        uint32_t max_length
+        dicore_span implementation_uid
+        dicore_span implementation_version
+        bint has_async
+        uint16_t async_invoked
+        uint16_t async_performed
+        const dicore_role *roles
+        size_t role_count
+        const dicore_extended *extended
+        size_t extended_count
+        uint8_t identity_type
+        bint identity_wants_response
+        dicore_span identity_primary
+        dicore_span identity_secondary
+        bint has_identity_response
+        dicore_span identity_response
+        uint16_t protocol_version
+
+    enum:
+        DICORE_C_STORE_RQ
+        DICORE_C_STORE_RSP
+        DICORE_C_ECHO_RQ
+        DICORE_C_ECHO_RSP
+        DICORE_C_CANCEL_RQ
+        DICORE_NO_DATA_SET
+        DICORE_DATA_SET
+        DICORE_HAS_COMMAND_FIELD
+        DICORE_HAS_MESSAGE_ID
+        DICORE_HAS_RESPONDED_TO
+        DICORE_HAS_PRIORITY
+        DICORE_HAS_DATA_SET_TYPE
+        DICORE_HAS_STATUS
+        DICORE_HAS_ORIGINATOR_ID
+
+    ctypedef struct dicore_command:
+        uint32_t present
+        uint16_t command_field
+        uint16_t message_id
+        uint16_t responded_to
+        uint16_t priority
+        uint16_t data_set_type
+        uint16_t status
+        uint16_t originator_id
+        dicore_span affected_class
+        dicore_span requested_class
+        dicore_span error_comment
+        dicore_span affected_instance
+        dicore_span requested_instance
+        dicore_span originator
+
+    dicore_status dicore_command_build(const dicore_command *command, uint8_t *buffer, size_t capacity, size_t *size)
+    void dicore_command_response(const dicore_command *request, uint16_t status, dicore_command *response)
+
+    ctypedef struct dicore_association:
+        pass
+
+    ctypedef struct dicore_association_options:
+        uint32_t max_length
+        uint32_t max_send_length
+        uint32_t negotiation_limit
+        uint32_t command_limit
+        uint32_t output_limit
+        uint64_t artim_timeout
+        uint64_t request_timeout
+        uint64_t network_timeout
+        uint64_t dimse_timeout
+        uint64_t idle_timeout
+
+    void dicore_association_defaults(dicore_association_options *options)
+    dicore_association *dicore_association_new(const dicore_association_options *options, const dicore_allocator *allocator)
+    void dicore_association_free(dicore_association *association)
+
+    ctypedef enum dicore_event_kind:
+        DICORE_EVENT_NONE
+        DICORE_EVENT_ASSOCIATE_RQ
+        DICORE_EVENT_ASSOCIATE_AC
+        DICORE_EVENT_ASSOCIATE_RJ
+        DICORE_EVENT_COMMAND
+        DICORE_EVENT_DATA
+        DICORE_EVENT_RELEASE_RQ
+        DICORE_EVENT_RELEASE_RP
+        DICORE_EVENT_ABORT
+        DICORE_EVENT_FAILED
+        DICORE_EVENT_CLOSED
+        DICORE_EVENT_TIMEOUT
+
+    ctypedef enum dicore_timeout:
+        DICORE_TIMEOUT_NONE
+        DICORE_TIMEOUT_ARTIM
+        DICORE_TIMEOUT_REQUEST
+        DICORE_TIMEOUT_NETWORK
+        DICORE_TIMEOUT_DIMSE
+        DICORE_TIMEOUT_IDLE
+
+    ctypedef struct dicore_event:
+        dicore_event_kind kind
+        uint8_t context_id
+        bint last
+        bint collision
+        uint8_t result
+        uint8_t source
+        uint8_t reason
+        dicore_status status
+        dicore_timeout timeout
+        uint64_t offset
+        const uint8_t *data
+        size_t size
+        const dicore_associate *associate
+        dicore_command command
+
+    dicore_status dicore_association_receive(dicore_association *association, const uint8_t *data, size_t size,
+                                             size_t *consumed, dicore_event *event)
+    dicore_status dicore_association_connected(dicore_association *association)
+    dicore_status dicore_association_closed(dicore_association *association, dicore_event *event)
+    dicore_status dicore_association_request(dicore_association *association, const dicore_associate *request)
+    dicore_status dicore_association_accept(dicore_association *association, const dicore_associate *answer)
+    dicore_status dicore_association_reject(dicore_association *association, uint8_t result, uint8_t source, uint8_t reason)
+    dicore_status dicore_association_release(dicore_association *association)
+    dicore_status dicore_association_release_reply(dicore_association *association)
+    dicore_status dicore_association_abort(dicore_association *association, uint8_t source, uint8_t reason)
+    void dicore_association_output(const dicore_association *association, const uint8_t **data, size_t *size)
+    void dicore_association_sent(dicore_association *association, size_t size)
+    bint dicore_association_closing(const dicore_association *association)
+    uint64_t dicore_association_deadline(dicore_association *association, uint64_t now)
+    dicore_status dicore_association_tick(dicore_association *association, uint64_t now, dicore_event *event)
+    int dicore_association_state(const dicore_association *association)
+    bint dicore_association_accepted(const dicore_association *association, uint8_t context_id)
+    uint64_t dicore_association_received(const dicore_association *association)
+    uint32_t dicore_association_send_length(const dicore_association *association)
+    size_t dicore_association_pending(const dicore_association *association)
+    dicore_status dicore_association_respond(dicore_association *association, uint8_t context_id, const dicore_command *command)
+
+    ctypedef struct dicore_sender:
+        pass
+
+    dicore_status dicore_association_send(dicore_association *association, uint8_t context_id, const dicore_command *command,
+                                          uint64_t data_size, uint32_t flags, uint8_t *memory, size_t memory_size,
+                                          dicore_sender *sender)
+    dicore_status dicore_sender_supply(dicore_sender *sender, const dicore_span *spans, size_t count)
+    dicore_status dicore_sender_next(dicore_sender *sender, uint8_t *headers, size_t header_size, dicore_span *pieces,
+                                     size_t capacity, size_t *count)
 
 
 # ---- store.h ---------------------------------------------------------------------------------------------------------

@@ -204,6 +204,8 @@ def charset_for(names: tuple[str, ...]) -> Charset:
     return Charset(names)
 
 
-def decode_text(raw: bytes, charsets: Sequence[str]) -> str:
-    """`raw` as text by the values of (0008,0005), padding kept. Bad bytes become U+FFFD, as in a lenient `read`."""
-    return charset_for((charsets,) if isinstance(charsets, str) else tuple(charsets)).decode(raw, b"\\").text
+def decode_text(raw: bytes, charsets: Sequence[str], *, person_name: bool = False) -> str:
+    """`raw` as text by the values of (0008,0005), padding kept; `person_name` for a PN, where ^ and = delimit too.
+    Bad bytes become U+FFFD, as in a lenient `read`."""
+    names = (charsets,) if isinstance(charsets, str) else tuple(charsets)
+    return charset_for(names).decode(raw, b"\\^=" if person_name else b"\\").text

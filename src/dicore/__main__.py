@@ -1,0 +1,5 @@
+"""`python -m dicore`: the `dicore` command."""
+
+from dicore.cli import main
+
+main()

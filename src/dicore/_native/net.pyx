@@ -1,0 +1,2207 @@
+"""The association core under its two asyncio drivers: `Acceptor` for a listener, `Link` and `Pump` for a client.
+
+Here is what happens per read and per message; policy, sockets and timers are in dicore.net."""
+cimport cython
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.memoryview cimport PyMemoryView_FromObject
+from cpython.ref cimport PyObject
+from cpython.unicode cimport PyUnicode_DecodeASCII
+from libc.errno cimport EAGAIN, ECONNRESET, EINTR, EPIPE, errno
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset
+
+from dicore import errors
+from dicore._native.libdicore cimport *
+from dicore._native.status cimport check
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+
+cdef extern from "time.h" nogil:
+    ctypedef long time_t
+    cdef struct timespec:
+        time_t tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec *out)
+    int CLOCK_MONOTONIC_COARSE
+
+cdef extern from "sys/uio.h" nogil:
+    cdef struct iovec:
+        void *iov_base
+        size_t iov_len
+
+cdef extern from "sys/socket.h" nogil:
+    cdef struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    ssize_t c_send "send"(int fd, const void *data, size_t size, int flags)
+    ssize_t c_recv "recv"(int fd, void *data, size_t size, int flags)
+    ssize_t c_sendmsg "sendmsg"(int fd, const msghdr *message, int flags)
+    int setsockopt(int fd, int level, int name, const void *value, unsigned int size)
+    int MSG_NOSIGNAL
+    int MSG_DONTWAIT
+
+cdef extern from "netinet/in.h" nogil:
+    int IPPROTO_TCP
+
+cdef extern from "netinet/tcp.h" nogil:
+    int TCP_QUICKACK
+
+cdef extern from "poll.h" nogil:
+    cdef struct pollfd:
+        int fd
+        short events
+        short revents
+    int c_poll "poll"(pollfd *fds, unsigned long count, int timeout)
+    int POLLIN
+    int POLLOUT
+    int POLLERR
+    int POLLHUP
+
+cdef extern from "sys/eventfd.h" nogil:
+    int eventfd(unsigned int value, int flags)
+    int EFD_CLOEXEC
+    int EFD_NONBLOCK
+
+cdef extern from "fcntl.h" nogil:
+    int c_open "open"(const char *path, int flags)
+    int O_RDONLY
+    int O_CLOEXEC
+    int O_NOCTTY
+
+cdef extern from "unistd.h" nogil:
+    int c_close "close"(int fd)
+    ssize_t c_pread "pread"(int fd, void *data, size_t size, long offset)
+    ssize_t c_write "write"(int fd, const void *data, size_t size)
+
+cdef extern from "sys/stat.h" nogil:
+    cdef struct c_stat "stat":
+        long st_size
+        unsigned int st_mode
+    int c_fstat "fstat"(int fd, c_stat *out)
+    bint S_ISREG(unsigned int mode)
+
+cdef enum:
+    LANDING = 512 * 1024     # of a landing buffer: what one read may bring
+    ROOM = 128 * 1024        # a landing buffer with less room left is not read into again
+    TAKE = 32 * 1024         # less than this of an unfinished data set is copied out of a landing buffer
+    JOIN = 512               # a fragment up to this size is moved to the one before it
+    KEPT = 64                # landing buffers that stay when nobody needs them
+    MESSAGE_COST = 4096      # what an unanswered message counts in flight beside its bytes
+    OVERFLOW = 256           # connections beyond the limit that are still told so by an A-ASSOCIATE-RJ
+
+PENDING = -1
+"""What `Sink.store` and `Sink.commit` return when `request.answer(status)` will follow."""
+
+cdef uint64_t now_ms() noexcept nogil:
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t)
+    return <uint64_t>t.tv_sec * 1000 + <uint64_t>t.tv_nsec // 1000000
+
+
+cdef void *c_resize(void *context, void *pointer, size_t old_size, size_t new_size) noexcept nogil:
+    if new_size == 0:
+        free(pointer)
+        return NULL
+    return realloc(pointer, new_size)
+
+
+cdef dicore_allocator ALLOCATOR
+ALLOCATOR.resize = c_resize
+ALLOCATOR.context = NULL
+
+
+cdef str text_of(dicore_span span):
+    """Text of a peer: ASCII, other bytes escaped."""
+    return PyUnicode_DecodeASCII(<const char *>span.data, <Py_ssize_t>span.size, "backslashreplace")
+
+
+cdef dicore_span span_of_bytes(bytes data):
+    cdef dicore_span span
+    span.data = <const uint8_t *>PyBytes_AS_STRING(data)
+    span.size = <size_t>PyBytes_GET_SIZE(data)
+    return span
+
+
+cdef dicore_span span_of_text(str text) except *:
+    """The UTF-8 bytes of a str, which live as long as it does."""
+    cdef dicore_span span
+    cdef Py_ssize_t size
+    span.data = <const uint8_t *>PyUnicode_AsUTF8AndSize(text, &size)
+    span.size = <size_t>size
+    return span
+
+
+cdef bytes span_bytes(dicore_span span):
+    return PyBytes_FromStringAndSize(<const char *>span.data, <Py_ssize_t>span.size)
+
+
+cdef str same_text(str known, dicore_span span):
+    """`known` itself when the span says the same, so that no new str is made."""
+    cdef dicore_span other = span_of_text(known)
+    if other.size == span.size and memcmp(other.data, span.data, span.size) == 0:
+        return known
+    return text_of(span)
+
+
+cdef bint is_uid(dicore_span span) noexcept nogil:
+    """1 to 64 digits and dots: what may be called a UID without being one by PS3.5 9.1 to the letter."""
+    cdef size_t i
+    if span.data == NULL or span.size == 0 or span.size > 64:
+        return False
+    for i in range(span.size):
+        if span.data[i] != c'.' and not (c'0' <= span.data[i] <= c'9'):
+            return False
+    return True
+
+
+TIMEOUT_NAMES = {
+    <int>DICORE_TIMEOUT_ARTIM: "artim",
+    <int>DICORE_TIMEOUT_REQUEST: "request",
+    <int>DICORE_TIMEOUT_NETWORK: "network",
+    <int>DICORE_TIMEOUT_DIMSE: "dimse",
+    <int>DICORE_TIMEOUT_IDLE: "idle",
+}
+
+
+# ---- landing buffers -------------------------------------------------------------------------------------------------
+
+@cython.final
+cdef class Host:
+    """What all associations from one address share."""
+    cdef readonly str address
+    cdef readonly Py_ssize_t associations
+    cdef readonly uint64_t in_flight
+    cdef readonly bint local
+
+    def __init__(self, str address, bint local):
+        self.address = address
+        self.local = local
+
+
+@cython.final
+cdef class Buffer:
+    """Memory that bytes of a peer land in. Exports itself read-only; a memoryview that outlives its message keeps it."""
+    cdef uint8_t *data
+    cdef size_t capacity
+    cdef size_t used           # what lies before belongs to messages
+    cdef Py_ssize_t exports    # memoryviews that exist
+    cdef int holders           # messages and calls that need it
+    cdef Host host             # who is charged for it, None while nobody is
+
+    def __cinit__(self, size_t capacity):
+        self.data = <uint8_t *>malloc(capacity)
+        if self.data == NULL:
+            raise MemoryError()
+        self.capacity = capacity
+
+    def __dealloc__(self):
+        free(self.data)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.data, <Py_ssize_t>self.capacity, 1, flags)
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer *view):
+        self.exports -= 1
+
+
+@cython.final
+cdef class Window:
+    """The writable room that `get_buffer` lends to the transport: one object per listener, moved for each read."""
+    cdef Buffer buffer
+    cdef size_t start, size
+
+    def __len__(self):
+        return <Py_ssize_t>self.size
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.buffer.data + self.start, <Py_ssize_t>self.size, 0, flags)
+
+
+cdef struct fragment:
+    uint32_t buffer            # index into the association's buffers; one past the last: the buffer being read
+    uint32_t offset
+    uint32_t length
+
+
+# ---- requests --------------------------------------------------------------------------------------------------------
+
+cdef class Request:
+    """One request of a peer."""
+    cdef readonly int message_id
+    cdef readonly str sop_class_uid
+    cdef Acceptor _association
+
+    @property
+    def calling_ae(self):
+        return self._association.calling_ae
+
+    @property
+    def called_ae(self):
+        return self._association.called_ae
+
+    @property
+    def peer(self):
+        """Address and port of the peer as 'host:port'."""
+        return self._association.peer
+
+
+@cython.final
+cdef class StoreRequest(Request):
+    """One C-STORE-RQ."""
+    cdef readonly int priority
+    cdef readonly str sop_instance_uid
+    cdef readonly str transfer_syntax
+    cdef list _buffers         # held until the answer
+    cdef object _handle        # of the sink, when the data set is streamed
+    cdef uint64_t _size        # of the data set
+    cdef uint8_t _context
+    cdef bint _answered, _waits
+
+    def answer(self, int status):
+        """Give the answer that `PENDING` has promised. On the loop's thread, once; after the association has ended it
+        only gives the memory back."""
+        if self._answered:
+            raise RuntimeError("this request has been answered")
+        self._association.settle(self, status)
+        self._association.flush()
+
+    def _resolved(self, future):
+        if self._answered:
+            return
+        if future.cancelled():
+            self._association.hub.on_error(self, errors.AssociationStateError("the sink was cancelled"))
+            self.answer(0xC000)
+            return
+        error = future.exception()
+        status = self._association.hub.on_error(self, error) if error is not None else future.result()
+        self.answer(self._association.checked(self, status))
+
+    def _written(self, future):
+        error = errors.AssociationStateError("the sink was cancelled") if future.cancelled() else future.exception()
+        self._association.written(self, error)
+
+
+# ---- the listener's side ---------------------------------------------------------------------------------------------
+
+cdef class Hub:
+    """What the associations of one listener share: landing buffers, limits, policy, counters, the sink's methods."""
+    cdef public object store, begin, write, commit, abort         # bound methods of the sink; None: C-STORE is not served
+    cdef public object on_echo                                    # callable(Request) -> status, or None
+    cdef public object on_error                                   # callable(StoreRequest, exception) -> status
+    cdef public object on_end                                     # callable(Acceptor)
+    cdef public object ensure_future                              # callable(awaitable) -> future of the loop
+    cdef public object sop_classes, transfer_syntaxes             # frozenset[bytes] or None
+    cdef public object called_ae, calling_ae                      # frozenset[str] or None
+    cdef public object admit                                      # callable(peer's IP address) -> bool, or None
+    cdef public bytes implementation_uid, implementation_version
+    cdef public uint64_t limit_associations, limit_per_peer, limit_dataset, limit_stream, limit_in_flight, limit_in_flight_peer
+    cdef public bint draining
+    cdef readonly set open
+    cdef readonly uint64_t in_flight
+    cdef readonly dict counters
+    cdef dicore_association_options options
+    cdef dict hosts
+    cdef dict uids             # bytes -> str, so that a thousand associations share one text
+    cdef list spare            # landing buffers nobody needs, the warmest last
+    cdef Buffer current        # what the next read lands in, unless its association has a buffer of its own
+    cdef Window window
+    cdef list waiting          # associations that are not read because of the limits in flight
+    # hot counters, folded into `counters` when they are asked for
+    cdef uint64_t echoes, stores, stores_failed, bytes_in, streamed
+
+    def __init__(self, *, uint32_t pdu, uint32_t negotiation, uint32_t command, uint64_t artim, uint64_t network,
+                 uint64_t dimse, uint64_t idle):
+        dicore_association_defaults(&self.options)
+        self.options.max_length = pdu
+        self.options.negotiation_limit = negotiation
+        self.options.command_limit = command
+        self.options.artim_timeout = artim
+        self.options.network_timeout = network
+        self.options.dimse_timeout = dimse
+        self.options.idle_timeout = idle
+        self.open = set()
+        self.hosts = {}
+        self.uids = {}
+        self.spare = []
+        self.waiting = []
+        self.window = Window()
+        self.counters = dict.fromkeys((
+            "connections", "associations", "released", "aborted_by_peer", "aborted", "closed", "rejected", "violations",
+            "limit_associations", "limit_per_peer", "limit_in_flight", "limit_dataset", "timeout_artim", "timeout_network",
+            "timeout_dimse", "timeout_idle", "unsupported"), 0)
+
+    def counts(self):
+        """All counters, as a new dict."""
+        counts = dict(self.counters)
+        counts.update(echoes=self.echoes, stores=self.stores, stores_failed=self.stores_failed, streamed=self.streamed,
+                      bytes=self.bytes_in, open=len(self.open), in_flight=self.in_flight)
+        return counts
+
+    def tick(self):
+        """Look at every association's deadline: called by the listener's one timer."""
+        cdef uint64_t now = now_ms()
+        cdef Acceptor association
+        for association in list(self.open):
+            association.tick(now)
+        if self.waiting:                       # all memory is with data sets that wait for each other
+            for association in list(self.waiting):
+                if association.fragment_count:
+                    association.spill()
+            self.wake()
+
+    def drain(self):
+        """No new associations or messages: what is under way is finished, what is idle is aborted."""
+        cdef Acceptor association
+        self.draining = True
+        for association in list(self.open):
+            association.finish_draining()
+
+    cdef object count(self, str name):
+        self.counters[name] = self.counters[name] + 1
+
+    cdef str shared(self, dicore_span span):
+        cdef bytes key = PyBytes_FromStringAndSize(<const char *>span.data, <Py_ssize_t>span.size)
+        cdef object found = self.uids.get(key)
+        if found is None:
+            found = text_of(span)
+            if len(self.uids) < 4096:
+                self.uids[key] = found
+        return <str>found
+
+    cdef Host host_of(self, str address):
+        cdef object host = self.hosts.get(address)
+        if host is None:
+            host = Host(address, address.startswith("127.") or address in ("::1", ""))
+            self.hosts[address] = host
+        (<Host>host).associations += 1
+        return <Host>host
+
+    cdef object leave(self, Host host):
+        host.associations -= 1
+        self.forget(host)
+
+    cdef object forget(self, Host host):
+        if host.associations == 0 and host.in_flight == 0:
+            self.hosts.pop(host.address, None)
+
+    cdef Buffer landing(self):
+        """The shared buffer for the next read: nobody holds it, no memoryview of it is left."""
+        cdef Buffer buffer = self.current
+        if buffer is None or buffer.holders != 0 or buffer.exports != 0:
+            if self.spare:
+                buffer = <Buffer>self.spare.pop()
+            else:
+                buffer = Buffer(LANDING)
+            buffer.used = 0
+            self.current = buffer
+        return buffer
+
+    cdef int hold(self, Buffer buffer, Host host) except -1:
+        buffer.holders += 1
+        if buffer.host is None:
+            buffer.host = host
+            host.in_flight += buffer.capacity
+            self.in_flight += buffer.capacity
+        return 0
+
+    cdef int release(self, Buffer buffer) except -1:
+        cdef Host host
+        buffer.holders -= 1
+        if buffer.holders == 0:
+            host = buffer.host
+            if host is not None:
+                buffer.host = None
+                host.in_flight -= buffer.capacity
+                self.in_flight -= buffer.capacity
+            if buffer is not self.current and buffer.exports == 0 and buffer.capacity == LANDING and len(self.spare) < KEPT:
+                self.spare.append(buffer)
+            if host is not None and host.associations == 0:
+                self.forget(host)
+            if self.waiting:
+                self.wake()
+        return 0
+
+    cdef int wake(self) except -1:
+        """Go on reading where the limits allow it again."""
+        cdef list waiting = self.waiting
+        cdef Acceptor association
+        self.waiting = []
+        for association in waiting:
+            association.paused_by_limit = False
+            if self.full(association.host):
+                association.paused_by_limit = True
+                self.waiting.append(association)
+            else:
+                association.update_reading()
+        return 0
+
+    cdef bint full(self, Host host):
+        return self.in_flight >= self.limit_in_flight or host.in_flight >= self.limit_in_flight_peer
+
+
+cdef enum:
+    MESSAGE_NONE = 0           # between data sets
+    MESSAGE_STORE = 1          # a data set is gathered
+    MESSAGE_STREAM = 2         # a data set goes to the sink as it comes
+    MESSAGE_REFUSED = 3        # a data set is dropped, `refusal` will be answered
+
+
+cdef class Acceptor:
+    """One association of a listener. dicore.net.transport makes an asyncio.BufferedProtocol of it."""
+    cdef readonly Hub hub
+    cdef readonly str calling_ae, called_ae, peer, why
+    cdef readonly uint64_t stores, stored_bytes, echoes, started
+    cdef readonly Host host
+    cdef dicore_association *core
+    cdef object transport
+    cdef int fd                # for writing past the transport; -1: do not
+    cdef bint queued           # the transport has bytes of ours waiting
+    cdef bint over_limit       # of associations: it is only here to be told so
+    cdef bint ended            # nothing is read or answered any more
+    cdef bint paused, paused_by_limit, paused_by_peer, resumed
+    cdef uint64_t closing_since
+    cdef uint8_t kind          # MESSAGE_...
+    cdef uint16_t refusal
+    cdef tuple contexts        # of (SOP class, transfer syntax), in the order of `context_ids`
+    cdef bytes context_ids
+    cdef StoreRequest request  # whose data set is coming
+    cdef uint64_t message_size # bytes of it so far
+    cdef uint64_t gathered     # of those the ones in `fragments`
+    cdef list buffers          # that hold fragments of it; each is held once
+    cdef Buffer own            # the last of them when there is room in it for what comes next
+    cdef Buffer tail           # the small one that slow senders' bytes are copied to
+    cdef fragment *fragments
+    cdef uint32_t fragment_count, fragment_capacity
+    cdef list writing          # buffers of a write that is under way
+    cdef bint stream_done      # its last byte is here
+    cdef Py_ssize_t unanswered # messages that the sink has
+
+    def __cinit__(self, Hub hub, *args):
+        self.hub = hub
+        self.fd = -1
+        self.core = dicore_association_new(&hub.options, &ALLOCATOR)
+        if self.core == NULL:
+            raise MemoryError()
+        self.calling_ae = self.called_ae = self.peer = self.why = ""
+
+    def __dealloc__(self):
+        free(self.fragments)
+        dicore_association_free(self.core)
+
+    @property
+    def idle(self):
+        """No message is under way."""
+        return self.kind == MESSAGE_NONE and self.unanswered == 0
+
+    # -- what the transport calls
+
+    def connection_made(self, transport):
+        cdef Hub hub = self.hub
+        self.transport = transport
+        name = transport.get_extra_info("peername")
+        if isinstance(name, tuple):
+            self.host = hub.host_of(name[0])
+            self.peer = f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+        else:
+            self.host = hub.host_of("")
+            self.peer = "unix"
+        if transport.get_extra_info("sslcontext") is None:
+            self.fd = transport.get_extra_info("socket").fileno()
+        self.started = now_ms()
+        hub.count("connections")
+        if <uint64_t>len(hub.open) >= hub.limit_associations:
+            self.over_limit = True
+            if <uint64_t>len(hub.open) >= hub.limit_associations + OVERFLOW:
+                hub.count("limit_associations")
+                self.why = "closed: too many connections"
+                hub.open.add(self)
+                self.end()
+                transport.abort()
+                return
+        hub.open.add(self)
+        check(dicore_association_connected(self.core), NULL)
+        dicore_association_deadline(self.core, self.started)
+
+    def get_buffer(self, Py_ssize_t hint):
+        cdef Window window = self.hub.window
+        cdef Buffer own = self.own
+        if own is not None:
+            window.buffer = own
+            window.start = own.used
+            window.size = own.capacity - own.used
+        else:
+            window.buffer = self.hub.landing()
+            window.start = 0
+            window.size = TAKE if self.hub.full(self.host) else LANDING
+        return window
+
+    def buffer_updated(self, Py_ssize_t size):
+        cdef Window window = self.hub.window
+        cdef Buffer buffer = window.buffer
+        cdef bint answered
+        buffer.holders += 1                    # for the length of this call
+        try:
+            answered = self.feed(buffer, window.start, <size_t>size)
+        finally:
+            self.hub.release(buffer)
+        if not answered and self.fd >= 0:
+            self.acknowledge()
+        if not self.paused_by_limit and not self.ended and self.hub.full(self.host):
+            self.relieve()
+
+    def eof_received(self):
+        return None
+
+    def pause_writing(self):
+        self.paused_by_peer = True
+        self.update_reading()
+
+    def resume_writing(self):
+        self.paused_by_peer = False
+        self.update_reading()
+
+    def connection_lost(self, error):
+        cdef dicore_event event
+        self.fd = -1
+        dicore_association_closed(self.core, &event)
+        if not self.why:
+            self.hub.count("closed")
+            if error is not None:
+                self.why = f"connection lost: {error}"
+            else:
+                self.why = "connection closed without release" if self.calling_ae else "connection closed before an association"
+        self.end()
+        self.transport = None
+        self.hub.open.discard(self)
+        self.hub.leave(self.host)
+        if self.hub.on_end is not None:
+            self.hub.on_end(self)
+
+    # -- bytes in
+
+    cdef bint feed(self, Buffer buffer, size_t start, size_t size) except -1:
+        """Take what has landed at `start`. True when something was sent, which acknowledges the bytes by itself."""
+        cdef dicore_event event
+        cdef size_t at = start, end = start + size, consumed
+        cdef dicore_status status
+        while True:
+            status = dicore_association_receive(self.core, buffer.data + at, end - at, &consumed, &event)
+            at += consumed
+            if event.kind == DICORE_EVENT_DATA:
+                self.data(buffer, &event)
+            elif event.kind == DICORE_EVENT_NONE:
+                break
+            elif event.kind == DICORE_EVENT_COMMAND:
+                self.command(&event)
+            else:
+                self.control(&event, status)
+            if status != DICORE_OK and event.kind != DICORE_EVENT_FAILED:
+                break
+        self.keep(buffer, end)
+        return self.flush()
+
+    cdef int control(self, const dicore_event *event, dicore_status status) except -1:
+        cdef Hub hub = self.hub
+        if event.kind == DICORE_EVENT_ASSOCIATE_RQ:
+            self.negotiate(event.associate)
+        elif event.kind == DICORE_EVENT_RELEASE_RQ:
+            self.why = "released"
+            hub.count("released")
+            dicore_association_release_reply(self.core)
+            self.end()
+        elif event.kind == DICORE_EVENT_ABORT:
+            self.why = f"aborted by the peer (source {event.source}, reason {event.reason})"
+            hub.count("aborted_by_peer")
+            self.end()
+        elif event.kind == DICORE_EVENT_FAILED:
+            self.why = (f"protocol violation at byte {event.offset}: {dicore_status_text(event.status).decode()} "
+                        f"(answered with reason {event.reason})")
+            hub.count("violations")
+            self.end()
+        return 0
+
+    cdef int negotiate(self, const dicore_associate *proposal) except -1:
+        """Accept or reject, by the listener's settings (PS3.8 table 9-21 for the reasons)."""
+        cdef Hub hub = self.hub
+        cdef dicore_associate answer
+        cdef dicore_context *contexts
+        cdef const dicore_context *context
+        cdef size_t i, j
+        cdef list accepted = []
+        cdef bytearray ids = bytearray()
+        self.calling_ae = hub.shared(proposal.calling_ae)
+        self.called_ae = hub.shared(proposal.called_ae)
+        if hub.draining:
+            return self.refuse("shutting down", 2, 3, 1)
+        if self.over_limit or <uint64_t>len(hub.open) > hub.limit_associations:
+            hub.count("limit_associations")
+            return self.refuse("too many associations", 2, 3, 2)
+        if not self.host.local and <uint64_t>self.host.associations > hub.limit_per_peer:
+            hub.count("limit_per_peer")
+            return self.refuse("too many associations of this peer", 2, 3, 2)
+        if text_of(proposal.application_context) != "1.2.840.10008.3.1.1.1":
+            return self.refuse("application context not supported", 1, 1, 2)
+        if hub.called_ae is not None and self.called_ae not in hub.called_ae:
+            return self.refuse("called AE title not recognized", 1, 1, 7)
+        if hub.calling_ae is not None and self.calling_ae not in hub.calling_ae:
+            return self.refuse("calling AE title not recognized", 1, 1, 3)
+        if hub.admit is not None and not hub.admit(self.host.address):
+            return self.refuse("address not allowed", 1, 1, 1)
+        contexts = <dicore_context *>calloc(proposal.context_count + 1, sizeof(dicore_context))
+        if contexts == NULL:
+            raise MemoryError()
+        try:
+            for i in range(proposal.context_count):
+                context = &proposal.contexts[i]
+                contexts[i].id = context.id
+                contexts[i].result = 3
+                if not self.serves(context.abstract_syntax):
+                    continue
+                contexts[i].result = 4
+                for j in range(context.syntax_count):
+                    if hub.transfer_syntaxes is None or span_bytes(context.syntaxes[j]) in hub.transfer_syntaxes:
+                        contexts[i].result = 0
+                        contexts[i].syntaxes = &context.syntaxes[j]
+                        contexts[i].syntax_count = 1
+                        accepted.append((hub.shared(context.abstract_syntax), hub.shared(context.syntaxes[j])))
+                        ids.append(context.id)
+                        break
+            memset(&answer, 0, sizeof(answer))
+            answer.contexts = contexts
+            answer.context_count = proposal.context_count
+            answer.implementation_uid = span_of_bytes(hub.implementation_uid)
+            answer.implementation_version = span_of_bytes(hub.implementation_version)
+            check(dicore_association_accept(self.core, &answer), NULL)
+        finally:
+            free(contexts)
+        self.contexts = tuple(accepted)
+        self.context_ids = bytes(ids)
+        hub.count("associations")
+        return 0
+
+    cdef bint serves(self, dicore_span sop_class) except -1:
+        cdef Hub hub = self.hub
+        cdef bytes uid = span_bytes(sop_class)
+        if uid == b"1.2.840.10008.1.1":
+            return True
+        return hub.store is not None and (hub.sop_classes is None or uid in hub.sop_classes)
+
+    cdef int refuse(self, str why, uint8_t result, uint8_t source, uint8_t reason) except -1:
+        self.why = f"rejected: {why}"
+        self.hub.count("rejected")
+        check(dicore_association_reject(self.core, result, source, reason), NULL)
+        self.end()
+        return 0
+
+    cdef int command(self, const dicore_event *event) except -1:
+        cdef const dicore_command *command = &event.command
+        if self.ended:
+            return 0
+        if self.kind != MESSAGE_NONE:          # a stream's last write is under way: only then can a request come here
+            return self.give_up("a request before the answer to the one before", 0, 0)
+        if command.command_field == DICORE_C_STORE_RQ and self.hub.store is not None:
+            self.begin_store(event)
+        elif command.command_field == DICORE_C_ECHO_RQ:
+            self.echo(event)
+        elif command.command_field == DICORE_C_CANCEL_RQ:
+            pass                               # nothing that we do can be cancelled; there is no answer (PS3.7 9.3.2.3)
+        elif command.command_field & 0x8000:
+            self.give_up("a response to nothing", 2, 6)
+        else:
+            self.hub.count("unsupported")
+            self.refuse_message(event, 0x0211)
+        return 0
+
+    cdef int echo(self, const dicore_event *event) except -1:
+        cdef Request request
+        cdef uint16_t status = 0
+        self.echoes += 1
+        self.hub.echoes += 1
+        if self.hub.on_echo is not None:
+            request = Request()
+            request._association = self
+            request.message_id = event.command.message_id
+            request.sop_class_uid = "1.2.840.10008.1.1"
+            try:
+                status = <uint16_t>(<int>self.hub.on_echo(request))
+            except Exception as error:
+                status = <uint16_t>(<int>self.hub.on_error(request, error))
+        return self.refuse_message(event, status)
+
+    cdef int refuse_message(self, const dicore_event *event, uint16_t status) except -1:
+        """Answer without looking at the data set, if there is one: it is dropped as it comes."""
+        cdef dicore_command answer
+        if not event.last:
+            self.kind = MESSAGE_REFUSED
+            self.request = None
+            self.message_size = 0
+        dicore_command_response(&event.command, status, &answer)
+        if not is_uid(answer.affected_class):  # what is none cannot be repeated
+            answer.affected_class.data = NULL
+        if not is_uid(answer.affected_instance):
+            answer.affected_instance.data = NULL
+        return self.respond(event.context_id, &answer)
+
+    cdef int begin_store(self, const dicore_event *event) except -1:
+        cdef const dicore_command *command = &event.command
+        cdef StoreRequest request
+        cdef const void *found
+        cdef tuple context
+        if event.last or not is_uid(command.affected_class) or not is_uid(command.affected_instance):
+            self.hub.stores_failed += 1
+            return self.refuse_message(event, 0xC000 if event.last else 0x0117)
+        request = StoreRequest.__new__(StoreRequest)
+        request._association = self
+        request._context = event.context_id
+        request.message_id = command.message_id
+        request.priority = command.priority
+        request.sop_instance_uid = text_of(command.affected_instance)
+        found = memchr(PyBytes_AS_STRING(self.context_ids), event.context_id, <size_t>len(self.context_ids))
+        if found == NULL:                      # the core lets only accepted contexts through
+            raise RuntimeError("a context that was never accepted")
+        context = <tuple>self.contexts[<const char *>found - PyBytes_AS_STRING(self.context_ids)]
+        request.transfer_syntax = <str>context[1]
+        request.sop_class_uid = same_text(<str>context[0], command.affected_class)
+        self.request = request
+        self.message_size = 0
+        self.kind = MESSAGE_STORE
+        return 0
+
+    cdef int data(self, Buffer buffer, const dicore_event *event) except -1:
+        cdef Hub hub = self.hub
+        cdef uint32_t offset, length
+        if self.ended:
+            return 0
+        self.message_size += event.size
+        hub.bytes_in += event.size
+        if self.kind == MESSAGE_STORE or self.kind == MESSAGE_STREAM:
+            if event.size:
+                offset = <uint32_t>(event.data - buffer.data)
+                length = <uint32_t>event.size
+                self.gathered += length
+                self.add_fragment(buffer, offset, length)
+            if event.last:
+                if self.kind == MESSAGE_STREAM:
+                    self.stream_done = True
+                    self.write(buffer)
+                else:
+                    self.deliver(buffer)
+            elif self.message_size > hub.limit_dataset:
+                hub.count("limit_dataset")
+                self.give_up("a data set beyond the limit", 0, 0)
+            elif self.kind == MESSAGE_STORE and self.message_size > hub.limit_stream:
+                self.begin_stream(buffer)
+        elif event.last:
+            if self.kind == MESSAGE_REFUSED and self.request is not None:
+                self.settle(self.request, self.refusal)
+                self.request = None
+            self.kind = MESSAGE_NONE
+        elif self.message_size > hub.limit_dataset:
+            self.give_up("a data set beyond the limit", 0, 0)
+        return 0
+
+    cdef int add_fragment(self, Buffer buffer, uint32_t offset, uint32_t length) except -1:
+        cdef uint32_t index, count
+        cdef fragment *last
+        cdef void *grown
+        if self.buffers is None:
+            self.buffers = []
+        count = <uint32_t>len(self.buffers)
+        index = count - 1 if count and self.buffers[count - 1] is buffer else count
+        if self.fragment_count:
+            last = &self.fragments[self.fragment_count - 1]
+            if last.buffer == index:
+                if last.offset + last.length == offset:
+                    last.length += length
+                    return 0
+                if length <= JOIN:             # many small PDVs: over the headers, to the bytes before them
+                    memmove(buffer.data + last.offset + last.length, buffer.data + offset, length)
+                    last.length += length
+                    return 0
+        if self.fragment_count == self.fragment_capacity:
+            grown = realloc(self.fragments, <size_t>(self.fragment_capacity * 2 + 8) * sizeof(fragment))
+            if grown == NULL:
+                raise MemoryError()
+            self.fragments = <fragment *>grown
+            self.fragment_capacity = self.fragment_capacity * 2 + 8
+        last = &self.fragments[self.fragment_count]
+        last.buffer = index
+        last.offset = offset
+        last.length = length
+        self.fragment_count += 1
+        return 0
+
+    cdef int keep(self, Buffer buffer, size_t end) except -1:
+        """The read is taken; see to it that an unfinished data set keeps its bytes, and nobody else's."""
+        cdef uint32_t count, first
+        cdef size_t inside = 0
+        if self.fragment_count == 0:
+            self.own = None
+            return 0
+        if self.kind == MESSAGE_STREAM and self.writing is None and self.gathered >= LANDING - ROOM:
+            return self.write(buffer)
+        if buffer is self.own:
+            buffer.used = end
+        else:
+            count = <uint32_t>len(self.buffers)
+            first = self.fragment_count
+            while first > 0 and self.fragments[first - 1].buffer == count:
+                first -= 1
+                inside += self.fragments[first].length
+            if inside == 0:
+                return 0
+            if inside < TAKE or (self.hub.full(self.host) and end <= TAKE):
+                self.copy_out(buffer, first, inside)
+                return 0
+            self.hub.hold(buffer, self.host)
+            self.buffers.append(buffer)
+            self.own = buffer
+            buffer.used = end
+        if buffer.capacity - buffer.used < ROOM:
+            self.own = None
+        return 0
+
+    cdef int copy_out(self, Buffer buffer, uint32_t first, size_t size) except -1:
+        """Copy the fragments from `first` on, which lie in `buffer`, to a small buffer that grows with arrival."""
+        cdef Buffer tail = self.tail
+        cdef size_t capacity
+        cdef uint32_t count = self.fragment_count, i
+        cdef fragment moved
+        if tail is None or tail.capacity - tail.used < size or self.buffers[len(self.buffers) - 1] is not tail:
+            capacity = 4096 if tail is None else min(tail.capacity * 4, <size_t>LANDING)
+            while capacity < size:
+                capacity *= 4
+            tail = Buffer(capacity)
+            self.hub.hold(tail, self.host)
+            self.buffers.append(tail)
+            self.tail = tail
+        self.fragment_count = first
+        for i in range(first, count):
+            moved = self.fragments[i]
+            memcpy(tail.data + tail.used, buffer.data + moved.offset, moved.length)
+            self.add_fragment(tail, <uint32_t>tail.used, moved.length)
+            tail.used += moved.length
+        return 0
+
+    cdef list collect(self, Buffer buffer):
+        """The gathered bytes as memoryviews. Afterwards `buffers` holds every buffer under them, once."""
+        cdef list pieces = []
+        cdef uint32_t i, count
+        cdef int64_t current = -1
+        cdef object whole = None
+        cdef fragment *f
+        if self.buffers is None:
+            self.buffers = []
+        count = <uint32_t>len(self.buffers)
+        if self.fragment_count and self.fragments[self.fragment_count - 1].buffer == count:
+            self.hub.hold(buffer, self.host)
+            self.buffers.append(buffer)
+        for i in range(self.fragment_count):
+            f = &self.fragments[i]
+            if f.buffer != current:
+                current = f.buffer
+                whole = PyMemoryView_FromObject(self.buffers[f.buffer])
+            pieces.append(whole[f.offset:f.offset + f.length])
+        self.fragment_count = 0
+        self.gathered = 0
+        if self.fragment_capacity > 64:
+            free(self.fragments)
+            self.fragments = NULL
+            self.fragment_capacity = 0
+        self.own = None
+        self.tail = None
+        return pieces
+
+    cdef int let_go(self, list buffers) except -1:
+        cdef Buffer buffer
+        if buffers is not None:
+            for buffer in buffers:
+                self.hub.release(buffer)
+        return 0
+
+    cdef int deliver(self, Buffer buffer) except -1:
+        """A whole data set: one call of the sink."""
+        cdef StoreRequest request = self.request
+        cdef list pieces = self.collect(buffer)
+        cdef object status
+        request._buffers = self.buffers
+        request._size = self.message_size
+        self.buffers = None
+        self.request = None
+        self.kind = MESSAGE_NONE
+        try:
+            status = self.hub.store(request, pieces)
+        except Exception as error:
+            status = self.hub.on_error(request, error)
+        del pieces
+        return self.outcome(request, status)
+
+    cdef int outcome(self, StoreRequest request, object status) except -1:
+        """A status, PENDING, or an awaitable of a status."""
+        cdef object future
+        if type(status) is not int and hasattr(status, "__await__"):
+            self.wait_for_answer(request)
+            future = self.hub.ensure_future(status)
+            future.add_done_callback(request._resolved)
+        elif type(status) is int and <int>status == PENDING:
+            if not request._answered:
+                self.wait_for_answer(request)
+        else:
+            self.settle(request, self.checked(request, status))
+        return 0
+
+    cdef int wait_for_answer(self, StoreRequest request) except -1:
+        request._waits = True
+        self.unanswered += 1
+        self.hub.in_flight += MESSAGE_COST
+        self.host.in_flight += MESSAGE_COST
+        return 0
+
+    cdef int checked(self, StoreRequest request, object status) except? -2:
+        """A status as the sink gave it; what is none of 16 bits is a fault of the sink."""
+        if isinstance(status, int) and 0 <= status <= 0xFFFF:
+            return <int>status
+        return self.hub.on_error(request, TypeError(f"the sink answered {status!r}, not a DIMSE status"))
+
+    cdef int settle(self, StoreRequest request, int status) except -1:
+        """The answer to a C-STORE: memory back, response out (flush() sends it)."""
+        cdef dicore_command answer
+        cdef Hub hub = self.hub
+        request._answered = True
+        if request._waits:
+            self.unanswered -= 1
+            hub.in_flight -= MESSAGE_COST
+            self.host.in_flight -= MESSAGE_COST
+        if status == 0 or status & 0xF000 == 0xB000:
+            self.stored_bytes += request._size
+            hub.stores += 1
+            self.stores += 1
+        else:
+            hub.stores_failed += 1
+        if not self.ended:
+            memset(&answer, 0, sizeof(answer))
+            answer.present = (DICORE_HAS_COMMAND_FIELD | DICORE_HAS_RESPONDED_TO | DICORE_HAS_DATA_SET_TYPE |
+                              DICORE_HAS_STATUS)
+            answer.command_field = DICORE_C_STORE_RSP
+            answer.responded_to = <uint16_t>request.message_id
+            answer.data_set_type = DICORE_NO_DATA_SET
+            answer.status = <uint16_t>status
+            answer.affected_class = span_of_text(request.sop_class_uid)
+            answer.affected_instance = span_of_text(request.sop_instance_uid)
+            self.respond(request._context, &answer)
+        if request._buffers is not None:
+            self.let_go(request._buffers)
+            request._buffers = None
+        if self.host.associations == 0:
+            hub.forget(self.host)
+        if request._waits and hub.waiting:
+            hub.wake()
+        return 0
+
+    cdef int respond(self, uint8_t context_id, const dicore_command *answer) except -1:
+        if self.ended:
+            return 0
+        if dicore_association_respond(self.core, context_id, answer) != DICORE_OK:
+            self.give_up("its answers are not read", 0, 0)
+        return 0
+
+    # -- data sets that are streamed
+
+    cdef int begin_stream(self, Buffer buffer) except -1:
+        """From here on the data set goes to the sink as it comes."""
+        self.hub.streamed += 1
+        self.stream_done = False
+        self.kind = MESSAGE_STREAM
+        try:
+            self.request._handle = self.hub.begin(self.request)
+        except Exception as error:
+            return self.stream_failed(error)
+        return self.write(buffer)
+
+    cdef int write(self, Buffer buffer) except -1:
+        cdef StoreRequest request = self.request
+        cdef list pieces, buffers
+        cdef object result
+        if self.writing is not None:
+            return 0                           # written() goes on
+        if self.fragment_count:
+            pieces = self.collect(buffer)
+            buffers = self.buffers
+            self.buffers = None
+            try:
+                result = self.hub.write(request._handle, pieces)
+            except Exception as error:
+                del pieces
+                self.let_go(buffers)
+                return self.stream_failed(error)
+            del pieces
+            if result is not None:
+                self.writing = buffers
+                self.hub.ensure_future(result).add_done_callback(request._written)
+                return self.update_reading()
+            self.let_go(buffers)
+        if self.stream_done:
+            return self.finish_stream()
+        return 0
+
+    cdef int written(self, StoreRequest request, object error) except -1:
+        """A write that was awaited is done."""
+        self.let_go(self.writing)
+        self.writing = None
+        if self.ended:
+            self.abort_stream(request)
+        elif error is not None:
+            self.stream_failed(error)
+        elif self.fragment_count or self.stream_done:
+            self.write(None)
+        self.update_reading()
+        self.flush()
+        return 0
+
+    cdef int finish_stream(self) except -1:
+        cdef StoreRequest request = self.request
+        cdef object status
+        self.request = None
+        self.kind = MESSAGE_NONE
+        request._size = self.message_size
+        try:
+            status = self.hub.commit(request._handle)
+        except Exception as error:
+            status = self.hub.on_error(request, error)
+            self.abort_stream(request)
+        request._handle = None
+        return self.outcome(request, status)
+
+    cdef int stream_failed(self, object error) except -1:
+        cdef StoreRequest request = self.request
+        cdef int status = self.checked(request, self.hub.on_error(request, error))
+        self.abort_stream(request)
+        self.drop_fragments()
+        if self.stream_done:
+            self.request = None
+            self.kind = MESSAGE_NONE
+            return self.settle(request, status)
+        self.kind = MESSAGE_REFUSED
+        self.refusal = <uint16_t>status
+        return 0
+
+    cdef int abort_stream(self, StoreRequest request) except -1:
+        if request._handle is not None:
+            handle, request._handle = request._handle, None
+            try:
+                self.hub.abort(handle)
+            except Exception as error:
+                self.hub.on_error(request, error)
+        return 0
+
+    cdef int drop_fragments(self) except -1:
+        cdef list buffers = self.buffers
+        self.fragment_count = 0
+        self.gathered = 0
+        self.buffers = None
+        self.own = None
+        self.tail = None
+        return self.let_go(buffers)
+
+    # -- back-pressure
+
+    cdef int relieve(self) except -1:
+        """Too much is in flight. Who has room in a buffer of its own goes on; who would need another one streams what it
+        has; who has next to nothing is not read until there is room."""
+        if self.own is not None or self.writing is not None:
+            return 0
+        self.hub.count("limit_in_flight")
+        if self.message_size >= LANDING // 2 and self.fragment_count:
+            return self.spill()
+        self.paused_by_limit = True
+        self.hub.waiting.append(self)
+        return self.update_reading()
+
+    cdef int spill(self) except -1:
+        """Give the memory of an unfinished data set to the sink."""
+        if self.kind == MESSAGE_STORE and self.fragment_count:
+            self.begin_stream(None)
+        elif self.kind == MESSAGE_STREAM:
+            self.write(None)
+        return self.flush()
+
+    cdef int update_reading(self) except -1:
+        cdef bint pause = not self.ended and (self.paused_by_limit or self.paused_by_peer or self.writing is not None)
+        if self.transport is None or pause == self.paused or self.transport.is_closing():
+            return 0
+        self.paused = pause
+        if pause:
+            self.transport.pause_reading()
+        else:
+            self.resumed = True                # the peer was not silent, we were deaf: its clock starts anew
+            self.transport.resume_reading()
+        return 0
+
+    # -- bytes out, and the end
+
+    cdef int acknowledge(self) except -1:
+        """Ask for an ACK now: a sender with Nagle's algorithm holds its next bytes back until it has one."""
+        cdef int one = 1
+        setsockopt(self.fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one))
+        return 0
+
+    cdef bint flush(self) except -1:
+        """Send what the core has to say. True when there was something."""
+        cdef const uint8_t *data
+        cdef size_t size
+        cdef ssize_t n = 0
+        if self.transport is None:
+            return False
+        if self.hub.draining and not self.ended and self.kind == MESSAGE_NONE and self.unanswered == 0:
+            self.give_up("aborted: the listener closes", 0, 0)
+        dicore_association_output(self.core, &data, &size)
+        if size:
+            if self.queued and self.transport.get_write_buffer_size() == 0:
+                self.queued = False
+            if self.fd >= 0 and not self.queued:
+                n = c_send(self.fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT)
+                n = 0 if n < 0 else n          # what is wrong with the socket the transport will find out
+            if <size_t>n < size:
+                self.transport.write(PyBytes_FromStringAndSize(<const char *>data + n, <Py_ssize_t>size - n))
+                self.queued = True
+            dicore_association_sent(self.core, size)
+        if dicore_association_closing(self.core) or (self.ended and self.hub.draining):
+            self.hang_up()
+        return size != 0
+
+    cdef int hang_up(self) except -1:
+        self.fd = -1
+        if self.closing_since == 0:
+            self.closing_since = now_ms()
+        self.transport.close()
+        return 0
+
+    cdef int give_up(self, str why, uint8_t source, uint8_t reason) except -1:
+        """Abort from our side."""
+        if self.ended:
+            return 0
+        if not self.why:
+            self.why = why
+        self.hub.count("aborted")
+        dicore_association_abort(self.core, source, reason)
+        return self.end()
+
+    def stop(self, str why):
+        """Abort the association now, whatever is under way."""
+        self.give_up(why, 0, 0)
+        self.flush()
+        if self.transport is not None:
+            self.hang_up()
+
+    cdef int end(self) except -1:
+        """Nothing more is taken or answered; memory goes back, a stream is aborted."""
+        if self.ended:
+            return 0
+        self.ended = True
+        self.drop_fragments()
+        if self.kind == MESSAGE_STREAM and self.writing is None:
+            self.abort_stream(self.request)
+        self.kind = MESSAGE_NONE
+        self.request = None
+        return self.update_reading()
+
+    cdef int finish_draining(self) except -1:
+        if self.core != NULL and (self.kind == MESSAGE_NONE and self.unanswered == 0):
+            self.flush()
+        return 0
+
+    cdef int tick(self, uint64_t now) except -1:
+        cdef dicore_event event
+        if self.transport is None:
+            return 0
+        if self.closing_since:
+            if now > self.closing_since + self.hub.options.artim_timeout:
+                self.transport.abort()         # it does not read our last words
+            return 0
+        if self.paused or self.resumed:
+            self.resumed = False
+            return 0
+        if dicore_association_deadline(self.core, now) > now:
+            return 0
+        dicore_association_tick(self.core, now, &event)
+        if event.kind == DICORE_EVENT_TIMEOUT:
+            name = TIMEOUT_NAMES.get(<int>event.timeout, "artim")
+            if not self.why:
+                self.why = f"timeout: {name}"
+            self.hub.count("timeout_" + name)
+            self.end()
+        self.flush()
+        return 0
+
+
+# ---- the client's side: one association on a non-blocking socket ----------------------------------------------------------
+
+cdef enum:
+    PUSH_DONE = 0
+    PUSH_BLOCKED = 1           # the socket takes no more now
+    PUSH_DRY = 2               # the message under way needs more of its data set
+    PUSH_BROKEN = 3            # the socket is gone: link_t.error
+    PIECES = 64
+
+cdef struct link_t:
+    dicore_association *core
+    int fd
+    int error
+    bint sending               # a message is under way
+    dicore_sender sender
+    size_t piece, piece_count
+    dicore_span pieces[PIECES]
+    dicore_span data           # what the sender was supplied with last
+    uint8_t headers[12 * PIECES]
+    uint8_t command[512]
+
+
+cdef int link_push(link_t *link) noexcept nogil:
+    """Send until all is out or the socket takes no more."""
+    cdef const uint8_t *output
+    cdef size_t size, i, count
+    cdef ssize_t n
+    cdef iovec vector[PIECES]
+    cdef msghdr message
+    cdef dicore_status status
+    while True:
+        dicore_association_output(link.core, &output, &size)
+        if size:
+            n = c_send(link.fd, output, size, MSG_NOSIGNAL | MSG_DONTWAIT)
+            if n >= 0:
+                dicore_association_sent(link.core, <size_t>n)
+                continue
+        elif link.piece < link.piece_count:
+            count = link.piece_count - link.piece
+            for i in range(count):
+                vector[i].iov_base = <void *>link.pieces[link.piece + i].data
+                vector[i].iov_len = link.pieces[link.piece + i].size
+            memset(&message, 0, sizeof(message))
+            message.msg_iov = vector
+            message.msg_iovlen = count
+            n = c_sendmsg(link.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
+            if n >= 0:
+                while link.piece < link.piece_count and <size_t>n >= link.pieces[link.piece].size:
+                    n -= <ssize_t>link.pieces[link.piece].size
+                    link.piece += 1
+                if n:
+                    link.pieces[link.piece].data += n
+                    link.pieces[link.piece].size -= <size_t>n
+                continue
+        elif not link.sending:
+            return PUSH_DONE
+        else:
+            status = dicore_sender_next(&link.sender, link.headers, sizeof(link.headers), link.pieces, PIECES, &count)
+            link.piece = 0
+            link.piece_count = count
+            if status == DICORE_END:
+                link.sending = False
+            elif status != DICORE_OK:
+                link.sending = False
+                link.piece_count = 0
+            elif count == 0:
+                return PUSH_DRY
+            continue
+        if errno == EINTR:
+            continue
+        if errno == EAGAIN:
+            return PUSH_BLOCKED
+        link.error = errno
+        return PUSH_BROKEN
+
+
+cdef dicore_status link_store(link_t *link, uint8_t context_id, uint16_t message_id, uint16_t priority, dicore_span sop_class,
+                              dicore_span sop_instance, dicore_span data, uint64_t size) noexcept nogil:
+    """Begin a C-STORE of `size` bytes, of which `data` are the first."""
+    cdef dicore_command command
+    cdef dicore_status status
+    memset(&command, 0, sizeof(command))
+    command.present = DICORE_HAS_COMMAND_FIELD | DICORE_HAS_MESSAGE_ID | DICORE_HAS_PRIORITY | DICORE_HAS_DATA_SET_TYPE
+    command.command_field = DICORE_C_STORE_RQ
+    command.message_id = message_id
+    command.priority = priority
+    command.data_set_type = DICORE_DATA_SET
+    command.affected_class = sop_class
+    command.affected_instance = sop_instance
+    status = dicore_association_send(link.core, context_id, &command, size, 0, link.command, sizeof(link.command), &link.sender)
+    if status != DICORE_OK:
+        return status
+    link.data = data
+    link.piece = link.piece_count = 0
+    link.sending = True
+    return dicore_sender_supply(&link.sender, &link.data, 1)
+
+
+cdef class Link:
+    """A requested association over a connected non-blocking socket. Who drives it calls `push` when there is something to
+    send or the socket is writable, `pull` when it is readable."""
+    cdef link_t link
+    cdef readonly dict contexts     # (SOP class, transfer syntax) -> context id, of those accepted
+    cdef readonly dict refused      # (SOP class, transfer syntax) -> result of PS3.8 table 9-18
+    cdef readonly uint32_t peer_max_length
+    cdef list proposed
+    cdef object keep                # owner of the data set that is being sent
+    cdef uint16_t message_id
+
+    def __cinit__(self, *, uint32_t pdu, uint32_t negotiation, uint32_t command, uint64_t artim, uint64_t request,
+                  uint64_t network, uint64_t dimse):
+        cdef dicore_association_options options
+        dicore_association_defaults(&options)
+        options.max_length = pdu
+        options.negotiation_limit = negotiation
+        options.command_limit = command
+        options.artim_timeout = artim
+        options.request_timeout = request
+        options.network_timeout = network
+        options.dimse_timeout = dimse
+        options.idle_timeout = 0           # whoever holds a client association decides how long
+        self.link.fd = -1
+        self.link.core = dicore_association_new(&options, &ALLOCATOR)
+        if self.link.core == NULL:
+            raise MemoryError()
+        self.contexts = {}
+        self.refused = {}
+
+    def __dealloc__(self):
+        dicore_association_free(self.link.core)
+
+    def propose(self, str called, str calling, list contexts, bytes implementation_uid, bytes implementation_version):
+        """The A-ASSOCIATE-RQ: `contexts` is a list of (id, SOP class, [transfer syntaxes])."""
+        cdef dicore_associate request
+        cdef size_t count = <size_t>len(contexts), total = 0, i = 0, j = 0
+        cdef dicore_context *array
+        cdef dicore_span *syntaxes
+        for _, _, offered in contexts:
+            total += <size_t>len(offered)
+        array = <dicore_context *>calloc(count + 1, sizeof(dicore_context))
+        syntaxes = <dicore_span *>calloc(total + 1, sizeof(dicore_span))
+        try:
+            if array == NULL or syntaxes == NULL:
+                raise MemoryError()
+            for number, sop_class, offered in contexts:
+                array[i].id = number
+                array[i].abstract_syntax = span_of_text(sop_class)
+                array[i].syntaxes = &syntaxes[j]
+                array[i].syntax_count = <size_t>len(offered)
+                for syntax in offered:
+                    syntaxes[j] = span_of_text(syntax)
+                    j += 1
+                i += 1
+            memset(&request, 0, sizeof(request))
+            request.called_ae = span_of_text(called)
+            request.calling_ae = span_of_text(calling)
+            request.contexts = array
+            request.context_count = count
+            request.implementation_uid = span_of_bytes(implementation_uid)
+            request.implementation_version = span_of_bytes(implementation_version)
+            check(dicore_association_request(self.link.core, &request), NULL)
+        finally:
+            free(array)
+            free(syntaxes)
+        self.proposed = contexts
+
+    def attach(self, int fd):
+        """The socket is connected: the request may go out."""
+        self.link.fd = fd
+        check(dicore_association_connected(self.link.core), NULL)
+
+    def detach(self):
+        """The socket is going to be closed."""
+        cdef dicore_event event
+        if self.link.fd >= 0:
+            self.link.fd = -1
+            dicore_association_closed(self.link.core, &event)
+        self.link.sending = False
+        self.link.piece = self.link.piece_count = 0
+        self.keep = None
+
+    def push(self):
+        """Send. True when the socket must become writable for the rest; raises OSError when it is gone."""
+        cdef int result
+        if self.link.fd < 0:
+            return False
+        result = link_push(&self.link)
+        if result == PUSH_BROKEN:
+            raise OSError(self.link.error, "the connection is broken")
+        if result == PUSH_DONE:
+            self.keep = None
+        return result == PUSH_BLOCKED
+
+    def pull(self):
+        """Read once and say what came, as tuples:
+
+        ("accepted",)  ("rejected", result, source, reason)  ("response", field, message id, status, comment)
+        ("release",)  ("released",)  ("aborted", source, reason)  ("failed", text, reason, offset)  ("closed",)
+        An empty list: nothing whole yet. Raises OSError when the socket is gone."""
+        cdef uint8_t memory[16384]
+        cdef ssize_t n
+        cdef size_t at = 0, consumed
+        cdef dicore_event event
+        cdef dicore_status status
+        cdef list said = []
+        if self.link.fd < 0:
+            return said
+        n = c_recv(self.link.fd, memory, sizeof(memory), MSG_DONTWAIT)
+        if n < 0:
+            if errno == EAGAIN or errno == EINTR:
+                return said
+            raise OSError(errno, "the connection is broken")
+        if n == 0:
+            dicore_association_closed(self.link.core, &event)
+            said.append(("closed",))
+            return said
+        while True:
+            status = dicore_association_receive(self.link.core, memory + at, <size_t>n - at, &consumed, &event)
+            at += consumed
+            if event.kind == DICORE_EVENT_NONE:
+                return said
+            self.say(said, &event)
+            if status != DICORE_OK and event.kind != DICORE_EVENT_FAILED:
+                return said
+
+    cdef int say(self, list said, const dicore_event *event) except -1:
+        if event.kind == DICORE_EVENT_COMMAND:
+            if event.command.command_field & 0x8000:
+                said.append(("response", event.command.command_field, event.command.responded_to, event.command.status,
+                             text_of(event.command.error_comment) if event.command.error_comment.data != NULL else ""))
+            else:
+                said.append(("request", event.command.command_field))
+        elif event.kind == DICORE_EVENT_ASSOCIATE_AC:
+            self.agreed(event.associate)
+            said.append(("accepted",))
+        elif event.kind == DICORE_EVENT_ASSOCIATE_RJ:
+            said.append(("rejected", event.result, event.source, event.reason))
+        elif event.kind == DICORE_EVENT_RELEASE_RQ:
+            said.append(("release",))
+        elif event.kind == DICORE_EVENT_RELEASE_RP:
+            said.append(("released",))
+        elif event.kind == DICORE_EVENT_ABORT:
+            said.append(("aborted", event.source, event.reason))
+        elif event.kind == DICORE_EVENT_FAILED:
+            said.append(("failed", dicore_status_text(event.status).decode(), event.reason, event.offset))
+        return 0
+
+    cdef int agreed(self, const dicore_associate *answer) except -1:
+        cdef size_t i
+        cdef dict results = {}
+        for i in range(answer.context_count):
+            results[answer.contexts[i].id] = (
+                answer.contexts[i].result,
+                text_of(answer.contexts[i].syntaxes[0]) if answer.contexts[i].syntax_count else "")
+        for number, sop_class, offered in self.proposed:
+            result, syntax = results.get(number, (2, ""))
+            if result == 0 and syntax in offered:
+                self.contexts.setdefault((sop_class, syntax), number)
+            else:
+                for one in offered:
+                    self.refused[sop_class, one] = result
+        self.peer_max_length = answer.max_length
+        return 0
+
+    def start_echo(self, int context_id):
+        """Begin a C-ECHO; the message id."""
+        cdef dicore_command command
+        memset(&command, 0, sizeof(command))
+        self.message_id += 1
+        command.present = DICORE_HAS_COMMAND_FIELD | DICORE_HAS_MESSAGE_ID | DICORE_HAS_DATA_SET_TYPE
+        command.command_field = DICORE_C_ECHO_RQ
+        command.message_id = self.message_id
+        command.data_set_type = DICORE_NO_DATA_SET
+        command.affected_class = span_of_text("1.2.840.10008.1.1")
+        check(dicore_association_respond(self.link.core, <uint8_t>context_id, &command), NULL)
+        return self.message_id
+
+    def start_store(self, int context_id, str sop_class, str sop_instance, const uint8_t[::1] data not None, int priority=0):
+        """Begin a C-STORE of a data set of even length, which is kept until it is sent; the message id."""
+        cdef dicore_span span
+        span.data = &data[0] if data.shape[0] else NULL
+        span.size = <size_t>data.shape[0]
+        self.message_id += 1
+        check(link_store(&self.link, <uint8_t>context_id, self.message_id, <uint16_t>priority, span_of_text(sop_class),
+                         span_of_text(sop_instance), span, span.size), NULL)
+        self.keep = data
+        return self.message_id
+
+    def start_release(self):
+        """Ask for release; nothing may be half sent."""
+        check(dicore_association_release(self.link.core), NULL)
+
+    def release_reply(self):
+        """Agree to the peer's release."""
+        dicore_association_release_reply(self.link.core)
+
+    def start_abort(self, int source=0, int reason=0):
+        """An A-ABORT, where the state has one."""
+        dicore_association_abort(self.link.core, <uint8_t>source, <uint8_t>reason)
+
+    def deadline(self):
+        """Milliseconds until `tick` is due, None: never."""
+        cdef uint64_t now = now_ms()
+        cdef uint64_t at = dicore_association_deadline(self.link.core, now)
+        if at == <uint64_t>-1:
+            return None
+        return max(0, <int64_t>(at - now)) if at > now else 0
+
+    def tick(self):
+        """The name of the timeout that has run out, or None."""
+        cdef dicore_event event
+        dicore_association_tick(self.link.core, now_ms(), &event)
+        if event.kind == DICORE_EVENT_TIMEOUT:
+            return TIMEOUT_NAMES.get(<int>event.timeout, "artim")
+        return None
+
+    @property
+    def closing(self):
+        """The socket is to be closed now."""
+        return dicore_association_closing(self.link.core)
+
+    @property
+    def state(self):
+        """1 to 13, for Sta1 to Sta13 of PS3.8 9.2."""
+        return dicore_association_state(self.link.core)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+cdef dicore_span span_of_chars(const char *text, size_t size) noexcept nogil:
+    cdef dicore_span span
+    span.data = <const uint8_t *>text
+    span.size = size
+    return span
+
+
+cdef struct identity:
+    dicore_span sop_class, sop_instance, transfer_syntax
+    uint64_t start             # of the data set
+    bint deflated
+
+
+cdef dicore_status identify(const uint8_t *data, size_t size, bint partial, identity *out) noexcept nogil:
+    """What a C-STORE needs to know of a file. The data set's own UIDs count before those of group 0002, and the encoding it
+    really has before the one it declares. DICORE_TRUNCATED (partial only): more bytes are needed."""
+    cdef dicore_read_options options
+    cdef dicore_part10 part
+    cdef dicore_selected found[2]
+    cdef uint32_t tags[2]
+    cdef uint64_t position
+    cdef dicore_status status
+    cdef int deflated = 0
+    memset(&options, 0, sizeof(options))
+    options.partial = partial
+    status = dicore_part10_parse(data, size, &options, &part, NULL)
+    if status != DICORE_OK:
+        return status
+    out.sop_class = part.sop_class
+    out.sop_instance = part.sop_instance
+    out.transfer_syntax = part.transfer_syntax
+    out.start = part.dataset_offset
+    out.deflated = part.deflated
+    if not part.deflated:
+        tags[0] = 0x00080016
+        tags[1] = 0x00080018
+        status = dicore_select(data, size, part.dataset_offset, <dicore_encoding>part.encoding, &options, tags, 2, found,
+                               &position, NULL)
+        if status != DICORE_OK:
+            return status
+        if found[0].flags & DICORE_SELECTED and found[0].offset + found[0].length <= size and found[0].length:
+            out.sop_class.data = data + found[0].offset
+            out.sop_class.size = dicore_value_trim(data + found[0].offset, <size_t>found[0].length)
+        if found[1].flags & DICORE_SELECTED and found[1].offset + found[1].length <= size and found[1].length:
+            out.sop_instance.data = data + found[1].offset
+            out.sop_instance.size = dicore_value_trim(data + found[1].offset, <size_t>found[1].length)
+        if part.guessed or dicore_syntax_encoding(part.transfer_syntax.data, part.transfer_syntax.size, &deflated) != \
+                <dicore_encoding>part.encoding:
+            if part.encoding == DICORE_IMPLICIT_LE:
+                out.transfer_syntax = span_of_chars("1.2.840.10008.1.2", 17)
+            elif part.encoding == DICORE_EXPLICIT_BE:
+                out.transfer_syntax = span_of_chars("1.2.840.10008.1.2.2", 19)
+            else:
+                out.transfer_syntax = span_of_chars("1.2.840.10008.1.2.1", 19)
+    if not is_uid(out.sop_class) or not is_uid(out.sop_instance) or not is_uid(out.transfer_syntax):
+        return DICORE_BAD_META
+    return DICORE_OK
+
+
+def identify_bytes(const uint8_t[::1] data not None):
+    """(SOP class, SOP instance, transfer syntax, offset of the data set) of a Part 10 file in memory. Raises
+    DicomFormatError when a C-STORE cannot be made of it."""
+    cdef identity found
+    if data.shape[0] == 0:
+        raise errors.DicomFormatError("no bytes", expected="a DICOM file")
+    check(identify(&data[0], <size_t>data.shape[0], False, &found), NULL, None,
+          "SOP Class UID, SOP Instance UID and a transfer syntax")
+    return text_of(found.sop_class), text_of(found.sop_instance), text_of(found.transfer_syntax), found.start
+
+
+cdef enum:
+    OUTCOME_WAITING = 0
+    OUTCOME_SENT = 1           # `status` is the peer's
+    OUTCOME_UNREADABLE = 2     # `error` is an errno
+    OUTCOME_NOT_DICOM = 3      # `error` is a dicore_status
+    OUTCOME_ODD = 4            # a data set of odd length, which PS3.8 annex E does not let us send
+    OUTCOME_NO_CONTEXT = 5     # not proposed, or refused
+    OUTCOME_LOST = 6           # the association ended before the answer
+    OUTCOME_CHANGED = 7        # the file became shorter while it was sent
+    SURVEY_HEADER = 4096
+    SURVEY_LONGEST = 1 << 20
+
+WAITING, SENT, UNREADABLE, NOT_DICOM, ODD, NO_CONTEXT, LOST, CHANGED = range(8)
+
+cdef struct source:
+    uint8_t *memory
+    size_t capacity
+    size_t loaded
+    uint64_t size              # of the file
+    uint64_t position          # of the next byte to read, when streamed
+    int fd                     # open while streamed, else -1
+    size_t index
+    identity id
+
+
+cdef ssize_t read_all(int fd, uint8_t *memory, size_t size, uint64_t position) noexcept nogil:
+    """Bytes read, fewer at the end of the file, -1: errno."""
+    cdef size_t got = 0
+    cdef ssize_t n
+    while got < size:
+        n = c_pread(fd, memory + got, size - got, <long>(position + got))
+        if n < 0:
+            if errno == EINTR:
+                continue
+            return -1
+        if n == 0:
+            break
+        got += <size_t>n
+    return <ssize_t>got
+
+
+cdef int open_file(const char *path, uint64_t *size, int *error) noexcept nogil:
+    cdef c_stat info
+    cdef int fd = c_open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | 0o4000)   # O_NONBLOCK: a FIFO must not hold us up
+    if fd < 0:
+        error[0] = errno
+        return -1
+    if c_fstat(fd, &info) != 0:
+        error[0] = errno
+        c_close(fd)
+        return -1
+    if not S_ISREG(info.st_mode):
+        error[0] = 22          # EINVAL
+        c_close(fd)
+        return -1
+    size[0] = <uint64_t>info.st_size
+    return fd
+
+
+cdef uint8_t load(const char *path, source *out, size_t whole, size_t chunk, int *error) noexcept nogil:
+    """Open and read a file: all of it up to `whole` bytes, else the first `chunk` of them."""
+    cdef uint64_t size = 0
+    cdef size_t wanted
+    cdef ssize_t got
+    cdef void *grown
+    cdef dicore_status status
+    cdef int fd = open_file(path, &size, error)
+    if fd < 0:
+        return OUTCOME_UNREADABLE
+    wanted = <size_t>size if size <= whole else chunk
+    if out.capacity < wanted + 1:              # one more for the pad byte of a deflate stream
+        grown = realloc(out.memory, wanted + 1)
+        if grown == NULL:
+            c_close(fd)
+            error[0] = 12                      # ENOMEM
+            return OUTCOME_UNREADABLE
+        out.memory = <uint8_t *>grown
+        out.capacity = wanted + 1
+    got = read_all(fd, out.memory, wanted, 0)
+    if got < 0:
+        error[0] = errno
+        c_close(fd)
+        return OUTCOME_UNREADABLE
+    out.loaded = <size_t>got
+    if wanted == size:
+        c_close(fd)
+        out.size = <uint64_t>got
+        out.fd = -1
+    else:
+        out.size = size
+        out.position = <uint64_t>got
+        out.fd = fd
+    status = identify(out.memory, out.loaded, out.fd >= 0, &out.id)
+    if status == DICORE_OK and out.id.start > out.loaded:
+        status = DICORE_TRUNCATED
+    if status == DICORE_OK and (out.size - out.id.start) % 2:
+        if out.id.deflated and out.fd < 0:     # PS3.5 A.5: a deflate stream of odd length is padded with a NUL
+            out.memory[out.loaded] = 0
+            out.loaded += 1
+            out.size += 1
+        else:
+            close_source(out)
+            return OUTCOME_ODD
+    if status != DICORE_OK:
+        close_source(out)
+        error[0] = <int>status
+        return OUTCOME_NOT_DICOM
+    return OUTCOME_SENT
+
+
+cdef void close_source(source *out) noexcept nogil:
+    if out.fd >= 0:
+        c_close(out.fd)
+        out.fd = -1
+
+
+cdef class Paths:
+    """File names as the system wants them, for loops without the GIL."""
+    cdef readonly list names
+    cdef const char **array
+    cdef size_t count
+
+    def __cinit__(self, list names):
+        cdef size_t i
+        self.names = names
+        self.count = <size_t>len(names)
+        self.array = <const char **>malloc((self.count + 1) * sizeof(char *))
+        if self.array == NULL:
+            raise MemoryError()
+        for i in range(self.count):
+            self.array[i] = PyBytes_AS_STRING(<bytes?>names[i])
+
+    def __dealloc__(self):
+        free(self.array)
+
+    def __len__(self):
+        return self.count
+
+
+def survey(Paths paths not None, list indexes not None):
+    """Read the headers of the files with these indexes: {(SOP class, transfer syntax): [indexes]}. Files that cannot be
+    read or sent are left out: sending them says why. Releases the GIL."""
+    cdef dict found = {}
+    cdef uint8_t *memory = <uint8_t *>malloc(SURVEY_LONGEST)
+    cdef uint64_t size
+    cdef size_t wanted
+    cdef ssize_t got
+    cdef int fd, error
+    cdef identity id
+    cdef dicore_status status
+    cdef const char *path
+    cdef object last_key = None
+    cdef list last = None
+    cdef str last_class = "", last_syntax = ""
+    if memory == NULL:
+        raise MemoryError()
+    try:
+        for index in indexes:
+            path = paths.array[<size_t>index]
+            with nogil:
+                status = DICORE_IO
+                fd = open_file(path, &size, &error)
+                if fd >= 0:
+                    wanted = SURVEY_HEADER
+                    while True:
+                        got = read_all(fd, memory, wanted, 0)
+                        if got < 0:
+                            break
+                        status = identify(memory, <size_t>got, <uint64_t>got < size, &id)
+                        if status != DICORE_TRUNCATED or wanted >= SURVEY_LONGEST or <size_t>got < wanted:
+                            break
+                        wanted *= 4
+                    c_close(fd)
+            if status == DICORE_OK:
+                last_class = same_text(last_class, id.sop_class)
+                last_syntax = same_text(last_syntax, id.transfer_syntax)
+                found.setdefault((last_class, last_syntax), []).append(index)
+    finally:
+        free(memory)
+    return found
+
+
+# ---- the sender ------------------------------------------------------------------------------------------------------
+
+cdef struct offer:
+    dicore_span sop_class, transfer_syntax
+    uint8_t id
+
+cdef struct lane:
+    link_t *link
+    offer *offers
+    size_t offer_count, last_offer
+    source *file               # the message that waits for its answer, NULL: none
+    bint answered              # the answer came before all was sent
+    bint blocked
+    bint over                  # no more messages on this one
+    bint dead
+    uint16_t message_id
+    uint16_t status
+    uint8_t end_kind           # dicore_event_kind that ended it; 0: an error of the socket
+    uint8_t end_source, end_reason
+    int end_detail             # dicore_status or dicore_timeout
+
+
+@cython.final
+cdef class Pump:
+    """Sends files over open associations, without the GIL, in the thread that calls `run`.
+
+    Each association has one C-STORE under way; the next file is read while there is nothing else to do. `cancel` may be
+    called from any thread. The counters may be read at any time."""
+    cdef readonly uint64_t done, failed, bytes
+    cdef list links
+    cdef Paths paths
+    cdef list keep
+    cdef lane *lanes
+    cdef size_t lane_count
+    cdef size_t *order         # indexes into paths, in the order of sending
+    cdef size_t order_count, next
+    cdef source *sources
+    cdef source **spare        # sources nobody uses, the warmest last
+    cdef size_t source_count, spare_count
+    cdef source *ready         # the file that was read ahead
+    cdef uint8_t *outcomes
+    cdef uint16_t *statuses
+    cdef int *details
+    cdef pollfd *fds
+    cdef int wake
+    cdef size_t whole, chunk
+    cdef bint cancelled
+
+    def __cinit__(self, list links, Paths paths not None, list order not None, *, size_t whole=8 << 20, size_t chunk=1 << 20):
+        cdef size_t i, j
+        cdef Link link
+        self.wake = -1
+        self.links = links
+        self.paths = paths
+        self.keep = []
+        self.whole = whole
+        self.chunk = chunk
+        self.lane_count = <size_t>len(links)
+        self.order_count = <size_t>len(order)
+        self.source_count = self.lane_count + 1
+        self.lanes = <lane *>calloc(self.lane_count + 1, sizeof(lane))
+        self.order = <size_t *>calloc(self.order_count + 1, sizeof(size_t))
+        self.sources = <source *>calloc(self.source_count, sizeof(source))
+        self.spare = <source **>calloc(self.source_count, sizeof(source *))
+        self.outcomes = <uint8_t *>calloc(paths.count + 1, sizeof(uint8_t))
+        self.statuses = <uint16_t *>calloc(paths.count + 1, sizeof(uint16_t))
+        self.details = <int *>calloc(paths.count + 1, sizeof(int))
+        self.fds = <pollfd *>calloc(self.lane_count + 1, sizeof(pollfd))
+        if (self.lanes == NULL or self.order == NULL or self.sources == NULL or self.spare == NULL or self.outcomes == NULL or
+                self.statuses == NULL or self.details == NULL or self.fds == NULL):
+            raise MemoryError()
+        for i in range(self.order_count):
+            j = <size_t>order[i]
+            if j >= paths.count:
+                raise IndexError(j)
+            self.order[i] = j
+        for i in range(self.source_count):
+            self.sources[i].fd = -1
+            self.spare[i] = &self.sources[i]
+        self.spare_count = self.source_count
+        for i in range(self.lane_count):
+            link = <Link?>links[i]
+            self.lanes[i].link = &link.link
+            self.lanes[i].message_id = link.message_id
+            self.lanes[i].offers = <offer *>calloc(<size_t>len(link.contexts) + 1, sizeof(offer))
+            if self.lanes[i].offers == NULL:
+                raise MemoryError()
+            for (sop_class, syntax), number in link.contexts.items():
+                self.keep += [sop_class, syntax]
+                self.lanes[i].offers[self.lanes[i].offer_count].sop_class = span_of_text(sop_class)
+                self.lanes[i].offers[self.lanes[i].offer_count].transfer_syntax = span_of_text(syntax)
+                self.lanes[i].offers[self.lanes[i].offer_count].id = number
+                self.lanes[i].offer_count += 1
+        self.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        if self.wake < 0:
+            raise OSError(errno, "eventfd")
+
+    def __dealloc__(self):
+        cdef size_t i
+        if self.lanes != NULL:
+            for i in range(self.lane_count):
+                free(self.lanes[i].offers)
+        if self.sources != NULL:
+            for i in range(self.source_count):
+                close_source(&self.sources[i])
+                free(self.sources[i].memory)
+        free(self.lanes)
+        free(self.order)
+        free(self.sources)
+        free(self.spare)
+        free(self.outcomes)
+        free(self.statuses)
+        free(self.details)
+        free(self.fds)
+        if self.wake >= 0:
+            c_close(self.wake)
+
+    def cancel(self):
+        """Make `run` abort its associations and return."""
+        cdef uint64_t one = 1
+        self.cancelled = True
+        c_write(self.wake, &one, sizeof(one))
+
+    def run(self):
+        """Send. Returns when every file has an outcome or no association is left."""
+        cdef size_t i
+        cdef Link link
+        with nogil:
+            self.loop()
+        for i in range(self.lane_count):
+            link = <Link>self.links[i]
+            link.message_id = self.lanes[i].message_id
+
+    def results(self):
+        """(path index, outcome, status, detail) of every file in the order of sending."""
+        cdef size_t i, j
+        cdef list out = []
+        for i in range(self.order_count):
+            j = self.order[i]
+            out.append((j, self.outcomes[j], self.statuses[j], self.details[j]))
+        return out
+
+    def ended(self, size_t number):
+        """What ended association `number`: None while it stands, else (kind, source or 0, reason or errno, detail)."""
+        cdef lane *one
+        if number >= self.lane_count:
+            raise IndexError(number)
+        one = &self.lanes[number]
+        if not one.dead:
+            return None
+        if one.end_kind == 0:
+            return "broken", 0, one.link.error, 0
+        if one.end_kind == DICORE_EVENT_ABORT:
+            return "aborted", one.end_source, one.end_reason, 0
+        if one.end_kind == DICORE_EVENT_FAILED:
+            return "failed", 0, one.end_reason, one.end_detail
+        if one.end_kind == DICORE_EVENT_TIMEOUT:
+            return "timeout", 0, 0, one.end_detail
+        if one.end_kind == DICORE_EVENT_RELEASE_RQ:
+            return "release", 0, 0, 0
+        return "closed", 0, 0, 0
+
+    # -- without the GIL from here on
+
+    cdef void loop(self) noexcept nogil:
+        cdef size_t i, waiting
+        cdef int n, timeout
+        cdef uint64_t now, checked = now_ms()
+        cdef short events
+        for i in range(self.lane_count):
+            self.start(&self.lanes[i])
+        while not self.cancelled:
+            waiting = 0
+            self.fds[0].fd = self.wake
+            self.fds[0].events = <short>POLLIN
+            for i in range(self.lane_count):
+                self.fds[i + 1].fd = -1
+                self.fds[i + 1].revents = 0
+                if self.lanes[i].file != NULL:
+                    waiting += 1
+                    self.fds[i + 1].fd = self.lanes[i].link.fd
+                    self.fds[i + 1].events = <short>(POLLIN | POLLOUT) if self.lanes[i].blocked else <short>POLLIN
+            if waiting == 0:
+                return
+            timeout = 250
+            if self.ready == NULL and self.next < self.order_count and self.spare_count:
+                timeout = 0                    # nothing to do at once: then there is time to read ahead
+            n = c_poll(self.fds, self.lane_count + 1, timeout)
+            if n == 0 and timeout == 0:
+                self.ready = self.take_file()
+                continue
+            for i in range(self.lane_count):
+                events = self.fds[i + 1].revents
+                if self.fds[i + 1].fd < 0 or events == 0:
+                    continue
+                if events & POLLOUT:
+                    self.push(&self.lanes[i])
+                if events & (POLLIN | POLLERR | POLLHUP) and not self.lanes[i].dead:
+                    self.pull(&self.lanes[i])
+            now = now_ms()
+            if now - checked >= 250:
+                checked = now
+                for i in range(self.lane_count):
+                    if self.lanes[i].file != NULL:
+                        self.check_time(&self.lanes[i], now)
+        for i in range(self.lane_count):       # cancelled
+            if not self.lanes[i].dead:
+                dicore_association_abort(self.lanes[i].link.core, 0, 0)
+                self.lanes[i].link.sending = False
+                if self.lanes[i].link.piece == 0:
+                    self.lanes[i].link.piece_count = 0
+                    link_push(self.lanes[i].link)
+                self.die(&self.lanes[i], DICORE_EVENT_CLOSED, 0, 0, 0)
+
+    cdef source *take_file(self) noexcept nogil:
+        """The next file that can be sent, read; NULL: there is none. Files that cannot get their outcome."""
+        cdef source *file
+        cdef uint8_t outcome
+        cdef size_t index
+        if self.ready != NULL:
+            file = self.ready
+            self.ready = NULL
+            return file
+        while self.next < self.order_count and not self.cancelled:
+            index = self.order[self.next]
+            self.next += 1
+            self.spare_count -= 1
+            file = self.spare[self.spare_count]
+            outcome = load(self.paths.array[index], file, self.whole, self.chunk, &self.details[index])
+            if outcome == OUTCOME_SENT:
+                file.index = index
+                return file
+            self.give_back(file)
+            self.outcomes[index] = outcome
+            self.failed += 1
+            self.done += 1
+        return NULL
+
+    cdef void give_back(self, source *file) noexcept nogil:
+        close_source(file)
+        self.spare[self.spare_count] = file
+        self.spare_count += 1
+
+    cdef int context_for(self, lane *one, const identity *id) noexcept nogil:
+        cdef size_t i, at
+        for i in range(one.offer_count):
+            at = (one.last_offer + i) % one.offer_count
+            if (one.offers[at].transfer_syntax.size == id.transfer_syntax.size and
+                    one.offers[at].sop_class.size == id.sop_class.size and
+                    memcmp(one.offers[at].sop_class.data, id.sop_class.data, id.sop_class.size) == 0 and
+                    memcmp(one.offers[at].transfer_syntax.data, id.transfer_syntax.data, id.transfer_syntax.size) == 0):
+                one.last_offer = at
+                return one.offers[at].id
+        return -1
+
+    cdef void start(self, lane *one) noexcept nogil:
+        """The next message on this association."""
+        cdef source *file
+        cdef int context_id
+        cdef dicore_span data
+        while not one.dead:
+            file = self.take_file()
+            if file == NULL:
+                return
+            context_id = self.context_for(one, &file.id)
+            if context_id < 0:
+                self.outcomes[file.index] = OUTCOME_NO_CONTEXT
+                self.give_back(file)
+                continue
+            one.message_id += 1
+            one.file = file
+            one.answered = False
+            data.data = file.memory + file.id.start
+            data.size = file.loaded - <size_t>file.id.start
+            if link_store(one.link, <uint8_t>context_id, one.message_id, 0, file.id.sop_class, file.id.sop_instance, data,
+                          file.size - file.id.start) != DICORE_OK:
+                self.die(one, DICORE_EVENT_CLOSED, 0, 0, 0)
+                return
+            self.push(one)
+            return
+
+    cdef void push(self, lane *one) noexcept nogil:
+        cdef int result
+        cdef source *file = one.file
+        cdef size_t wanted
+        cdef ssize_t got
+        while True:
+            result = link_push(one.link)
+            if result != PUSH_DRY:
+                break
+            wanted = <size_t>min(<uint64_t>file.capacity, file.size - file.position)
+            got = read_all(file.fd, file.memory, wanted, file.position)
+            if got < 0 or <size_t>got < wanted or wanted == 0:
+                self.outcomes[file.index] = OUTCOME_CHANGED
+                self.failed += 1
+                self.done += 1
+                dicore_association_abort(one.link.core, 0, 0)   # there is no other way out of a message that was begun
+                link_push(one.link)
+                one.file = NULL
+                self.give_back(file)
+                self.die(one, DICORE_EVENT_CLOSED, 0, 0, 0)
+                return
+            file.position += <uint64_t>got
+            one.link.data.data = file.memory
+            one.link.data.size = <size_t>got
+            dicore_sender_supply(&one.link.sender, &one.link.data, 1)
+        one.blocked = result == PUSH_BLOCKED
+        if result == PUSH_BROKEN:
+            self.die(one, 0, 0, 0, 0)
+        elif result == PUSH_DONE and one.answered:
+            self.finish(one)
+
+    cdef void pull(self, lane *one) noexcept nogil:
+        cdef uint8_t memory[8192]
+        cdef size_t at = 0, consumed
+        cdef dicore_event event
+        cdef dicore_status status
+        cdef ssize_t n = c_recv(one.link.fd, memory, sizeof(memory), MSG_DONTWAIT)
+        if n < 0:
+            if errno != EAGAIN and errno != EINTR:
+                one.link.error = errno
+                self.die(one, 0, 0, 0, 0)
+            return
+        if n == 0:
+            dicore_association_closed(one.link.core, &event)
+            self.die(one, DICORE_EVENT_CLOSED, 0, 0, 0)
+            return
+        while True:
+            status = dicore_association_receive(one.link.core, memory + at, <size_t>n - at, &consumed, &event)
+            at += consumed
+            if event.kind == DICORE_EVENT_NONE:
+                break
+            if event.kind == DICORE_EVENT_COMMAND:
+                if event.command.command_field == DICORE_C_STORE_RSP and one.file != NULL and \
+                        event.command.responded_to == one.message_id and not one.answered:
+                    one.answered = True
+                    one.status = event.command.status
+            elif event.kind != DICORE_EVENT_DATA:
+                if event.kind == DICORE_EVENT_RELEASE_RQ:
+                    dicore_association_release_reply(one.link.core)
+                link_push(one.link)
+                self.die(one, <uint8_t>event.kind, event.source, event.reason, <int>event.status)
+                return
+            if status != DICORE_OK:
+                break
+        if one.answered and one.link.piece == one.link.piece_count and not one.link.sending:
+            self.finish(one)
+
+    cdef void finish(self, lane *one) noexcept nogil:
+        """The answer is here and all is sent."""
+        cdef source *file = one.file
+        self.outcomes[file.index] = OUTCOME_SENT
+        self.statuses[file.index] = one.status
+        self.bytes += file.size - file.id.start
+        if one.status != 0 and one.status & 0xF000 != 0xB000:
+            self.failed += 1
+        self.done += 1
+        one.file = NULL
+        one.answered = False
+        self.give_back(file)
+        self.start(one)
+
+    cdef void die(self, lane *one, uint8_t kind, uint8_t source_, uint8_t reason, int detail) noexcept nogil:
+        cdef source *file = one.file
+        one.dead = True
+        one.end_kind = kind
+        one.end_source = source_
+        one.end_reason = reason
+        one.end_detail = detail
+        one.link.sending = False
+        one.link.piece = one.link.piece_count = 0
+        one.file = NULL
+        if file != NULL:
+            self.outcomes[file.index] = OUTCOME_LOST
+            self.details[file.index] = <int>(one - self.lanes)
+            self.failed += 1
+            self.done += 1
+            self.give_back(file)
+
+    cdef void check_time(self, lane *one, uint64_t now) noexcept nogil:
+        cdef dicore_event event
+        if dicore_association_deadline(one.link.core, now) > now:
+            return
+        dicore_association_tick(one.link.core, now, &event)
+        if event.kind == DICORE_EVENT_TIMEOUT:
+            link_push(one.link)
+            self.die(one, <uint8_t>event.kind, 0, 0, <int>event.timeout)

@@ -1,0 +1,5 @@
+"""`python -m dicore.cli`."""
+
+from dicore.cli import main
+
+main()

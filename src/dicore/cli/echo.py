@@ -1,0 +1,54 @@
+"""`dicore echo`: C-ECHO."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from dicore.cli.address import ae_title, peer
+from dicore.cli.output import show, show_json
+
+
+def echo(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="AE@host:port, dicom://AE@host:port, or a host.")],
+    port: Annotated[int | None, typer.Argument(metavar="PORT", help="The port, when ADDRESS is a host.")] = None,
+    called: Annotated[str | None, typer.Option("--called", "-aec", metavar="AE", help="Called AE title.")] = None,
+    calling: Annotated[str, typer.Option("--calling", "-aet", metavar="AE", help="Our AE title.")] = "DICORE",
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many times, over one association.")] = 1,
+    timeout: Annotated[
+        float, typer.Option("--timeout", "-to", min=0.001, help="Seconds to wait for each answer.")
+    ] = 30.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON per answer.")] = False,
+) -> None:
+    """Ask a DICOM node whether it is there (C-ECHO).
+
+    \b
+    Examples:
+      dicore echo DICORE@127.0.0.1:11112
+      dicore echo -aet ME -aec DICORE 127.0.0.1 11112
+      dicore echo dicom://PACS@pacs.example:104 --count 5 --json
+    """
+    target = peer(address, port, called)
+    title = ae_title(calling)
+
+    import asyncio
+
+    from dicore.net import Timeouts, connect
+
+    async def ask() -> None:
+        timeouts = Timeouts(connect=timeout, artim=timeout, network=timeout, dimse=timeout)
+        start = time.perf_counter()
+        async with connect(target, calling=title, timeouts=timeouts) as association:
+            for number in range(1, count + 1):
+                await association.c_echo()
+                milliseconds = (time.perf_counter() - start) * 1e3
+                if as_json:
+                    show_json({"peer": str(target), "number": number, "status": 0, "ms": round(milliseconds, 3)})
+                else:
+                    what = "associated and answered" if number == 1 else "answered"
+                    show(f"{target} {what} in {milliseconds:.1f} ms")
+                start = time.perf_counter()
+
+    asyncio.run(ask())

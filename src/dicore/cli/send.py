@@ -1,0 +1,69 @@
+"""`dicore send`: C-STORE of files and folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicore.cli.address import ae_title, peer
+from dicore.cli.output import escape, human_bytes, progress, say, show, show_json
+
+
+def send(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", exists=True, help="Files, and folders taken whole.")],
+    to: Annotated[str, typer.Option("--to", metavar="ADDRESS", help="AE@host:port or dicom://AE@host:port.")],
+    associations: Annotated[int, typer.Option("--associations", "-n", min=1, max=1024, help="How many at once.")] = 1,
+    calling: Annotated[str, typer.Option("--calling", "-aet", metavar="AE", help="Our AE title.")] = "DICORE",
+    called: Annotated[str | None, typer.Option("--called", "-aec", metavar="AE", help="Called AE title.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as one line of JSON.")] = False,
+) -> None:
+    """Send files and folders to a DICOM node (C-STORE).
+
+    Every file that is not stored is named on stderr with the reason; the exit status is then 1.
+
+    \b
+    Examples:
+      dicore send scans/ --to DICORE@127.0.0.1:11112
+      dicore send a.dcm b.dcm --to dicom://PACS@pacs.example:104 --calling ME --associations 8
+    """
+    target = peer(to, None, called)
+    title = ae_title(calling)
+
+    import asyncio
+
+    import dicore
+
+    with progress(f"sending to {target}", "instances") as update:
+        report = asyncio.run(
+            dicore.send(
+                paths,
+                to=target,
+                associations=associations,
+                calling=title,
+                progress=lambda state: update(state.done, state.total),
+            )
+        )
+    for path, reason in report.failures:
+        say(f"dicore: {escape(str(path))}: {escape(str(reason))}")
+    rate = report.sent / report.seconds if report.seconds else 0.0
+    if as_json:
+        show_json(
+            {
+                "peer": str(target),
+                "sent": report.sent,
+                "failed": report.failed,
+                "warnings": report.warnings,
+                "bytes": report.bytes,
+                "seconds": round(report.seconds, 6),
+                "failures": [{"path": str(path), "reason": str(reason)} for path, reason in report.failures],
+            }
+        )
+    else:
+        show(
+            f"sent {report.sent} instances, {human_bytes(report.bytes)}, in {report.seconds:.2f} s"
+            f" ({rate:,.0f}/s); {report.failed} failed, {report.warnings} with warnings"
+        )
+    if report.failed or not report.sent:
+        raise typer.Exit(1)

@@ -1,0 +1,156 @@
+"""`dicore store`: what is in a store, and whether it is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from dicore.cli.output import SETTINGS, escape, human_bytes, progress, show, show_json, show_table
+from dicore.errors import StoreError
+
+if TYPE_CHECKING:
+    from dicore.store import Store
+
+StoreDir = Annotated[
+    Path, typer.Argument(metavar="STORE_DIR", exists=True, file_okay=False, help="A folder that `dicore serve` wrote.")
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
+
+store = typer.Typer(
+    help="Look into a store: list, export, verify, rebuild, count.\n\n"
+    "Example: dicore store ls archive/ PatientName='DOE*'",
+    no_args_is_help=True,
+    **SETTINGS,
+)
+
+_COLUMNS = {
+    "PATIENT": ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    "STUDY": ("PatientID", "PatientName", "StudyDate", "ModalitiesInStudy", "StudyDescription", "StudyInstanceUID"),
+    "SERIES": ("Modality", "SeriesNumber", "SeriesDescription", "SeriesInstanceUID"),
+    "IMAGE": ("InstanceNumber", "SOPClassUID", "SOPInstanceUID"),
+}
+
+
+@store.command("ls")
+def ls(
+    folder: StoreDir,
+    keys: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="What to match: PS3.4 C.2.2.2 wildcards, ranges, lists of UIDs."),
+    ] = None,
+    level: Annotated[
+        Literal["PATIENT", "STUDY", "SERIES", "IMAGE"], typer.Option("--level", case_sensitive=False)
+    ] = "STUDY",
+    as_json: Json = False,
+) -> None:
+    """List what matches, a study a line unless --level says otherwise.
+
+    \b
+    Examples:
+      dicore store ls archive/
+      dicore store ls archive/ --level SERIES PatientName='DOE*' StudyDate=20240101-20241231
+      dicore store ls archive/ --level IMAGE --json
+    """
+    wanted = dict(_key(key) for key in keys or ())
+    with _open(folder) as opened:
+        try:
+            found = opened.find(level=level, **wanted)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="KEY=VALUE") from None
+    if as_json:
+        for row in found:
+            show_json(row)
+        return
+    columns = [name for name in _COLUMNS[level] if not found or name in found[0]]
+    columns += [name for name in (found[0] if found else ()) if name.startswith("NumberOf")]
+    show_table(columns, ([row.get(name, "") for name in columns] for row in found))
+
+
+@store.command("export")
+def export(
+    folder: StoreDir, out: Annotated[Path, typer.Argument(metavar="OUT_DIR", file_okay=False)], as_json: Json = False
+) -> None:
+    """Write every instance as a .dcm file.
+
+    \b
+    Example:
+      dicore store export archive/ out/
+    """
+    with _open(folder) as opened, progress("exporting", "instances") as update:
+        count = opened.export(out, progress=update)
+    if as_json:
+        show_json({"folder": str(out), "instances": count})
+    else:
+        show(f"exported {count} instances to {escape(str(out))}")
+
+
+@store.command("verify")
+def verify(folder: StoreDir, as_json: Json = False) -> None:
+    """Read everything and check it; exit status 0 when all is whole.
+
+    \b
+    Example:
+      dicore store verify archive/
+    """
+    with _open(folder) as opened, progress("verifying", "bytes") as update:
+        report = opened.verify(progress=update)
+    if as_json:
+        problems = [str(problem) for problem in report.problems]
+        show_json({"ok": report.ok, "instances": report.instances, "bytes": report.bytes, "problems": problems})
+    else:
+        for problem in report.problems:
+            show(escape(str(problem)))
+        verdict = "all whole" if report.ok else f"{len(report.problems)} problems"
+        show(f"{report.instances} instances, {human_bytes(report.bytes)}: {verdict}")
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@store.command("rebuild")
+def rebuild(folder: StoreDir, as_json: Json = False) -> None:
+    """Make the index anew from the segments.
+
+    \b
+    Example:
+      dicore store rebuild archive/
+    """
+    with _open(folder) as opened, progress("indexing", "instances") as update:
+        opened.rebuild(progress=update)
+        count = len(opened)
+    if as_json:
+        show_json({"instances": count})
+    else:
+        show(f"indexed {count} instances")
+
+
+@store.command("stats")
+def stats(folder: StoreDir, as_json: Json = False) -> None:
+    """Count what is there.
+
+    \b
+    Example:
+      dicore store stats archive/ --json
+    """
+    with _open(folder) as opened:
+        figures = opened.stats()
+    if as_json:
+        show_json(figures)
+    else:
+        show_table(["what", "how much"], figures.items(), right=(1,))
+
+
+def _open(folder: Path) -> Store:
+    from dicore.store import Store
+
+    if not (folder / "segments").is_dir():  # opening would make one there
+        raise StoreError(f"{folder} is not a store: it has no folder segments/")
+    return Store(folder)
+
+
+def _key(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise typer.BadParameter(f"{text!r} is not KEY=VALUE, as in PatientName='DOE*'", param_hint="KEY=VALUE")
+    return name, value

@@ -1,0 +1,292 @@
+"""The asyncio driver of a listener: sockets, the one timer, policy, drain, logs. What happens per message is in
+`dicore._native.net`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+from dicore import uid
+from dicore._native.net import Acceptor, Hub, Request, StoreRequest
+from dicore.errors import StoreFull
+from dicore.net.address import check_ae_title, printable
+from dicore.net.limits import Limits, Timeouts
+from dicore.net.sink import Sink, StoreFunction, as_sink
+from dicore.net.status import Status
+
+__all__ = ["Listener", "listen"]
+
+log = logging.getLogger("dicore.net")
+
+
+class _Protocol(Acceptor, asyncio.BufferedProtocol):  # both have the same methods; Acceptor's count
+    """One association: everything is Acceptor's, asyncio wants to see its own base class."""
+
+    __slots__ = ()
+
+
+class Listener:
+    """A bare SCP: C-ECHO, and C-STORE into a sink. `async with listen(...) as scp:`; see `listen`."""
+
+    def __init__(
+        self,
+        *,
+        port: int,
+        host: str,
+        ae_title: str,
+        on_c_store: Sink | StoreFunction | None,
+        on_c_echo: Callable[[Request], int] | None,
+        limits: Limits | None,
+        timeouts: Timeouts | None,
+        check_called_ae: bool,
+        calling_ae: Iterable[str] | None,
+        admit: Callable[[str], bool] | None,
+        sop_classes: Iterable[str] | None,
+        transfer_syntaxes: Iterable[str] | None,
+        reuse_port: bool,
+        grace: float,
+    ) -> None:
+        self.ae_title = check_ae_title(ae_title)
+        self.limits = limits or Limits()
+        self.timeouts = timeouts or Timeouts()
+        self.host = host
+        self._port = port
+        self._reuse_port = reuse_port
+        self._grace = grace
+        self._sink = None if on_c_store is None else as_sink(on_c_store)
+        self._server: asyncio.Server | None = None
+        self._socket: socket.socket | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._empty: asyncio.Event | None = None
+        self._futures: set[asyncio.Future[Any]] = set()
+        times = self.timeouts
+        self._interval = min(1.0, max(0.01, min(times.artim, times.network, times.dimse, times.idle) / 8))
+        self._hub = hub = Hub(
+            pdu=self.limits.pdu,
+            negotiation=self.limits.negotiation,
+            command=self.limits.command,
+            artim=_ms(times.artim),
+            network=_ms(times.network),
+            dimse=_ms(times.dimse),
+            idle=_ms(times.idle),
+        )
+        hub.limit_associations = self.limits.associations
+        hub.limit_per_peer = self.limits.associations_per_peer
+        hub.limit_dataset = self.limits.dataset
+        hub.limit_stream = self.limits.stream_from
+        hub.limit_in_flight = self.limits.in_flight
+        hub.limit_in_flight_peer = self.limits.in_flight_per_peer
+        hub.implementation_uid = uid.IMPLEMENTATION_CLASS.encode()
+        hub.implementation_version = uid.IMPLEMENTATION_VERSION.encode()
+        hub.called_ae = frozenset((self.ae_title,)) if check_called_ae else None
+        hub.calling_ae = None if calling_ae is None else frozenset(check_ae_title(title) for title in calling_ae)
+        hub.admit = admit
+        hub.sop_classes = None if sop_classes is None else frozenset(one.encode() for one in sop_classes)
+        hub.transfer_syntaxes = (
+            None
+            if transfer_syntaxes is None
+            else frozenset(uid.transfer_syntax(one).uid.encode() for one in transfer_syntaxes)
+        )
+        if self._sink is not None:
+            hub.store = self._sink.store
+            hub.begin = self._sink.begin
+            hub.write = self._sink.write
+            hub.commit = self._sink.commit
+            hub.abort = self._sink.abort
+        hub.on_echo = on_c_echo
+        hub.on_error = _sink_failed
+        hub.on_end = self._ended
+        hub.ensure_future = self._ensure_future
+
+    # -- life
+
+    async def start(self) -> Listener:
+        """Bind and listen. Raises OSError when the address is not to be had."""
+        loop = asyncio.get_running_loop()
+        family, kind, _, _, address = (
+            await loop.getaddrinfo(self.host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        )[0]
+        sock = socket.socket(family, kind)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if self._reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what accept() gives inherits it
+            sock.bind(address)
+            self._empty = asyncio.Event()
+            self._empty.set()
+            self._server = await loop.create_server(self._protocol, sock=sock, backlog=4096)
+        except OSError as error:
+            sock.close()
+            where = f"{self.host or 'every address'} port {self._port}"
+            raise OSError(error.errno, f"cannot listen on {where}: {os.strerror(error.errno or 0)}") from None
+        except BaseException:
+            sock.close()
+            raise
+        self._socket = sock
+        self._timer = loop.call_later(self._interval, self._tick)
+        log.info("listening as %s on %s port %d", self.ae_title, self.host, self.port)
+        return self
+
+    async def close(self, grace: float | None = None) -> None:
+        """Stop listening, let messages that have begun be finished for up to `grace` seconds, abort what is left."""
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        server.close()
+        assert self._empty is not None
+        self._hub.drain()
+        try:
+            async with asyncio.timeout(self._grace if grace is None else grace):
+                await self._empty.wait()
+        except TimeoutError:
+            for association in list(self._hub.open):
+                association.stop("aborted: the listener closes")
+            await self._empty.wait()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+        if self._futures:  # sinks that have not answered: their peers are gone
+            for future in self._futures:
+                future.cancel()
+            await asyncio.wait(self._futures)
+
+    async def __aenter__(self) -> Listener:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def serve_forever(self) -> None:
+        """Wait until cancelled, then close."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await self.close()
+
+    # -- what there is to see
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on: also the one chosen for `port=0`."""
+        if self._socket is None:
+            return self._port
+        return int(self._socket.getsockname()[1]) if self._socket.fileno() >= 0 else self._port
+
+    @property
+    def sockets(self) -> tuple[Any, ...]:
+        """The listening sockets."""
+        return () if self._server is None else tuple(self._server.sockets)
+
+    @property
+    def associations(self) -> int:
+        """Connections that are open now."""
+        return len(self._hub.open)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Counts since the start: what was done, what was refused, which limit or timeout struck how often."""
+        return self._hub.counts()
+
+    # -- what the hub calls
+
+    def _protocol(self) -> _Protocol:
+        assert self._empty is not None
+        self._empty.clear()
+        return _Protocol(self._hub)
+
+    def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._interval, self._tick)
+        self._hub.tick()
+
+    def _ensure_future(self, awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
+        future = asyncio.ensure_future(awaitable)
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        return future
+
+    def _ended(self, association: Acceptor) -> None:
+        if not self._hub.open and self._empty is not None:
+            self._empty.set()
+        if log.isEnabledFor(logging.INFO):
+            log.info(
+                "%s %s -> %s: %s; %d stored (%d bytes), %d echoed, %.1f s",
+                association.peer,
+                printable(association.calling_ae) or "-",
+                printable(association.called_ae) or "-",
+                association.why,
+                association.stores,
+                association.stored_bytes,
+                association.echoes,
+                time.clock_gettime(time.CLOCK_MONOTONIC) - association.started / 1000,
+            )
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _sink_failed(request: Request, error: Exception) -> int:
+    """The status for an exception of a sink or handler; logs it."""
+    instance = request.sop_instance_uid if isinstance(request, StoreRequest) else "C-ECHO"
+    if isinstance(error, StoreFull | MemoryError):
+        log.error("%s: %s not taken, out of resources: %s", request.peer, instance, printable(str(error), 300))
+        return int(Status.OUT_OF_RESOURCES)
+    log.error("%s: %s not taken", request.peer, instance, exc_info=error)
+    return int(Status.CANNOT_UNDERSTAND)
+
+
+def listen(
+    *,
+    port: int,
+    host: str = "127.0.0.1",
+    ae_title: str = "DICORE",
+    on_c_store: Sink | StoreFunction | None = None,
+    on_c_echo: Callable[[Request], int] | None = None,
+    limits: Limits | None = None,
+    timeouts: Timeouts | None = None,
+    check_called_ae: bool = False,
+    calling_ae: Iterable[str] | None = None,
+    admit: Callable[[str], bool] | None = None,
+    sop_classes: Iterable[str] | None = None,
+    transfer_syntaxes: Iterable[str] | None = None,
+    reuse_port: bool = False,
+    grace: float = 10.0,
+) -> Listener:
+    """A listener: `async with dicore.listen(port=11112, on_c_store=sink) as scp:`. Port 0 takes a free one, `scp.port`.
+
+    Every SOP class is accepted, unknown ones too, in the first transfer syntax that the peer proposes. To restrict:
+    `check_called_ae` refuses who calls another title than `ae_title`; `calling_ae` lists who may call; `admit` says of a
+    peer's IP address ('' for a Unix socket) whether it may; `sop_classes` (UIDs) and `transfer_syntaxes` (UIDs or
+    keywords) list what is accepted. Without `on_c_store` only C-ECHO is served.
+
+    `on_c_store` is a `Sink`, or a function `(request, dataset) -> status`, sync or async (see `function_sink`).
+    `on_c_echo(request)` returns the status of a C-ECHO; without it every C-ECHO succeeds.
+
+    Leaving the block stops listening, finishes messages in progress for up to `grace` seconds and aborts the rest.
+    """
+    return Listener(
+        port=port,
+        host=host,
+        ae_title=ae_title,
+        on_c_store=on_c_store,
+        on_c_echo=on_c_echo,
+        limits=limits,
+        timeouts=timeouts,
+        check_called_ae=check_called_ae,
+        calling_ae=calling_ae,
+        admit=admit,
+        sop_classes=sop_classes,
+        transfer_syntaxes=transfer_syntaxes,
+        reuse_port=reuse_port,
+        grace=grace,
+    )

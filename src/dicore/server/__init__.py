@@ -1,0 +1,9 @@
+"""The assembly of listener and store: what `dicore serve` runs."""
+
+from __future__ import annotations
+
+from dicore.server.access import Access
+from dicore.server.archive import Server, serve
+from dicore.server.sink import StoreSink
+
+__all__ = ["Access", "Server", "StoreSink", "serve"]
