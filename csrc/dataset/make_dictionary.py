@@ -1,4 +1,4 @@
-"""Generate dictionary_table.c from the dictionaries of pydicom (PS3.6, PS3.7 annex E; private ones from GDCM's collection).
+"""Generate dictionary_table.c from the dictionaries of pydicom (PS3.6, PS3.7 annex E; private: GDCM's list).
 
 python make_dictionary.py [FILE]   writes FILE, by default dictionary_table.c beside this script.
 Deterministic: the same pydicom gives the same bytes. tests/dataset/test_dictionary_table.py regenerates and compares.
@@ -110,10 +110,11 @@ def generate() -> str:
         public.append((tag, pool.add(keyword), offset, vr_index, vm_index, int(bool(retired))))
         keywords.append(keyword)
     repeating = []
-    for pattern, (vr, vm, name, retired, keyword) in RepeatersDictionary.items():  # order matters: the first match counts
+    for pattern, (vr, vm, name, retired, keyword) in RepeatersDictionary.items():  # the first match counts
         mask = int("".join("0" if c == "x" else "F" for c in pattern), 16)
         offset, vr_index, vm_index = common(vr, vm, name)
-        repeating.append((int(pattern.replace("x", "0"), 16), mask, pool.add(keyword), offset, vr_index, vm_index, int(bool(retired))))
+        tag = int(pattern.replace("x", "0"), 16)
+        repeating.append((tag, mask, pool.add(keyword), offset, vr_index, vm_index, int(bool(retired))))
 
     # A private element is looked up as 'ggggeeee', 'ggggxxee', 'ggxxxxee', in this order: forms 0, 1, 2. Other patterns
     # cannot be met.
@@ -135,7 +136,8 @@ def generate() -> str:
     keyword_table, keyword_probes = slots((text_hash(k.encode(), SLOT_BITS) for _, k in named), SLOT_BITS)
     keyword_slots = [named[slot - 1][0] + 1 if slot else 0 for slot in keyword_table]
     texts = {offset: text for text, offset in pool.offsets.items()}
-    creator_slots, creator_probes = slots((text_hash(texts[row[0]].encode(), CREATOR_BITS) for row in creators), CREATOR_BITS)
+    creator_hashes = (text_hash(texts[row[0]].encode(), CREATOR_BITS) for row in creators)
+    creator_slots, creator_probes = slots(creator_hashes, CREATOR_BITS)
 
     vr_rows = ",\n".join(
         "    {" + (", ".join(f"VR('{vr[0]}', '{vr[1]}')" for vr in vrs) or "0") + "}" for vrs in vr_lists

@@ -54,8 +54,8 @@ static unsigned find_encoding(const uint8_t *data, uint64_t size, uint64_t at, i
 {
     unsigned fallback = declared < 0 ? DICORE_IMPLICIT_LE : (unsigned)declared;
     dicore_element_header h;
-    while (size - at >= 8 && read_header(data + at, size - at, DICORE_IMPLICIT_LE, &h) == DICORE_OK &&
-           ((h.tag >> 16 == 0 && h.tag != 0 && h.length < size - at - 8) || (h.tag == 0 && h.length == 4)))
+    while (size - at >= 8 && read_header(data + at, size - at, DICORE_IMPLICIT_LE, &h) == DICORE_OK && h.tag >> 16 == 0 &&
+           (h.tag != 0 || h.length == 4) && h.length <= size - at - 8)
         at += 8 + (uint64_t)h.length; /* a command set (PS3.7 6.3), always implicit little endian */
     while (size - at >= 8 && tag_has_no_vr(load_tag(data + at, fallback)))
         at += 8; /* stray delimiters tell nothing */

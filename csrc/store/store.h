@@ -22,9 +22,8 @@ typedef struct dicore_open_segment {
     size_t waiting;              /* waiters that are not answered yet */
     int error;                   /* errno of the sync or write that failed: never written or synced again */
     int dirty;                   /* relaxed: written since the last sync */
-    int syncing;                 /* relaxed: a sync is under way; grouped: part of the group under way */
+    int syncing;                 /* 1: part of the group under way, 2: and synced. Relaxed: 1, a sync is under way */
     int sealing;                 /* given out as a task */
-    int status;                  /* of the sync of the group under way */
 } dicore_open_segment;
 
 typedef struct dicore_stage {

@@ -831,6 +831,17 @@ static dicore_status commit_relaxed(dicore_store *store)
     return any || !store->stopped ? DICORE_OK : DICORE_END;
 }
 
+/* A segment of the group under way that is still to be synced. The lists are walked anew each time: they change meanwhile. */
+static dicore_open_segment *to_be_synced(dicore_store *store)
+{
+    if (store->current && store->current->syncing == 1)
+        return store->current;
+    dicore_open_segment *segment = store->retired;
+    while (segment && segment->syncing != 1)
+        segment = segment->next;
+    return segment;
+}
+
 static dicore_status commit_group(dicore_store *store, const dicore_waiter **waiters, size_t *count)
 {
     while (store->queues[store->queue].count == 0) {
@@ -855,30 +866,23 @@ static dicore_status commit_group(dicore_store *store, const dicore_waiter **wai
     }
     pthread_cond_broadcast(&store->drained);
 
-    dicore_open_segment *segments[2] = {store->current, store->retired};
-    for (int list = 0; list < 2; list++)
-        for (dicore_open_segment *segment = segments[list]; segment; segment = list ? segment->next : NULL) {
-            if (segment->syncing != 1)
-                continue;
-            segment->syncing = 2; /* retired meanwhile, it turns up in the other list again */
-            if (segment->error) { /* poisoned after these were written: not synced, not acknowledged */
-                segment->status = segment->error;
-                continue;
-            }
-            const uint64_t end = segment->end;
-            dicore_error error = {0};
-            pthread_mutex_unlock(&store->lock);
-            const dicore_status status = sync_segment(store, segment, stage, &error);
-            pthread_mutex_lock(&store->lock);
-            store->counters.commits++;
-            if (status == DICORE_OK) {
-                segment->synced = end;
-                store->bad_segments = 0;
-            } else {
-                poison(store, segment, error.system);
-            }
-            segment->status = segment->error;
+    for (dicore_open_segment *segment; (segment = to_be_synced(store));) {
+        segment->syncing = 2; /* done with; it stays until all are, so that it is not sealed under us */
+        if (segment->error)
+            continue; /* poisoned after these were written: not synced, not acknowledged */
+        const uint64_t end = segment->end;
+        dicore_error error = {0};
+        pthread_mutex_unlock(&store->lock);
+        const dicore_status status = sync_segment(store, segment, stage, &error);
+        pthread_mutex_lock(&store->lock);
+        store->counters.commits++;
+        if (status == DICORE_OK) {
+            segment->synced = end;
+            store->bad_segments = 0;
+        } else {
+            poison(store, segment, error.system);
         }
+    }
 
     for (size_t i = 0; i < group->count; i++) {
         dicore_waiter *waiter = &group->items[i];
@@ -890,10 +894,10 @@ static dicore_status commit_group(dicore_store *store, const dicore_waiter **wai
             waiter->system = stored ? 0 : segment && segment->error ? segment->error : EIO;
             continue;
         }
-        waiter->system = segment->status;
-        waiter->status = segment->status ? DICORE_POISONED : DICORE_OK;
+        waiter->system = segment->error;
+        waiter->status = segment->error ? DICORE_POISONED : DICORE_OK;
         segment->waiting--;
-        if (place && segment->status)
+        if (place && segment->error)
             dicore_table_set(&store->table, place, DICORE_PLACE_GONE);
         else if (place)
             dicore_store_settle(store, place, waiter->flags);

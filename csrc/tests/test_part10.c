@@ -222,6 +222,22 @@ static void parts_that_are_missing(void)
     CHECK_EQ(p.count, 1);
 }
 
+/* A command set before the data set (PS3.7 6.3) is implicit little endian, and tells nothing about what follows. */
+static void a_command_set_stands_before_the_data_set(void)
+{
+    bytes b = file_of(SPAN("1.2.840.10008.1.2.1"));
+    size_t meta_end = b.size;
+    put_header(&b, DICORE_IMPLICIT_LE, 0x00000000, NULL, 4);
+    put(&b, "\12\0\0\0", 4);
+    put_header(&b, DICORE_IMPLICIT_LE, 0x00000100, NULL, 2);
+    put(&b, "\1\0", 2);
+    put_text(&b, LE, 0x00080060, "CS", "CT");
+    put_text(&b, LE, 0x00080070, "LO", "maker of it ");
+    parsed p = expect(&b, 0);
+    CHECK_EQ(p.part.encoding, LE);
+    CHECK_EQ(p.part.dataset_offset, meta_end);
+}
+
 static void what_is_not_dicom(void)
 {
     bytes b = {0};
@@ -320,6 +336,7 @@ int main(void)
     transfer_syntaxes();
     data_sets_in_another_encoding_than_declared();
     parts_that_are_missing();
+    a_command_set_stands_before_the_data_set();
     what_is_not_dicom();
     inflating_within_limits();
     return check_result("test_part10");

@@ -117,6 +117,9 @@ static void out_of_order_twice_and_strict(void)
     CHECK_EQ(dicore_select(b.data, b.size, 0, LE, NULL, tags, 2, got, &position, NULL), DICORE_OK);
     CHECK(memcmp(b.data + got[0].offset, "1.33", 4) == 0); /* the last one counts */
     CHECK(got[1].flags & DICORE_SELECTED);
+    put_text(&b, LE, 0x00100010, "PN", "C^D "); /* the last wanted one twice */
+    CHECK_EQ(dicore_select(b.data, b.size, 0, LE, NULL, tags, 2, got, &position, NULL), DICORE_OK);
+    CHECK(memcmp(b.data + got[1].offset, "C^D ", 4) == 0);
     dicore_read_options strict = {.strict = 1};
     dicore_error error = {0};
     CHECK_EQ(dicore_select(b.data, b.size, 0, LE, &strict, tags, 2, got, &position, &error), DICORE_DEVIATION);

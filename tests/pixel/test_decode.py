@@ -305,6 +305,19 @@ def test_lossy_ybr_jpeg_is_rgb_by_default_and_ybr_raw(rng):
     assert np.abs(raw.astype(int) - [60, 94, 228]).max() <= 3
 
 
+def test_a_recompressed_jpeg_gives_what_the_jpeg_gives():
+    import imagecodecs as ic
+
+    image = (np.mgrid[:48, :64].sum(0)[..., None] * [1, 2, 1] % 256).astype("u1")
+    jpeg = bytes(ic.jpeg8_encode(image, level=90, subsampling="420"))
+    made = [
+        (layout((48, 64, 3), "u1", f"1.2.840.10008.1.2.4.{end}", photometric="YBR_FULL_422"), encapsulated([stream]))
+        for end, stream in (("50", jpeg), ("111", bytes(ic.jpegxl_encode_jpeg(jpeg))))
+    ]
+    for raw in (False, True):
+        np.testing.assert_array_equal(pixel.decode(*made[0], raw=raw), pixel.decode(*made[1], raw=raw))
+
+
 def test_a_stream_that_is_not_what_the_transfer_syntax_says_is_decoded_for_what_it_is(rng):
     import imagecodecs as ic
 

@@ -224,8 +224,9 @@ typedef struct dicore_selected {
 #define DICORE_SELECTED 0x8000u /* this tag was found */
 
 /** Find `count` tags (strictly ascending) among the top-level elements of the data set at data[start .. size); out[i]
- *  answers tags[i]. Stops when the last wanted tag is found or passed. A tag that comes twice before that: the last one
- *  counts. `out` is always written as far as the search came, `*position` is where it stopped.
+ *  answers tags[i]. Stops when the last wanted tag is found or passed. A tag that comes twice: the last one counts (of the
+ *  last wanted tag: if it follows at once, and is among the bytes). `out` is always written as far as the search came,
+ *  `*position` is where it stopped.
  *
  *  With options.partial the bytes are a prefix: DICORE_TRUNCATED says that the search cannot go on without `*position` bytes
  *  (always more than `size`); then call again from the beginning, it is one pass of some hundred nanoseconds. The values that

@@ -47,7 +47,10 @@ cdef extern from "<sys/mman.h>" nogil:
     int os_munmap "munmap"(void *address, size_t size)
     enum:
         PROT_READ
+        PROT_WRITE
         MAP_PRIVATE
+        MAP_ANONYMOUS
+        MAP_NORESERVE
     void *MAP_FAILED
 
 cdef extern from *:
@@ -96,6 +99,7 @@ cdef extern from *:
 
 cdef enum:
     HEAD = 8192          # the first pread
+    LARGE = 1 << 18      # a file from this size on gets pages of its own
     HOLE = 65536         # a value from this size on is not fetched until it is asked for
     GIL_LIMIT = 1 << 20  # from this many bytes on the tape is read without the GIL
     PEEKS = 12           # attributes that are searched for one by one before the tape is made
@@ -384,9 +388,17 @@ cdef class Region:
 
 cdef Region new_region(size_t size):
     cdef Region region = Region.__new__(Region)
-    region.data = <uint8_t *>PyMem_RawCalloc(size if size else 1, 1)
-    if region.data == NULL:
-        raise MemoryError(f"{size} bytes for a file")
+    cdef void *at
+    if size < LARGE:
+        region.data = <uint8_t *>PyMem_RawCalloc(size if size else 1, 1)
+        if region.data == NULL:
+            raise MemoryError(f"{size} bytes for a file")
+    else:  # address space, whatever the size of the file; memory is what pread fills
+        at = os_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        if at == MAP_FAILED:
+            raise MemoryError(f"{size} bytes for a file")
+        region.data = <uint8_t *>at
+        region.mapped = True
     region.size = size
     return region
 

@@ -122,7 +122,10 @@ class Dataset(DatasetBase):
         return self.pixels()
 
     def iter_frames(self, raw: bool = False) -> Iterator[np.ndarray[Any, Any]]:
-        """The frames one after another, in constant memory; see `dicore.pixel.iter_frames`. Raises PixelDataError."""
+        """The frames one after another; see `dicore.pixel.iter_frames`. Raises PixelDataError.
+
+        One decoded frame at a time. The stored pixel data is in memory whole, unless read with `mmap=True`.
+        """
         from dicore import pixel
 
         layout = self.pixel_layout()
