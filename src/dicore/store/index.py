@@ -320,15 +320,27 @@ class Index:
 
     def _insert(self, number: int, row: _Row) -> None:
         text = row.text
+        if row.replaces:
+            self._forget(text["SOPInstanceUID"])
         patient = self._row("PATIENT", None, text, ("PatientID", "IssuerOfPatientID"))
         study = self._row("STUDY", patient, text, ("StudyInstanceUID",))
         series = self._row("SERIES", study, text, ("SeriesInstanceUID",))
-        if row.replaces:
-            self._database.execute("DELETE FROM instance WHERE SOPInstanceUID = ?", (text["SOPInstanceUID"],))
         self._database.execute(
             INSERT_INSTANCE,
             [series, *_row_values("IMAGE", text), row.syntax, number, row.offset, row.size, row.received],
         )
+
+    def _forget(self, uid: str) -> None:
+        """Drop the instances of this UID, and what has nothing left without them."""
+        ids = [row[0] for row in self._database.execute("SELECT parent FROM instance WHERE SOPInstanceUID = ?", (uid,))]
+        self._database.execute("DELETE FROM instance WHERE SOPInstanceUID = ?", (uid,))
+        for table, child in (("series", "instance"), ("study", "series"), ("patient", "study")):
+            empty = [i for i in ids if not self._database.execute(f"SELECT 1 FROM {child} WHERE parent = ?", (i,)).fetchone()]
+            above = "NULL" if table == "patient" else "parent"
+            ids = [row[0] for i in empty for row in self._database.execute(f"SELECT {above} FROM {table} WHERE id = ?", (i,))]
+            self._database.executemany(f"DELETE FROM {table} WHERE id = ?", [(i,) for i in empty])
+            if empty:
+                self._ids.clear()
 
     def _row(self, level: str, parent: int | None, text: Mapping[str, str], unique: Sequence[str]) -> int:
         """The id of the row of this level, made where it is not there yet; the first instance's values stay."""
