@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # what `_LAZY` below does at run time
     from dicore.dataset import read as read
     from dicore.net import connect as connect
     from dicore.net import listen as listen
-    from dicore.net import send as send
+    from dicore.net.send import send as send
     from dicore.server import serve as serve
     from dicore.store import Store as Store
 

@@ -35,25 +35,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     served.process.stdout.close()
 
 
-def settled(served: Served, descriptors: int) -> None:
+def settled(served: Served, connections: int) -> None:
     """The server has closed what it had open for peers that are gone."""
     deadline = time.monotonic() + 20
-    while served.descriptors > descriptors:
-        assert time.monotonic() < deadline, f"{served.descriptors} descriptors are open, {descriptors} before"
+    while served.connections > connections:
+        assert time.monotonic() < deadline, f"{served.connections} connections are open, {connections} before"
         time.sleep(0.01)
 
 
 @pytest.fixture(autouse=True)
 def bounded_and_still_serving(server: Served) -> Iterator[None]:
     """Around every case: memory and descriptors are back, and the next peer stores an instance."""
-    rss, descriptors = server.rss, server.descriptors
+    rss, connections = server.rss, server.connections
     yield
-    settled(server, descriptors)
+    settled(server, connections)
     assert server.peak_rss < rss + GROWTH, f"{(server.peak_rss - rss) / MIB:.0f} MiB more than before"
     with wire.associate(server.port) as connection:
         assert wire.echo(connection) == 0
         wire.release(connection)
-    settled(server, descriptors)
+    settled(server, connections)
 
 
 def answers(port: int, data: bytes, contexts: Any = None, *, associated: bool = False) -> list[wire.Pdu]:

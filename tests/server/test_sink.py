@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
-from dicore.net.sink import PENDING
 
 from dicore.errors import DicoreError, DuplicateInstance, StoreError, StoreFull
+from dicore.net.sink import PENDING
 from dicore.server.sink import CANNOT_UNDERSTAND, DUPLICATE, OUT_OF_RESOURCES, SUCCESS, StoreSink
 
 

@@ -56,6 +56,7 @@ class Hub:
     transfer_syntaxes: frozenset[bytes] | None
     called_ae: frozenset[str] | None
     calling_ae: frozenset[str] | None
+    admit: Callable[[str], bool] | None
     implementation_uid: bytes
     implementation_version: bytes
     limit_associations: int

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_STUDIES = (("CT", 2, 60), ("MR", 2, 40))  # modality, studies, slices in each
+_STUDIES: tuple[tuple[Literal["CT", "MR"], int, int], ...] = (
+    ("CT", 2, 60),
+    ("MR", 2, 40),
+)  # modality, studies, slices in each
 _COLUMNS = 6  # thumbnails of a study
 
 
@@ -122,7 +125,7 @@ def _run(folder: Path, associations: int, seed: int, out: Path) -> tuple[_Clock,
         say(f"dicore: sending them over {associations} associations")
         report = asyncio.run(_send(store, files, associations))
         clock.steps.append(
-            _Step(f"send and store, durable, {associations} associations", report.sent, report.bytes, report.seconds)
+            _Step(f"send and store, {associations} at once", report.sent, report.bytes, report.seconds)
         )
         failures = [f"{path}: {reason}" for path, reason in report.failures]
         say("dicore: looking at what was stored")
@@ -204,7 +207,7 @@ def _rows(store: Store, studies: list[dict[str, str]]) -> list[Row]:
     from dicore.cli.contact_sheet import Row
 
     rows = []
-    for study in sorted(studies, key=lambda row: (row.get("PatientName", ""), row["StudyInstanceUID"])):
+    for study in sorted(studies, key=lambda row: (row["ModalitiesInStudy"], row["PatientName"])):
         images = store.find(level="IMAGE", StudyInstanceUID=study["StudyInstanceUID"])
         images.sort(key=lambda row: int(row.get("InstanceNumber") or 0))
         step = max(1.0, len(images) / _COLUMNS)
@@ -222,11 +225,11 @@ def _rows(store: Store, studies: list[dict[str, str]]) -> list[Row]:
                 )
             )
         size = f"{dataset.Columns} x {dataset.Rows}" if picked else ""
-        name = str(study.get("PatientName", "")).replace("^", " ")
+        name = study["PatientName"].replace("^", " ")
         rows.append(
             Row(
                 f"{dataset.get('Modality', '')} {name}",
-                f"{study.get('StudyDescription', '')}  {len(images)} images, {size}",
+                f"{study['StudyDescription']}  {len(images)} images, {size}",
                 tiles,
             )
         )
@@ -249,4 +252,4 @@ def _report(clock: _Clock) -> None:
         rows.append(
             [step.name, step.instances or "", human_bytes(step.bytes) if step.bytes else "", took, rate, throughput]
         )
-    show_table(["step", "instances", "size", "time", "instances/s", "bytes/s"], rows, right=(1, 2, 3, 4, 5))
+    show_table(["step", "instances", "size", "time", "instances/s", "bytes/s"], rows, right=(1, 2, 3, 4, 5), drawn=True)

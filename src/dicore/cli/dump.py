@@ -147,10 +147,8 @@ def _value(element: Element, full: bool) -> tuple[str, int]:
         name = uid.name(str(value))
         if name != str(value):
             return f"={escape(name)}", 1
-    if vr in ("DS", "IS"):  # as stored, not as converted
-        text = bytes(element.raw).decode("latin-1").strip(" \0")
-    else:
-        text = "\\".join(map(str, values))
+    stored = vr in ("DS", "IS")  # the text of the file, not of the number
+    text = bytes(element.raw).decode("latin-1").strip(" \0") if stored else "\\".join(map(str, values))
     return f"[{_cut(escape(text), full)}]", len(values)
 
 
@@ -187,7 +185,6 @@ def _as_json(dataset: Dataset, paths: list[str], where: str, full: bool) -> Any:
             return chosen.to_json_dict(
                 bulk_data_threshold=1 << 62 if full else _SHORT,
                 bulk_data_element_handler=lambda element: f"{base}?tag={int(element.tag):08X}",
-                suppress_invalid_tags=True,
             )
     except (DicoreError, OSError, typer.BadParameter):
         raise

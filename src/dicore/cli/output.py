@@ -4,6 +4,7 @@ terminal command or for Rich markup."""
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -55,10 +56,15 @@ def show_json(value: Any) -> None:
     show(json.dumps(value, default=str))
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = ()) -> None:
-    """A table on stdout: drawn on a terminal, else tab-separated with a header line. Columns in `right` are numbers."""
+def show_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = (), drawn: bool = False
+) -> None:
+    """A table on stdout: drawn on a terminal or when `drawn`, else tab-separated with a header line.
+
+    Columns in `right` are numbers.
+    """
     cells = ([escape(str(cell)) for cell in row] for row in rows)
-    if not sys.stdout.isatty():
+    if not (drawn or sys.stdout.isatty()):
         for row in [list(columns), *cells]:
             show("\t".join(row))
         return
@@ -72,7 +78,10 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, righ
         table.add_column(column, justify="right" if index in right else "left", no_wrap=index in right)
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
+        console.width = 120  # nobody's screen is 80 columns wide any more, and a file has no width
+    console.print(table)
 
 
 def human_bytes(size: float) -> str:
@@ -86,17 +95,34 @@ def human_bytes(size: float) -> str:
 
 @contextmanager
 def progress(label: str, unit: str) -> Iterator[Progress]:
-    """Show how far some work is, on stderr: a bar with the time left on a terminal, else a line every five seconds."""
+    """Show how far some work is, on stderr: a bar with the time left on a terminal, else a line every five seconds.
+
+    `unit` is what is counted, "instances" or "bytes".
+    """
     if not sys.stderr.isatty():
         yield _lines(label, unit)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+    amount: list[ProgressColumn] = [DownloadColumn()] if unit == "bytes" else [MofNCompleteColumn(), TextColumn(unit)]
     with Bars(
-        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        *amount,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
     ) as bars:
         task = bars.add_task(label, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total or None)
@@ -109,6 +135,7 @@ def _lines(label: str, unit: str) -> Progress:
         nonlocal next_line
         if time.monotonic() >= next_line:
             next_line = time.monotonic() + _LINE_EVERY
-            say(f"{label}: {done} of {total} {unit}" if total else f"{label}: {done} {unit}")
+            amounts = [human_bytes(n) if unit == "bytes" else f"{n}" for n in (done, total)]
+            say(f"{label}: {' of '.join(amounts)}{'' if unit == 'bytes' else f' {unit}'}")
 
     return update

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dicore.cli.address import ae_title
 from dicore.cli.output import escape, say, show, show_json
+
+if TYPE_CHECKING:
+    from dicore.server import Access
 
 
 def serve(
@@ -68,7 +71,7 @@ def _run(
     host: str,
     title: str,
     durability: Literal["durable", "relaxed"],
-    access: object,
+    access: Access,
     grace: float,
     as_json: bool,
 ) -> None:

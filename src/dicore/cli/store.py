@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dicore.cli.output import SETTINGS, escape, human_bytes, progress, show, show_json, show_table
+from dicore.errors import StoreError
+
+if TYPE_CHECKING:
+    from dicore.store import Store
 
 StoreDir = Annotated[
     Path, typer.Argument(metavar="STORE_DIR", exists=True, file_okay=False, help="A folder that `dicore serve` wrote.")
@@ -52,7 +56,7 @@ def ls(
     wanted = dict(_key(key) for key in keys or ())
     with _open(folder) as opened:
         try:
-            found: list[dict[str, str]] = opened.find(level=level, **wanted)
+            found = opened.find(level=level, **wanted)
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="KEY=VALUE") from None
     if as_json:
@@ -90,7 +94,7 @@ def verify(folder: StoreDir, as_json: Json = False) -> None:
     Example:
       dicore store verify archive/
     """
-    with _open(folder) as opened, progress("verifying", "instances") as update:
+    with _open(folder) as opened, progress("verifying", "bytes") as update:
         report = opened.verify(progress=update)
     if as_json:
         problems = [str(problem) for problem in report.problems]
@@ -130,16 +134,18 @@ def stats(folder: StoreDir, as_json: Json = False) -> None:
       dicore store stats archive/ --json
     """
     with _open(folder) as opened:
-        figures: dict[str, Any] = dict(opened.stats())
+        figures = opened.stats()
     if as_json:
         show_json(figures)
     else:
         show_table(["what", "how much"], figures.items(), right=(1,))
 
 
-def _open(folder: Path) -> Any:
+def _open(folder: Path) -> Store:
     from dicore.store import Store
 
+    if not (folder / "segments").is_dir():  # opening would make one there
+        raise StoreError(f"{folder} is not a store: it has no folder segments/")
     return Store(folder)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dicore.cli.output import human_bytes, progress, show, show_json
+from dicore.cli.output import escape, human_bytes, progress, show, show_json
 
 
 def synth(
@@ -15,8 +15,12 @@ def synth(
         Path, typer.Argument(metavar="FOLDER", file_okay=False, help="Where to write; made when missing.")
     ],
     studies: Annotated[int, typer.Option("--studies", min=1, help="How many studies.")] = 1,
-    slices: Annotated[int, typer.Option("--slices", min=1, help="Images in each.")] = 40,
-    modality: Annotated[Literal["CT", "MR"], typer.Option("--modality", help="What kind of study.")] = "CT",
+    slices: Annotated[int, typer.Option("--slices", min=1, help="Images in each series.")] = 40,
+    series: Annotated[int, typer.Option("--series", min=1, help="Series in each study.")] = 1,
+    size: Annotated[int, typer.Option("--size", min=16, max=2048, help="Rows and columns.")] = 512,
+    modality: Annotated[
+        Literal["CT", "MR", "mixed"], typer.Option("--modality", help="What kind of study; mixed takes turns.")
+    ] = "CT",
     seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same bytes.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="What was written as one line of JSON.")] = False,
 ) -> None:
@@ -29,18 +33,22 @@ def synth(
       dicore synth phantoms/ --studies 2 --slices 60
       dicore synth phantoms/ --modality MR --seed 7 --json
     """
-    import dicore.synth
+    from dicore import synth
 
     with progress("writing", "instances") as update:
-        files = size = 0
-        folder.mkdir(parents=True, exist_ok=True)
-        for instance in dicore.synth.studies(seed, studies, modality=modality, slices=slices):
-            path = folder / f"{instance.sop_instance_uid}.dcm"
-            path.write_bytes(instance.data)
-            files += 1
-            size += len(instance.data)
-            update(files, studies * slices)
+        paths = synth.write(
+            folder,
+            seed,
+            studies,
+            modality=modality,
+            slices=slices,
+            series=series,
+            size=size,
+            progress=lambda done: update(done, studies * series * slices),
+        )
+    written = sum(path.stat().st_size for path in paths)
     if as_json:
-        show_json({"folder": str(folder), "studies": studies, "instances": files, "bytes": size, "seed": seed})
+        show_json({"folder": str(folder), "studies": studies, "instances": len(paths), "bytes": written, "seed": seed})
     else:
-        show(f"wrote {files} instances of {studies} {modality} studies, {human_bytes(size)}, to {folder}")
+        what = f"{len(paths)} instances of {studies} {modality} studies, {human_bytes(written)}"
+        show(f"wrote {what}, to {escape(str(folder))}")

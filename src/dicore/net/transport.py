@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -122,6 +123,10 @@ class Listener:
             self._empty = asyncio.Event()
             self._empty.set()
             self._server = await loop.create_server(self._protocol, sock=sock, backlog=4096)
+        except OSError as error:
+            sock.close()
+            where = f"{self.host or 'every address'} port {self._port}"
+            raise OSError(error.errno, f"cannot listen on {where}: {os.strerror(error.errno or 0)}") from None
         except BaseException:
             sock.close()
             raise

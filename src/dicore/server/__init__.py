@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dicore.server.access import Access
-from dicore.server.serve import Server, serve
+from dicore.server.archive import Server, serve
 from dicore.server.sink import StoreSink
 
 __all__ = ["Access", "Server", "StoreSink", "serve"]

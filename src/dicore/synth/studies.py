@@ -7,7 +7,7 @@ import functools
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +15,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from dicore.dataset.encode import EXPLICIT_LITTLE, Element, encode_element, file_meta
-from dicore.pixel.render import window
+from dicore.dataset.encode import Element, encode_element, file_meta
+from dicore.pixel.images import window
 from dicore.synth import phantom
 from dicore.synth.people import Patient, Staff, patient, staff
+from dicore.uid import EXPLICIT_LITTLE
 
 __all__ = ["Instance", "preview", "studies", "write"]
 
@@ -68,8 +69,15 @@ def studies(
             yield from _series(study, index, slices, size)
 
 
-def write(folder: str | os.PathLike[str], seed: int = 0, count: int = 1, **options: Any) -> list[Path]:
-    """Write `studies(seed, count, **options)` below `folder`, which is made.
+def write(
+    folder: str | os.PathLike[str],
+    seed: int = 0,
+    count: int = 1,
+    *,
+    progress: Callable[[int], object] | None = None,
+    **options: Any,
+) -> list[Path]:
+    """Write `studies(seed, count, **options)` below `folder`, which is made; `progress` hears how many files there are.
 
     `CT0001/1/00001.dcm` is the first instance of the first series of the first study. Gives the paths in order; a file
     that is there already is replaced."""
@@ -82,6 +90,8 @@ def write(folder: str | os.PathLike[str], seed: int = 0, count: int = 1, **optio
         path = place / f"{instance.number:05d}.dcm"
         path.write_bytes(instance.data)
         paths.append(path)
+        if progress is not None:
+            progress(len(paths))
     return paths
 
 

@@ -1,0 +1,35 @@
+#include "base/cpu.h"
+
+#include <stdatomic.h>
+
+#define KNOWN (1u << 31)
+
+static unsigned ask(void)
+{
+    unsigned features = KNOWN;
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("sse4.2"))
+        features |= DICORE_CPU_SSE42;
+    if (__builtin_cpu_supports("pclmul"))
+        features |= DICORE_CPU_PCLMUL;
+    if (__builtin_cpu_supports("ssse3"))
+        features |= DICORE_CPU_SSSE3;
+    if (__builtin_cpu_supports("avx2"))
+        features |= DICORE_CPU_AVX2;
+    if (__builtin_cpu_supports("bmi2"))
+        features |= DICORE_CPU_BMI2;
+#endif
+    return features;
+}
+
+unsigned dicore_cpu_features(void)
+{
+    static atomic_uint cached; /* two threads may both ask: they get the same answer */
+    unsigned features = atomic_load_explicit(&cached, memory_order_relaxed);
+    if (!features) {
+        features = ask();
+        atomic_store_explicit(&cached, features, memory_order_relaxed);
+    }
+    return features & ~KNOWN;
+}

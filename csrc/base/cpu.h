@@ -1,0 +1,16 @@
+/* What the processor can do, asked once. The only mutable static of libdicore. */
+#ifndef DICORE_CPU_H
+#define DICORE_CPU_H
+
+enum {
+    DICORE_CPU_SSE42 = 1 << 0,  /* crc32 instruction */
+    DICORE_CPU_PCLMUL = 1 << 1, /* carry-less multiplication */
+    DICORE_CPU_SSSE3 = 1 << 2,
+    DICORE_CPU_AVX2 = 1 << 3,
+    DICORE_CPU_BMI2 = 1 << 4
+};
+
+/** The features as a set of bits above; 0 on a processor that we have no fast path for. Cheap: asks the processor once. */
+unsigned dicore_cpu_features(void);
+
+#endif
