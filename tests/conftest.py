@@ -242,6 +242,7 @@ def serve(tmp_path: Path) -> Iterator[Serving]:
             served.kill()
             assert served.process.stdout is not None
             served.process.stdout.close()
+            shutil.rmtree(served.store / "segments", ignore_errors=True)  # a GiB each, and many tests
 
 
 def dicore_cli(

@@ -240,6 +240,9 @@ TRANSFER_SYNTAXES: Final[dict[str, TransferSyntax]] = {
         ),
         TransferSyntax("1.2.840.10008.1.2.4.107", "HEVCMP51", "HEVC/H.265 Main Profile / Level 5.1"),
         TransferSyntax("1.2.840.10008.1.2.4.108", "HEVCM10P51", "HEVC/H.265 Main 10 Profile / Level 5.1"),
+        TransferSyntax("1.2.840.10008.1.2.4.110", "JPEGXLLossless", "JPEG XL Lossless"),
+        TransferSyntax("1.2.840.10008.1.2.4.111", "JPEGXLJPEGRecompression", "JPEG XL JPEG Recompression"),
+        TransferSyntax("1.2.840.10008.1.2.4.112", "JPEGXL", "JPEG XL"),
         TransferSyntax(
             "1.2.840.10008.1.2.4.201",
             "HTJ2KLossless",
@@ -254,6 +257,7 @@ TRANSFER_SYNTAXES: Final[dict[str, TransferSyntax]] = {
         TransferSyntax("1.2.840.10008.1.2.4.204", "JPIPHTJ2KReferenced", "JPIP HTJ2K Referenced"),
         TransferSyntax("1.2.840.10008.1.2.4.205", "JPIPHTJ2KReferencedDeflate", "JPIP HTJ2K Referenced Deflate"),
         TransferSyntax("1.2.840.10008.1.2.5", "RLELossless", "RLE Lossless"),
+        TransferSyntax("1.2.840.10008.1.2.8.1", "DeflatedImageFrameCompression", "Deflated Image Frame Compression"),
         TransferSyntax(
             "1.2.840.10008.1.2.6.1",
             "RFC2557MIMEEncapsulation",

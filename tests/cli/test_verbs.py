@@ -17,6 +17,8 @@ import pytest
 from conftest import Serving, dicore_cli, dicore_command
 from dicore import synth
 
+pytestmark = pytest.mark.filterwarnings("ignore:Found unknown escape sequence")  # pydicom, of the name in `nested`
+
 
 def dicore(*args: str | Path) -> subprocess.CompletedProcess[str]:
     return dicore_cli(*args, check=False, env={"COLUMNS": "100", "NO_COLOR": "1"})

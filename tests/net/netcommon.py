@@ -65,9 +65,10 @@ def part10(instance: str, data: bytes, *, sop_class: str = CT, syntax: str = wir
 def ct(number: int, size: int = 600) -> tuple[str, bytes]:
     """UID and data set of a CT image of about `size` bytes, whose every byte tells where it belongs."""
     instance = wire.instance_uid(number)
-    side = max(2, int((size / 2) ** 0.5))
+    head = wire.ct_data_set(instance, side=1)[:-14]
     fill = b"".join(((number * 7919 + i * 31) & 0xFFFF).to_bytes(2, "little") for i in range(997))
-    return instance, wire.ct_data_set(instance, side=side, fill=fill)
+    pixels = (fill * (size // len(fill) + 1))[: size // 2 * 2]
+    return instance, head + wire.explicit(0x7FE00010, "OW", pixels)
 
 
 def encapsulated(number: int, sop_class: str = CT) -> tuple[str, bytes]:

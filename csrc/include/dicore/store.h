@@ -12,14 +12,6 @@
 extern "C" {
 #endif
 
-/* ---- checksums --------------------------------------------------------------------------------------------------- */
-
-/** CRC-32C (RFC 3720 B.4) of what `crc` is the CRC of, followed by `data`; start with 0. 25-30 GB/s with SSE 4.2. */
-DICORE_API uint32_t dicore_crc32c(uint32_t crc, const void *data, size_t size);
-
-/** The CRC-32C of A followed by B, from theirs and the size of B. No bytes are read. */
-DICORE_API uint32_t dicore_crc32c_combine(uint32_t first, uint32_t second, uint64_t second_size);
-
 /** The hash that stands for a SOP Instance UID in records and tables: SipHash-2-4 with 128 bits under the key "dicore uid hash\1".
  *  `uid` without padding. */
 DICORE_API void dicore_uid_hash(const void *uid, size_t size, uint8_t out[16]);

@@ -146,12 +146,13 @@ cdef str same_text(str known, dicore_span span):
 
 
 cdef bint is_uid(dicore_span span) noexcept nogil:
-    """1 to 64 digits and dots: what may be called a UID without being one by PS3.5 9.1 to the letter."""
+    """1 to 64 printable characters without a space. PS3.5 9.1 has digits and dots alone, but files whose UIDs an
+    anonymiser has replaced by hashes are worth keeping: a UID is a name here, never a path."""
     cdef size_t i
     if span.data == NULL or span.size == 0 or span.size > 64:
         return False
     for i in range(span.size):
-        if span.data[i] != c'.' and not (c'0' <= span.data[i] <= c'9'):
+        if not (c'!' <= span.data[i] <= c'~') or span.data[i] == 0x5C:
             return False
     return True
 
