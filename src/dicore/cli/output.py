@@ -75,7 +75,7 @@ def show_table(
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index in right else "left", no_wrap=index in right)
+        table.add_column(column, justify="right" if index in right else "left", overflow="fold")
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
     console = Console(highlight=False)
