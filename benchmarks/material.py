@@ -69,7 +69,8 @@ def _real(side: int) -> Dataset:
 def ct(kind: str, side: int, count: int) -> list[Path]:
     """`count` CT files of side x side 16-bit pixels, `kind` 'lean' or 'real' header, each its own UID and pixels."""
     folder = ROOT / f"ct-{kind}-{side}-{count}"
-    if not (folder / ".complete").exists():
+    complete = folder.with_suffix(".complete")  # beside it: the folder itself holds nothing but what is sent
+    if not complete.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         ds = {"lean": _lean, "real": _real}[kind](side)
@@ -86,7 +87,7 @@ def ct(kind: str, side: int, count: int) -> list[Path]:
             data = head.replace(model_uid.encode(), f"{UID}1.{1_000_000 + i}".encode()) + body
             (folder / f"{i:05}.dcm").write_bytes(data)
         os.sync()
-        (folder / ".complete").touch()
+        complete.touch()
     files = sorted(folder.glob("*.dcm"))
     assert len(files) == count
     return files
