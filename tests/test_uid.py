@@ -27,7 +27,7 @@ def test_what_a_syntax_means_is_what_pydicom_thinks() -> None:
         assert syntax.explicit_vr == (not other.is_implicit_VR)
         if syntax.uid.startswith(("1.2.840.10008.1.2.4.", "1.2.840.10008.1.2.5")) or syntax.uid in uid.UNCOMPRESSED:
             assert syntax.encapsulated == other.is_encapsulated
-    assert [one.uid for one in uid.TRANSFER_SYNTAXES.values() if one.deflated][0] == uid.DEFLATED
+    assert next(one.uid for one in uid.TRANSFER_SYNTAXES.values() if one.deflated) == uid.DEFLATED
 
 
 def test_sop_classes_are_named_as_in_ps3_6() -> None:

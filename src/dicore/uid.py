@@ -257,7 +257,6 @@ TRANSFER_SYNTAXES: Final[dict[str, TransferSyntax]] = {
         TransferSyntax("1.2.840.10008.1.2.4.204", "JPIPHTJ2KReferenced", "JPIP HTJ2K Referenced"),
         TransferSyntax("1.2.840.10008.1.2.4.205", "JPIPHTJ2KReferencedDeflate", "JPIP HTJ2K Referenced Deflate"),
         TransferSyntax("1.2.840.10008.1.2.5", "RLELossless", "RLE Lossless"),
-        TransferSyntax("1.2.840.10008.1.2.8.1", "DeflatedImageFrameCompression", "Deflated Image Frame Compression"),
         TransferSyntax(
             "1.2.840.10008.1.2.6.1",
             "RFC2557MIMEEncapsulation",
@@ -276,6 +275,7 @@ TRANSFER_SYNTAXES: Final[dict[str, TransferSyntax]] = {
             "SMPTE ST 2110-20 Uncompressed Interlaced Active Video",
         ),
         TransferSyntax("1.2.840.10008.1.2.7.3", "SMPTEST211030PCMDigitalAudio", "SMPTE ST 2110-30 PCM Digital Audio"),
+        TransferSyntax("1.2.840.10008.1.2.8.1", "DeflatedImageFrameCompression", "Deflated Image Frame Compression"),
     )
 }
 

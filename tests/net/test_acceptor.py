@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from netcommon import CT, Memory, Wire, ct, feed
 
 import wire
 from dicore.net import PENDING, Limits, StoreRequest, Timeouts, listen
 from dicore.net.transport import Listener, _Protocol
-from netcommon import CT, Memory, Wire, ct, feed
 
 KIB = 1024
 
