@@ -294,12 +294,17 @@ def test_ending_a_busy_server_loses_nothing_that_was_acknowledged(serve: Serving
     server = serve()
     sent = list(synth.studies(5, 1, slices=40, size=128))
     acknowledged = []
-    with pytest.raises(NetworkError), blocking.connect(server.address) as association:
-        for number, instance in enumerate(sent * 100):
-            if number == 10:
-                server.process.send_signal(signal.SIGTERM)
-            association.c_store(instance.data)
-            acknowledged.append(instance.sop_instance_uid)
+
+    def send_until_it_ends() -> None:
+        with blocking.connect(server.address) as association:
+            for number, instance in enumerate(sent * 100):
+                if number == 10:
+                    server.process.send_signal(signal.SIGTERM)
+                association.c_store(instance.data)
+                acknowledged.append(instance.sop_instance_uid)
+
+    with pytest.raises(NetworkError):
+        send_until_it_ends()
     assert server.process.wait(30) == 0
     assert len(acknowledged) >= 10
     with Store(server.store, read_only=True) as store:

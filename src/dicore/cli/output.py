@@ -11,7 +11,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["SETTINGS", "Progress", "escape", "human_bytes", "log_to_stderr", "progress", "say", "show", "show_json", "show_table"]
+__all__ = [
+    "SETTINGS",
+    "Progress",
+    "escape",
+    "human_bytes",
+    "log_to_stderr",
+    "progress",
+    "say",
+    "show",
+    "show_json",
+    "show_table",
+]
 
 Progress = Callable[[int, int], None]
 """`progress(done, total)`: called as often as the work likes."""
