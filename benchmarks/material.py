@@ -143,7 +143,8 @@ def machine() -> str:
     named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     cpu = named[0].split(":")[1].strip() if named else platform.machine()
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    kind = subprocess.run(["stat", "-f", "-c", "%T", "."], capture_output=True, text=True).stdout.strip()
+    where = ["findmnt", "--noheadings", "--output", "FSTYPE", "--target", "."]
+    kind = subprocess.run(where, capture_output=True, text=True).stdout.strip()
     return (
         f"{os.cpu_count()} x {cpu}, {pages / (1 << 30):.0f} GiB, Linux {platform.release()}, {kind}, "
         f"Python {platform.python_version()}"
@@ -158,4 +159,4 @@ def versions() -> Iterator[tuple[str, str]]:
             continue
     if path := shutil.which("storescp"):
         line = subprocess.run([path, "--version"], capture_output=True, text=True).stdout.splitlines()[0]
-        yield "DCMTK", line.split()[3].lstrip("v")
+        yield "DCMTK", line.split()[2].lstrip("v")

@@ -52,7 +52,7 @@ def dcmtk() -> str:
     missing = [tool for tool in ("dcmsend", "storescp", "storescu", "echoscu") if not shutil.which(tool)]
     if missing:
         absent(f"DCMTK is not installed ({', '.join(missing)}): apt-get install dcmtk")
-    return subprocess.run(["dcmsend", "--version"], capture_output=True, text=True, check=True).stdout.split()[3]
+    return subprocess.run(["dcmsend", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
 
 
 @pytest.fixture(scope="session")

@@ -109,12 +109,25 @@ static void drop_segment(dicore_store *store, dicore_open_segment *segment)
     resize(store, segment, sizeof *segment, 0);
 }
 
+/* A segment that may be continued one day. */
+static void put_away(dicore_store *store, dicore_open_segment *segment)
+{
+    if (segment && segment->end <= DICORE_SEGMENT_HEADER) {
+        char name[DICORE_SEGMENT_NAME];
+        dicore_segment_name(segment->info.id, name);
+        (void)dicore_file_unlink(store->options.folder, name, NULL);
+    } else if (segment && !segment->error && page_up(segment->end) < segment->info.size) {
+        dicore_file_punch(segment->file, page_up(segment->end), segment->info.size - page_up(segment->end));
+    }
+    drop_segment(store, segment);
+}
+
 void dicore_store_close(dicore_store *store)
 {
     if (!store)
         return;
-    drop_segment(store, store->current);
-    drop_segment(store, store->spare);
+    put_away(store, store->current);
+    put_away(store, store->spare);
     while (store->retired) {
         dicore_open_segment *next = store->retired->next;
         drop_segment(store, store->retired);
@@ -150,9 +163,14 @@ static dicore_open_segment *adopt(dicore_store *store, const dicore_segment_info
     return segment;
 }
 
-dicore_status dicore_store_continue(dicore_store *store, const dicore_segment_info *info, int file, uint64_t end)
+dicore_status dicore_store_continue(dicore_store *store, const dicore_segment_info *info, int file, uint64_t end,
+                                    dicore_error *error)
 {
     dicore_status status = DICORE_OK;
+    if (!store->current && (status = dicore_file_allocate(file, info->size, error)) != DICORE_OK) {
+        dicore_file_close(file);
+        return status;
+    }
     pthread_mutex_lock(&store->lock);
     dicore_open_segment **slot = !store->current ? &store->current : &store->spare;
     if (*slot || (slot == &store->spare && end > DICORE_SEGMENT_HEADER))
@@ -165,7 +183,7 @@ dicore_status dicore_store_continue(dicore_store *store, const dicore_segment_in
     pthread_mutex_unlock(&store->lock);
     if (status != DICORE_OK)
         dicore_file_close(file);
-    return status;
+    return status == DICORE_OK ? DICORE_OK : dicore_fail(error, status, 0, 0);
 }
 
 /* ---- what is known ----------------------------------------------------------------------------------------------- */
@@ -252,6 +270,12 @@ size_t dicore_store_places(dicore_store *store, uint64_t *cursor, dicore_place *
     return found;
 }
 
+/* Relaxed, what was written was also acknowledged, whatever became of the sync. */
+static uint64_t readable_end(const dicore_store *store, const dicore_open_segment *segment)
+{
+    return store->options.durability == DICORE_RELAXED ? segment->end : segment->synced;
+}
+
 size_t dicore_store_extents(dicore_store *store, dicore_extent *extents, size_t capacity)
 {
     size_t count = 0;
@@ -259,8 +283,7 @@ size_t dicore_store_extents(dicore_store *store, dicore_extent *extents, size_t 
     for (int list = 0; list < 2; list++)
         for (dicore_open_segment *segment = list ? store->retired : store->current; segment && count < capacity;
              segment = list ? segment->next : NULL)
-            extents[count++] = (dicore_extent){
-                segment->info.id, store->options.durability == DICORE_RELAXED ? segment->end : segment->synced};
+            extents[count++] = (dicore_extent){segment->info.id, readable_end(store, segment)};
     pthread_mutex_unlock(&store->lock);
     return count;
 }
@@ -1017,7 +1040,7 @@ dicore_status dicore_store_work(dicore_store *store, dicore_task *task)
                 continue;
             segment->sealing = 1;
             *task = (dicore_task){.kind = DICORE_TASK_SEAL, .file = segment->file, .info = segment->info,
-                                  .end = segment->error ? segment->synced : segment->end};
+                                  .end = readable_end(store, segment)};
             status = DICORE_OK;
             goto done;
         }
@@ -1053,7 +1076,7 @@ void dicore_store_sealed(dicore_store *store, uint64_t id)
     pthread_mutex_unlock(&store->lock);
     if (!segment)
         return;
-    const uint64_t unused = page_up(segment->error ? segment->synced : segment->end);
+    const uint64_t unused = page_up(segment->end);
     if (unused < segment->info.size && !segment->error)
         dicore_file_punch(segment->file, unused, segment->info.size - unused);
     drop_segment(store, segment);

@@ -55,7 +55,9 @@ def data_set(sop_instance: str, side: int = 16, seed: int = 0, **values: str) ->
     return b"".join(element(tag, *elements[tag]) for tag in sorted(elements))
 
 
-def store_one(store, side: int = 16, seed: int = 0, sop_instance: str | None = None, **values: str) -> tuple[str, bytes]:
+def store_one(
+    store, side: int = 16, seed: int = 0, sop_instance: str | None = None, **values: str
+) -> tuple[str, bytes]:
     """Append an instance, blocking; (SOP Instance UID, its data set)."""
     name = sop_instance or uid()
     data = data_set(name, side, seed, **values)

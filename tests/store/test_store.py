@@ -322,7 +322,7 @@ def test_a_folder_with_other_things_in_it_is_not_taken_for_a_store(tmp_path):
 
 @pytest.mark.parametrize("wrong", [{"durability": "maybe"}, {"duplicates": "x"}, {"segment_size": 1000}])
 def test_settings_are_checked(tmp_path, wrong):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
         Store(tmp_path / "store", **wrong)
 
 

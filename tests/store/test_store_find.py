@@ -26,11 +26,19 @@ def store(tmp_path_factory):
                 for image in range(2):
                     instance = uid()
                     data = data_set(
-                        instance, PatientID=patient, PatientName=name.encode().decode("latin-1"), StudyDate=date, StudyTime=time,
-                        Modality="SR" if series and number == 0 else modality, SpecificCharacterSet="ISO_IR 192",
-                        StudyInstanceUID=f"1.2.{number}", SeriesInstanceUID=f"1.2.{number}.{series}", AccessionNumber=f"A{number}",
-                        SeriesNumber=str(series), InstanceNumber=str(image),
-                    )  # fmt: skip
+                        instance,
+                        PatientID=patient,
+                        PatientName=name.encode().decode("latin-1"),
+                        StudyDate=date,
+                        StudyTime=time,
+                        Modality="SR" if series and number == 0 else modality,
+                        SpecificCharacterSet="ISO_IR 192",
+                        StudyInstanceUID=f"1.2.{number}",
+                        SeriesInstanceUID=f"1.2.{number}.{series}",
+                        AccessionNumber=f"A{number}",
+                        SeriesNumber=str(series),
+                        InstanceNumber=str(image),
+                    )
                     opened.append(CT, instance, EXPLICIT, [data])
         yield opened
 
@@ -94,12 +102,19 @@ def test_levels_have_their_keys_and_those_above(store):
 
 
 @pytest.mark.parametrize(
-    "wrong", [("WARD", {}), ("STUDY", {"SeriesNumber": "1"}), ("STUDY", {"Shoe": "1"}), ("STUDY", {"StudyDate": "May"}),
-              ("STUDY", {"StudyDate": "-"}), ("IMAGE", {"InstanceNumber": "one"})], ids=str,
-)  # fmt: skip
-def test_what_cannot_be_matched_is_a_value_error(store, wrong):
-    with pytest.raises(ValueError):
-        store.find(wrong[0], **wrong[1])
+    ("level", "keys", "reason"),
+    [
+        ("WARD", {}, "level 'WARD'"),
+        ("STUDY", {"SeriesNumber": "1"}, "not a key of the STUDY level"),
+        ("STUDY", {"Shoe": "1"}, "not a key"),
+        ("STUDY", {"StudyDate": "May"}, "neither a date nor a range"),
+        ("STUDY", {"StudyDate": "-"}, "at least one end"),
+        ("IMAGE", {"InstanceNumber": "one"}, "one"),
+    ],
+)
+def test_what_cannot_be_matched_is_a_value_error(store, level, keys, reason):
+    with pytest.raises(ValueError, match=reason):
+        store.find(level, **keys)
 
 
 def test_names_and_times_are_compared_in_one_form():

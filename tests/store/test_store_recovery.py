@@ -37,10 +37,11 @@ WRITER = """
         done(results)
         room.release(len(results))
     for i in range(int(sys.argv[3])):
-        name = uid()
+        name, side = uid(), 60 + i % 100
+        token = f"{{name}} {{side}} {{i}}"
         room.acquire()
-        if store.append(CT, name, EXPLICIT, [data_set(name, side=60 + i % 100, seed=i)], done=acked, token=f"{{name}} {{60 + i % 100}} {{i}}"):
-            acked([(f"{{name}} {{60 + i % 100}} {{i}}", None)])
+        if store.append(CT, name, EXPLICIT, [data_set(name, side=side, seed=i)], done=acked, token=token):
+            acked([(token, None)])
     store.sync_index()
     store.close()
 """
@@ -49,7 +50,9 @@ WRITER = """
 def writer(path: Path, durability: str, count: int, **env: str) -> subprocess.Popen[bytes]:
     code = textwrap.dedent(WRITER.format(here=str(HERE)))
     return subprocess.Popen(
-        [sys.executable, "-c", code, str(path), durability, str(count)], stdout=subprocess.PIPE, env={**os.environ, **env}
+        [sys.executable, "-c", code, str(path), durability, str(count)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, **env},
     )
 
 
@@ -188,7 +191,7 @@ def test_a_cut_file_is_reported_and_not_written_again(tmp_path):
 
 @pytest.mark.parametrize("what", ["zeros", "noise", "version"])
 def test_a_segment_that_cannot_be_read_does_not_hide_the_others(tmp_path, what):
-    segment, rows = one_segment(tmp_path / "store")
+    segment, _ = one_segment(tmp_path / "store")
     with Store(tmp_path / "store") as store, Store(tmp_path / "store") as second:
         name, data = store_one(second)
         assert store
@@ -218,7 +221,7 @@ def test_a_torn_tail_is_repaired_and_the_segment_continued(tmp_path):
         stream.write(bytes(size))
     with Store(tmp_path / "store") as store:
         assert [p.uid for p in store.recovered] == [name]
-        assert "never acknowledged" in store.recovered[0].message
+        assert "cut its write short" in store.recovered[0].message
         assert name not in store
         assert len(store) == 5
         again, _ = store_one(store)
@@ -307,11 +310,15 @@ def test_a_full_disk_is_said_once_and_storing_goes_on_when_there_is_room(tmp_pat
             stored = {}
             ballast = mount / "ballast"
             ballast.write_bytes(bytes(6 << 20))
-            with pytest.raises(StoreFull):
-                for i in range(1000):
+            refused = 0
+            for i in range(200):
+                try:
                     name, data = store_one(store, side=300, seed=i)
                     stored[name] = data
+                except StoreFull:
+                    refused += 1
             assert len(stored) > 20
+            assert refused > 20
             for name, data in stored.items():
                 assert body(store.record(name)) == data
             with pytest.raises(StoreFull):

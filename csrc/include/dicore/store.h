@@ -181,7 +181,8 @@ typedef struct dicore_store_options {
 /** All calls on a store may come from any thread at any time, except dicore_store_close, which must be the last. */
 DICORE_API dicore_status dicore_store_open(const dicore_store_options *options, dicore_store **out, dicore_error *error);
 
-/** Free everything; every append has returned and both loops (commit, work) have ended. Locks end here. */
+/** Free everything; every append has returned and both loops (commit, work) have ended. Locks end here. The segment written to
+ *  gives its unused space back until it is continued; one without records is unlinked. */
 DICORE_API void dicore_store_close(dicore_store *store);
 
 /** What sidecars hold and scans deliver: a record and its place, without its file. */
@@ -204,8 +205,9 @@ DICORE_API dicore_status dicore_store_load(dicore_store *store, uint64_t segment
 
 /** Continue a recovered segment: `file` (locked) is the store's from now on, whatever comes back; `end` is behind its last
  *  whole record. The first one given is written to, a second one without records is kept as a spare.
- *  @return DICORE_OK, DICORE_LIMIT (both are there already; the file was closed). */
-DICORE_API dicore_status dicore_store_continue(dicore_store *store, const dicore_segment_info *info, int file, uint64_t end);
+ *  @return DICORE_OK, DICORE_LIMIT (both are there already), DICORE_IO (its space cannot be reserved again); then it was closed. */
+DICORE_API dicore_status dicore_store_continue(dicore_store *store, const dicore_segment_info *info, int file, uint64_t end,
+                                               dicore_error *error);
 
 typedef struct dicore_instance {
     dicore_span sop_class, sop_instance, transfer_syntax, source_ae; /* without padding; source_ae may be empty */

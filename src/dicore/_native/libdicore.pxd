@@ -520,7 +520,7 @@ cdef extern from "dicore/store.h" nogil:
     void dicore_store_entry_write(const dicore_store_entry *entry, uint8_t *out)
     dicore_status dicore_store_entry_read(const uint8_t *data, size_t size, dicore_store_entry *out)
     dicore_status dicore_store_load(dicore_store *store, uint64_t segment, const dicore_store_entry *entries, size_t count)
-    dicore_status dicore_store_continue(dicore_store *store, const dicore_segment_info *info, int file, uint64_t end)
+    dicore_status dicore_store_continue(dicore_store *store, const dicore_segment_info *info, int file, uint64_t end, dicore_error *error)
 
     ctypedef struct dicore_instance:
         dicore_span sop_class

@@ -255,6 +255,8 @@ cdef class Segment:
                         if status != DICORE_OK:
                             break
                         n += 1
+                if status != DICORE_END:
+                    check(status, NULL)
                 if left > 0:
                     left -= n
                 for i in range(n):
@@ -493,16 +495,18 @@ cdef class Native:
             check(dicore_store_load(self.store, segment, batch, n), NULL)
 
     def resume(self, Segment segment not None, uint64_t end):
-        """Continue a locked, recovered segment, whose descriptor is ours from now on. False: not needed, it was closed."""
+        """Continue a locked, recovered segment, whose descriptor is ours from now on. False: not needed, it was closed.
+        StoreFull: it was closed, there is no room to continue it."""
         cdef int file = segment.file
         cdef dicore_status status
+        cdef dicore_error error
         self._open()
         segment.file = -1
         with nogil:
-            status = dicore_store_continue(self.store, &segment.info, file, end)
+            status = dicore_store_continue(self.store, &segment.info, file, end, &error)
         if status == DICORE_LIMIT:
             return False
-        check(status, NULL)
+        check_os(status, &error, f"segments/{segment.info.id:010d}.seg")
         return True
 
     def find(self, str uid not None):
