@@ -242,7 +242,7 @@ typedef struct dicore_waiter {
 } dicore_waiter;
 
 /** Wait until something waits, make it durable by one sync, and say for whom. Relaxed: wait until something was written, then
- *  100 ms, then sync; no waiters. For one thread. `*waiters` is valid until the next call.
+ *  one second, then sync; no waiters. For one thread. `*waiters` is valid until the next call.
  *  @return DICORE_OK, DICORE_END (dicore_store_stop was called, and nothing waits any more). */
 DICORE_API dicore_status dicore_store_commit(dicore_store *store, const dicore_waiter **waiters, size_t *count);
 
@@ -264,6 +264,9 @@ DICORE_API dicore_status dicore_store_work(dicore_store *store, dicore_task *tas
 
 /** The segment of a DICORE_TASK_SEAL has its sidecar: its unused tail is given back, its descriptor closed. */
 DICORE_API void dicore_store_sealed(dicore_store *store, uint64_t segment);
+
+/** Instances will come soon: let the background make and zero-fill a segment now, not at the first append. Returns at once. */
+DICORE_API void dicore_store_prepare(dicore_store *store);
 
 /** Let both loops end once nothing waits; later appends fail with DICORE_BAD_STATE. */
 DICORE_API void dicore_store_stop(dicore_store *store);

@@ -557,6 +557,7 @@ cdef extern from "dicore/store.h" nogil:
         dicore_segment_info info
 
     dicore_status dicore_store_work(dicore_store *store, dicore_task *task)
+    void dicore_store_prepare(dicore_store *store)
     void dicore_store_sealed(dicore_store *store, uint64_t segment)
     void dicore_store_stop(dicore_store *store)
     size_t dicore_store_find(dicore_store *store, const uint8_t *uid_hash, dicore_place *places, size_t capacity)

@@ -476,6 +476,9 @@ cdef class Native:
             status = dicore_store_work(self.store, &task)
         return None if status == DICORE_END else (<int>task.kind, task.info.id, task.info.nonce, task.end)
 
+    def prepare(self):
+        dicore_store_prepare(self.store)
+
     def sealed(self, uint64_t segment):
         with nogil:
             dicore_store_sealed(self.store, segment)

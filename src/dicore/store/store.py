@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dicore.store")
 
-FILL_AHEAD = 64 << 20  # bytes zero-filled ahead of a durable writer
+FILL_AHEAD = 512 << 20  # bytes zero-filled ahead of a durable writer, while nothing arrives
 CHECKED_AT_READ = 64 << 20  # records up to this size are checked against their CRC whenever they are looked up
 LANE_FROM = 8 << 20  # data sets beyond this go to a segment of their own
 SAFE_UID = re.compile(r"[0-9.]{1,64}")
@@ -121,7 +121,7 @@ class Lane:
 class Store:
     """A folder of instances: `segments/` (the truth) and `index.sqlite` (made from it).
 
-    `durability`: "durable" acknowledges after a sync, shared by all who wait; "relaxed" at once, synced about 100 ms
+    `durability`: "durable" acknowledges after a sync, shared by all who wait; "relaxed" at once, synced about a second
     later. `duplicates` decides about other bytes under a stored SOP Instance UID (identical ones always succeed
     without a second copy): "keep-first" drops the new ones and reports success, "replace" puts them in place of the
     stored ones, "keep-both" stores them beside (look-up gives the first), "reject" raises DuplicateInstance. Opening
@@ -482,6 +482,11 @@ class Store:
         """Wait until the index has everything that is stored now."""
         self._alive()
         self._index.catch_up()
+
+    def prepare(self) -> None:
+        """Instances will come soon: a segment is made ready in the background, not at the first `append`."""
+        self._alive()
+        self._native.prepare()
 
     def stats(self) -> dict[str, int | str]:
         """Numbers of patients, studies, series and instances; bytes; what the writer has done since it was opened."""
