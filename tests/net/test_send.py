@@ -264,6 +264,43 @@ def test_cancelling_aborts_and_leaves_nothing(run: Any, tmp_path: Path) -> None:
     run(main())
 
 
+def test_cancelling_while_associations_are_opened_leaves_nothing(run: Any, tmp_path: Path) -> None:
+    write_files(tmp_path, 5)
+
+    async def main() -> None:
+        asked = asyncio.Event()
+        seen: list[bytes] = []
+
+        async def one_accepts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            request = await reader.readexactly(6)
+            request += await reader.readexactly(int.from_bytes(request[2:]))
+            if not seen:
+                context = wire.item(0x21, b"\1\0\0\0" + wire.item(0x40, wire.EXPLICIT.encode()))
+                context += wire.item(0x21, b"\3\0\3\0")
+                user = wire.item(0x50, wire.item(0x51, (16384).to_bytes(4)) + wire.item(0x52, b"1.2.3"))
+                name = wire.item(0x10, wire.APPLICATION_CONTEXT.encode())
+                writer.write(wire.pdu(wire.AC, request[6:74] + name + context + user))
+            seen.append(request)
+            if len(seen) == 3:
+                asked.set()
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(one_accepts, "127.0.0.1", 0)
+        before = descriptors()
+        address = f"X@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        sending = asyncio.ensure_future(send(tmp_path, to=address, associations=3))
+        await asked.wait()
+        await asyncio.sleep(0.05)  # the one that is accepted has its answer by then, or is cancelled like the others
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        await until(lambda: descriptors() <= before)
+        server.close()
+
+    run(main())
+
+
 def test_the_loop_turns_while_files_are_sent(run: Any, tmp_path: Path) -> None:
     """Sending is another thread's work: whatever else the loop has to do goes on."""
     write_files(tmp_path, 200, 50_000)
