@@ -335,3 +335,32 @@ def test_two_writers_take_two_segments(tmp_path):
         assert sorted(store) == sorted((a, b))
         assert len(store.find("IMAGE")) == 2
         assert store.recovered == []
+
+
+def test_closing_while_others_append_loses_nothing_that_was_acknowledged(tmp_path):
+    store = Store(tmp_path / "store")
+    acknowledged, started = [], threading.Barrier(4)
+
+    def work():
+        started.wait()
+        for _ in range(10_000):
+            name = uid()
+            try:
+                store_one(store, sop_instance=name)
+            except StoreError:
+                return
+            acknowledged.append(name)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    started.wait()
+    while len(acknowledged) < 50:
+        assert any(thread.is_alive() for thread in threads)
+    store.close()
+    for thread in threads:
+        thread.join()
+    with Store(tmp_path / "store") as again:
+        assert set(acknowledged) <= set(again)
+        assert again.recovered == []
+        assert again.verify().ok

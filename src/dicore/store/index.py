@@ -222,28 +222,28 @@ class Index:
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         counters = self._store._native.counters
+        seen = -1  # appended when the index last had everything; at first there may be something from before
         while not self._stopping:
             self._idle = True
-            self._awake.wait()
+            if counters()["appended"] == seen:
+                self._awake.wait()
             self._awake.clear()
             self._idle = False
-            before = -1
-            started = counters()["appended"]
+            before, done = -1, counters()["appended"]
             while not self._stopping:
-                now = counters()["appended"]
-                if now == before and not counters()["waiting"]:
-                    try:
+                now = counters()
+                try:
+                    if now["appended"] == before and not now["waiting"]:
                         self.catch_up(only_when_free=True)
-                    except (sqlite3.Error, OSError, StoreError) as error:
-                        log.warning("the index is behind: %s", error)
+                        seen = before
+                        break
+                    if now["appended"] - done >= BACKLOG:
+                        done += self._batch()
+                except (sqlite3.Error, OSError, StoreError) as error:
+                    log.warning("the index is behind: %s", error)
+                    seen = now["appended"]
                     break
-                if now - started >= BACKLOG:
-                    try:
-                        started += self._batch()
-                    except (sqlite3.Error, OSError, StoreError) as error:
-                        log.warning("the index is behind: %s", error)
-                        started = now
-                before = now
+                before = now["appended"]
                 time.sleep(IDLE)
 
     def catch_up(self, *, only_when_free: bool = False, progress: Callable[[int, int], object] | None = None) -> None:
