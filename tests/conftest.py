@@ -127,9 +127,8 @@ def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 # ---- dicore as a process
 def dicore_command() -> list[str]:
-    """How this Python's `dicore` is started."""
-    script = Path(sys.executable).with_name("dicore")
-    return [str(script)] if script.exists() else [sys.executable, "-m", "dicore"]
+    """`dicore` of the very package that the tests import, whatever script stands on the PATH."""
+    return [sys.executable, "-m", "dicore"]
 
 
 @dataclass
