@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 IO: dict[str, int]
@@ -20,7 +20,7 @@ class Request:
     def visible(self) -> int: ...
     def __init__(
         self,
-        columns: list[Column],
+        columns: Sequence[Column],
         visible: int,
         decode: Callable[[bytes, bytes, str], bytes] | None,
         io: int = 0,

@@ -69,7 +69,7 @@ cdef class Request:
     cdef dicore_scan_io io
     cdef uint64_t limit
 
-    def __init__(self, list columns, Py_ssize_t visible, decode, int io=0, limit=0):
+    def __init__(self, columns, Py_ssize_t visible, decode, int io=0, limit=0):
         cdef Py_ssize_t total = 0, at = 0, i
         cdef bytes encoded
         if self.columns != NULL:
