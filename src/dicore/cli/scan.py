@@ -23,7 +23,7 @@ def scan(
         list[Path], typer.Argument(metavar="PATH", exists=True, help="Folders, files, .zip and .tar archives, stores.")
     ],
     tags: Annotated[
-        str, typer.Option("--tags", "-t", help="Keywords, tags, paths, with commas between; if not given the usual ones.")
+        str, typer.Option("--tags", "-t", help="Keywords, tags, paths, with commas between; else the usual ones.")
     ] = "",
     where: Annotated[
         str | None, typer.Option("--where", "-w", metavar="EXPR", help="Only rows for which this holds; see below.")
@@ -31,21 +31,21 @@ def scan(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="index.parquet, .arrow, .csv or .jsonl.")
     ] = None,
-    threads: Annotated[int | None, typer.Option("--threads", "-j", min=1, help="One for each CPU if not given.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not name the files that could not be read.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="With -o the report, else the rows, as lines of JSON.")] = False,
+    threads: Annotated[int | None, typer.Option("--threads", "-j", min=1, help="Else one a CPU.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not name files that cannot be read.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The report, or without -o the rows, as JSON.")] = False,
 ) -> None:
     """Read a few elements of many files into one table.
 
-    Files that are not DICOM, or damaged, are named on stderr and do not fail the command. Ctrl-C keeps the rows read so far.
-    EXPR knows == != < <= > >=, in (...), ~ for * and ? in text, and, or, not: Modality == 'CT' and StudyDate >= '20240101'.
-    Without -o the rows are printed: as a table, or with --json as lines of JSON.
+    Files that are not DICOM, or damaged, are named on stderr and do not fail the command. Ctrl-C keeps the rows read
+    so far. EXPR knows == != < <= > >=, in (...), ~ for * and ? in text, and, or, not: Modality == 'CT' and StudyDate
+    >= '20240101'. Without -o the rows are printed: as a table, or with --json as lines of JSON.
 
     \b
     Examples:
-      dicore scan archive/ --tags PatientID,StudyDate,Modality,Rows -o index.parquet
-      dicore scan archive/ -t PatientID -w "Modality in ('CT', 'MR') and PatientName ~ 'DOE*'" -o ct.csv
-      dicore scan archive/ -t "PatientID,ReferencedStudySequence[0].ReferencedSOPInstanceUID" --json
+    dicore scan archive/ --tags PatientID,StudyDate,Modality,Rows -o index.parquet
+    dicore scan archive/ -t PatientID -w "Modality in ('CT', 'MR') and PatientName ~ 'DOE*'" -o ct.csv
+    dicore scan archive/ -t "PatientID,ReferencedStudySequence[0].ReferencedSOPInstanceUID" --json
     """
     from dicore.scan import Scan
 
@@ -65,12 +65,12 @@ def scan(
         except (ValueError, ImportError) as error:
             raise typer.BadParameter(str(error)) from None
         table, rows, failed, invalid, interrupted = job.new_table(), 0, 0, 0, False
-        with contextlib.closing(iter(job)) as batches:
+        with contextlib.closing(job.batches()) as batches:
             try:
                 for batch in batches:
                     rows, failed, invalid = rows + len(batch), failed + len(batch.errors), invalid + batch.invalid_count
-                    for error in () if quiet else batch.errors:
-                        say(f"dicore: {escape(error.path)}: {escape(error.message)}")
+                    for bad in () if quiet else batch.errors:
+                        say(f"dicore: {escape(bad.path)}: {escape(bad.message)}")
                     if target is not None:
                         target.write(batch)
                     else:

@@ -1,10 +1,10 @@
 """`scan`: a few elements of very many files, as a table.
 
-    table = dicore.scan("archive/", tags=["PatientID", "StudyDate", "Rows"], where="Modality == 'CT'")
-    table["PatientID"], len(table), table.errors, table.to_polars()
+table = dicore.scan("archive/", tags=["PatientID", "StudyDate", "Rows"], where="Modality == 'CT'") table["PatientID"],
+len(table), table.errors, table.to_polars()
 
-Only the head of each file is read, in C and without the GIL, by io_uring where the kernel allows it. A file that cannot be
-read is an entry in `errors`, never an exception.
+Only the head of each file is read, in C and without the GIL, by io_uring where the kernel allows it. A file that
+cannot be read is an entry in `errors`, never an exception.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import os
 import sys
 import types
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from dicore._native import scan as native
-from dicore.scan.columns import DEFAULT_TAGS, Column, Field, TagLike, make_request
+from dicore.scan.columns import DEFAULT_TAGS, Field, TagLike, make_request
 from dicore.scan.sources import Archive, Records, Source, Unit, Unreadable, members, records, survey
 from dicore.scan.table import RecordBatch, ScanError, Table, Writer, unreadable
 from dicore.scan.where import Where
@@ -48,8 +48,8 @@ _IS_A_FOLDER = (4, errno.EISDIR)
 class Scan:
     """A scan that has not begun: iterate over it for its batches, in the order of the files, while it goes on.
 
-    The arguments are those of `scan`. `columns` and `schema` are known beforehand; `done` and `total` say how far it is,
-    `total` being 0 as long as it is not known.
+    The arguments are those of `scan`. `columns` and `schema` are known beforehand; `done` and `total` say how far it
+    is, `total` being 0 as long as it is not known.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Scan:
         limit: int = 0,
     ) -> None:
         if isinstance(tags, str):
-            tags = tuple(name.strip() for name in tags.split(","))
+            tags = tuple(name.strip() for name in tags.split(",") if name.strip())
         condition = Where(where) if where else None
         self._request, self._columns = make_request(
             tuple(tags) or DEFAULT_TAGS, condition.names if condition else (), dictionary=dictionary, io=io, limit=limit
@@ -106,6 +106,10 @@ class Scan:
         return Writer(path, self._request, self._columns)
 
     def __iter__(self) -> Iterator[RecordBatch]:
+        return self.batches()
+
+    def batches(self) -> Generator[RecordBatch, None, None]:
+        """The batches; `close()` stops the scan."""
         self.done = self.total = 0
         folders: list[str] = []
         yield from self._run(self._source, folders)
@@ -127,7 +131,8 @@ class Scan:
     def _filtered(self, batch: native.Batch) -> native.Batch:
         if self._keep is None or self._where is None:
             return batch
-        at = [next(i for i, c in enumerate(self._columns) if c.name == name.partition(":")[0]) for name in self._where.names]
+        names = [column.name for column in self._columns]
+        at = [names.index(name.partition(":")[0]) for name in self._where.names]
         keep = self._keep([batch.column(i) for i in at], len(batch))
         return batch if all(keep) else batch.filter(keep)
 
@@ -217,23 +222,23 @@ def _cpus() -> int:
 def scan(source: Any, tags: Sequence[TagLike] = (), **options: Any) -> Table:
     """Read a few elements of many DICOM files into a table.
 
-    `source` is a folder, a path, a list of these, a `dicore.Store`, or anything with `scan_source()`. Members of .zip and .tar
-    files are scanned too; their paths are 'archive.zip/member'.
+    `source` is a folder, a path, a list of these, a `dicore.Store`, or anything with `scan_source()`. Members of .zip
+    and .tar files are scanned too; their paths are 'archive.zip/member'.
 
     `tags` are the columns: keywords, tags (0x00100020, (0x10, 0x20), '0010,0020') and paths of nested elements
     ('ReferencedStudySequence[0].ReferencedSOPInstanceUID'), ':VR' behind a private tag gives its VR ('0019,1001:DS').
     Empty: `DEFAULT_TAGS`. In front of them always stands 'path'.
 
-    Types come from the data dictionary, so that any two scans for the same tags have the same schema: IS int64, DS float64, DA
-    date32, TM time64[us], US SS UL SL UV SV FL FD their numbers, O* binary, all others utf8 (UI, CS and LO of one value as
-    dictionary<utf8>, unless `dictionary=False`); what may have several values is a list. An empty or absent element is null; a
-    value that is not of its type is null too, and an entry in `Table.invalid`.
+    Types come from the data dictionary, so that any two scans for the same tags have the same schema: IS int64, DS
+    float64, DA date32, TM time64[us], US SS UL SL UV SV FL FD their numbers, O* binary, all others utf8 (UI, CS and
+    LO of one value as dictionary<utf8>, unless `dictionary=False`); what may have several values is a list. An empty
+    or absent element is null; a value that is not of its type is null too, and an entry in `Table.invalid`.
 
     `where` is a condition on rows ("Modality == 'CT' and StudyDate >= '20240101' and PatientName ~ 'DOE*'", see
-    `dicore.scan.where.Where`), also on elements that are no columns. `threads` are worker threads, by default one for each CPU, 8
-    at most. `progress(done, total)` is called after each batch, with total 0 as long as it is not known. `recursive` goes into
-    folders of folders, `archives` into archives. `io` is "auto", "pread" or "uring" (OSError when the kernel does not allow
-    it). `limit` is how many bytes of one file are read at most (0: 64 MiB).
+    `dicore.scan.where.Where`), also on elements that are no columns. `threads` are worker threads, by default one for
+    each CPU, 8 at most. `progress(done, total)` is called after each batch, with total 0 as long as it is not known.
+    `recursive` goes into folders of folders, `archives` into archives. `io` is "auto", "pread" or "uring" (OSError
+    when the kernel does not allow it). `limit` is how many bytes of one file are read at most (0: 64 MiB).
 
     Raises ValueError for tags and conditions that cannot be, TypeError for another source; nothing because of a file.
     """

@@ -16,14 +16,15 @@ TagLike = str | int | tuple[int, int]
 
 #: What `scan` asks for when it is not told: the attributes by which images are found and sorted.
 DEFAULT_TAGS = (
-    "PatientID", "PatientName", "StudyInstanceUID", "StudyDate", "StudyDescription", "SeriesInstanceUID", "SeriesNumber",
-    "SeriesDescription", "Modality", "SOPClassUID", "SOPInstanceUID", "InstanceNumber", "Rows", "Columns",
-    "TransferSyntaxUID",
+    "PatientID", "PatientName", "StudyInstanceUID", "StudyDate", "StudyDescription", "SeriesInstanceUID",
+    "SeriesNumber", "SeriesDescription", "Modality", "SOPClassUID", "SOPInstanceUID", "InstanceNumber", "Rows",
+    "Columns", "TransferSyntaxUID",
 )  # fmt: skip
 
 _UNIQUE = frozenset({0x00080018, 0x00020003})  # of each instance its own: a dictionary of them would not pay
 _STEP = re.compile(
-    r"(?:(?P<group>[0-9A-Fa-f]{4}),?(?P<element>[0-9A-Fa-f]{4})|(?P<keyword>[A-Z]\w*))(?:\[(?P<item>\d{1,9})\])?\Z", re.A
+    r"(?:(?P<group>[0-9A-Fa-f]{4}),?(?P<element>[0-9A-Fa-f]{4})|(?P<keyword>[A-Z]\w*))(?:\[(?P<item>\d{1,9})\])?\Z",
+    re.A,
 )
 
 

@@ -25,7 +25,8 @@ class Source(Protocol):
     """What a scan can read beside files: a `dicore.Store`, or anything that does this."""
 
     def scan_source(self) -> Iterator[tuple[str, Any]]:
-        """(name, buffer with a whole DICOM file) of each instance. The buffer is used before the next one is asked for."""
+        """(name, buffer with a whole DICOM file) of each instance. The buffer is used before the next one is asked
+        for."""
         ...
 
 

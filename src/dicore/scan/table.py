@@ -21,18 +21,20 @@ if TYPE_CHECKING:
 __all__ = ["RecordBatch", "ScanError", "Table", "Writer", "cell", "row_json", "unreadable"]
 
 _STATUS = {
-    2: "bad-value", 3: "limit", 4: "io", 100: "truncated", 101: "bad-vr", 102: "bad-length", 103: "bad-tag", 104: "too-deep",
-    105: "not-dicom", 106: "bad-meta", 107: "bad-charset", 109: "bad-deflate",
+    2: "bad-value", 3: "limit", 4: "io", 100: "truncated", 101: "bad-vr", 102: "bad-length", 103: "bad-tag",
+    104: "too-deep", 105: "not-dicom", 106: "bad-meta", 107: "bad-charset", 109: "bad-deflate",
 }  # fmt: skip
-_VALUE_TEXT = {2: "not a value of the column's type", 102: "not a value of the column's type", 3: "does not fit the column"}
+_NO_VALUE = "not a value of the column's type"
+_VALUE_TEXT = {2: _NO_VALUE, 102: _NO_VALUE, 3: "does not fit the column"}
 _VALUE_TEXT |= {101: "its VR does not fit the column's type", 107: "its character set is not known"}
 
 
 class ScanError(NamedTuple):
     """A file that gave no row, or (in `Table.invalid`, with `column`) a value that became null.
 
-    `status` is a short name: 'not-dicom', 'io', 'truncated', 'bad-meta', 'bad-deflate', 'too-deep', 'limit', 'archive', or of a
-    value 'bad-value', 'bad-length', 'bad-vr', 'bad-charset', 'limit'. `offset` is the byte in the file.
+    `status` is a short name: 'not-dicom', 'io', 'truncated', 'bad-meta', 'bad-deflate', 'too-deep', 'limit',
+    'archive', or of a value 'bad-value', 'bad-length', 'bad-vr', 'bad-charset', 'limit'. `offset` is the byte in the
+    file.
     """
 
     path: str
@@ -87,8 +89,8 @@ class _Columns:
 
 
 class RecordBatch(_Columns):
-    """Some rows of a scan. `errors` are the files among those read that gave no row, `invalid` the values that became null
-    (the first thousand of `invalid_count`), `scanned` how many files were read.
+    """Some rows of a scan. `errors` are the files among those read that gave no row, `invalid` the values that became
+    null (the first thousand of `invalid_count`), `scanned` how many files were read.
 
     Any library that knows the Arrow PyCapsule interface takes it without a copy: `pyarrow.record_batch(batch)`.
     """
@@ -140,14 +142,16 @@ class RecordBatch(_Columns):
 class Table(_Columns):
     """The rows of a scan in columns: `table["PatientID"]` are values, `len(table)` rows, `table.schema` types.
 
-    `errors` has an entry for each file that gave no row; `invalid` for values that could not be read as their column's type and
-    are null (a thousand a batch are kept, `invalid_count` has them all).
+    `errors` has an entry for each file that gave no row; `invalid` for values that could not be read as their
+    column's type and are null (a thousand a batch are kept, `invalid_count` has them all).
 
-    It leaves as an Arrow stream without a copy: `to_arrow()`, `to_pandas()`, `to_polars()`, or by itself into whatever has
-    `__arrow_c_stream__`: `polars.DataFrame(table)`, `pyarrow.table(table)`, `duckdb.sql("from table")`.
+    It leaves as an Arrow stream without a copy: `to_arrow()`, `to_pandas()`, `to_polars()`, or by itself into
+    whatever has `__arrow_c_stream__`: `polars.DataFrame(table)`, `pyarrow.table(table)`, `duckdb.sql("from table")`.
     """
 
-    def __init__(self, request: native.Request, columns: tuple[Column, ...], batches: Iterable[RecordBatch] = ()) -> None:
+    def __init__(
+        self, request: native.Request, columns: tuple[Column, ...], batches: Iterable[RecordBatch] = ()
+    ) -> None:
         self._request, self._all = request, columns
         self.batches: list[RecordBatch] = []
         self.errors: list[ScanError] = []
@@ -185,22 +189,23 @@ class Table(_Columns):
         return sum(batch._batch.nbytes for batch in self.batches if batch._batch is not None)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """The batches as an Arrow PyCapsule, without a copy; it may be asked for any number of times and keeps the columns
-        alive. `requested_schema` is not heeded, as the interface allows."""
+        """The batches as an Arrow PyCapsule, without a copy; it may be asked for any number of times and keeps the
+        columns alive. `requested_schema` is not heeded, as the interface allows."""
         return self._request.arrow_stream([batch._batch for batch in self.batches if batch._batch is not None])
 
     def to_arrow(self) -> pyarrow.Table:
         """A `pyarrow.Table` on the same memory. ImportError that says what to install."""
-        return _needs("pyarrow", "to_arrow").table(self)
+        return _needs("pyarrow", "to_arrow()").table(self)
 
     def to_pandas(self, **options: Any) -> pandas.DataFrame:
-        """A `pandas.DataFrame`, by pyarrow; `options` are those of `pyarrow.Table.to_pandas`. Dictionaries become categories."""
-        _needs("pandas", "to_pandas")
-        return _needs("pyarrow", "to_pandas").table(self).to_pandas(**options)
+        """A `pandas.DataFrame`, by pyarrow; `options` are those of `pyarrow.Table.to_pandas`. Dictionaries become
+        categories."""
+        _needs("pandas", "to_pandas()")
+        return _needs("pyarrow", "to_pandas()").table(self).to_pandas(**options)
 
     def to_polars(self) -> polars.DataFrame:
         """A `polars.DataFrame`."""
-        return _needs("polars", "to_polars").DataFrame(self)
+        return _needs("polars", "to_polars()").DataFrame(self)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write all rows to a file: .parquet and .arrow (by pyarrow), .csv or .jsonl."""
@@ -218,7 +223,8 @@ def _needs(name: str, method: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f"{method}() needs {name}: pip install {'dicore[parquet]' if name == 'pyarrow' else name}") from error
+        package = "dicore[parquet]" if name == "pyarrow" else name
+        raise ImportError(f"{method} needs {name}: pip install {package}") from error
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -227,8 +233,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def cell(value: Any, *, formulas: bool = False) -> str:
-    """A value as CSV has it: lists with backslashes between, as DICOM writes them. What a spreadsheet would take for a formula
-    gets an apostrophe in front (OWASP, CSV injection) unless `formulas`; numbers do not need it."""
+    """A value as CSV has it: lists with backslashes between, as DICOM writes them. What a spreadsheet would take for
+    a formula gets an apostrophe in front (OWASP, CSV injection) unless `formulas`; numbers do not need it."""
     if value is None:
         return ""
     if isinstance(value, list):
@@ -270,8 +276,9 @@ def _finite(value: Any) -> Any:
 
 
 class Writer:
-    """Writes batches to a file as they come; the file is there, whole, when it is closed. The suffix says which kind: .parquet,
-    .arrow (or .feather: Arrow's file format), .csv, .jsonl. ValueError for another, ImportError when pyarrow is needed."""
+    """Writes batches to a file as they come; the file is there, whole, when it is closed. The suffix says which kind:
+    .parquet, .arrow (or .feather: Arrow's file format), .csv, .jsonl. ValueError for another, ImportError when
+    pyarrow is needed."""
 
     def __init__(self, path: str | os.PathLike[str], request: native.Request, columns: tuple[Column, ...]) -> None:
         self.path = os.fspath(path)
@@ -322,11 +329,14 @@ class Writer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
 def _plain(arrow: Any, schema: Any) -> Any:
     """Without dictionaries, which each batch has of its own: a file has room for one."""
-    fields = [field.with_type(field.type.value_type) if arrow.types.is_dictionary(field.type) else field for field in schema]
+    is_dictionary = arrow.types.is_dictionary
+    fields = [f.with_type(f.type.value_type) if is_dictionary(f.type) else f for f in schema]
     return arrow.schema(fields)

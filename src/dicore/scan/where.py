@@ -29,10 +29,11 @@ _DEPTH, _LENGTH = 50, 10_000
 class Where:
     """A parsed condition. `names` are the elements it looks at.
 
-    Names are keywords or paths (`ReferencedStudySequence[0].ReferencedSOPInstanceUID`), a tag is `tag('0019,1001:DS')`; values
-    are texts, numbers and None. There are == != < <= > >=, `in (..., ...)`, `~` for * and ? in text, and, or, not and brackets.
-    Dates compare with '20240131' or '2024-01-31', times with '1200' or '12:00:00'. A list matches when one of its values does;
-    what is missing matches nothing but `== None`. ValueError for anything else.
+    Names are keywords or paths (`ReferencedStudySequence[0].ReferencedSOPInstanceUID`), a tag is
+    `tag('0019,1001:DS')`; values are texts, numbers and None. There are == != < <= > >=, `in (..., ...)`, `~` for *
+    and ? in text, and, or, not and brackets. Dates compare with '20240131' or '2024-01-31', times with '1200' or
+    '12:00:00'. A list matches when one of its values does; what is missing matches nothing but `== None`. ValueError
+    for anything else.
     """
 
     def __init__(self, text: str) -> None:
@@ -112,8 +113,8 @@ class Where:
     # ---- matching
 
     def bind(self, columns: Sequence[Column]) -> Callable[[Sequence[Sequence[Any]], int], bytes]:
-        """A function of (values of each of `names`, number of rows) that gives a byte for each row. ValueError when a constant
-        does not fit the type of what it is compared with."""
+        """A function of (values of each of `names`, number of rows) that gives a byte for each row. ValueError when a
+        constant does not fit the type of what it is compared with."""
         by_name = {column.name: column for column in columns}
         used = [by_name[name.partition(":")[0]] for name in self.names]
 
@@ -165,13 +166,11 @@ class Where:
             wanted = {self._constant(item, like) for item in node.comparators[0].elts}
             left = self._side(node.left, None, values)
             negated = isinstance(node.ops[0], ast.NotIn)
-            return lambda row: (left(row) in wanted if left(row) is None else _any(left(row), wanted.__contains__)) != negated
+            return lambda row: _among(left(row), wanted) != negated
         sides = [node.left, *node.comparators]
         named = [None if self._is_constant(side) else columns[self.names.index(self._name_of(side))] for side in sides]
-        rows = [
-            self._side(side, next((named[i] for i in (at - 1, at + 1) if 0 <= i < len(sides) and named[i]), None), values)
-            for at, side in enumerate(sides)
-        ]
+        beside = [next((c for c in named[max(at - 1, 0) : at + 2] if c), None) for at in range(len(sides))]
+        rows = [self._side(side, like, values) for side, like in zip(sides, beside, strict=True)]
         pairs = list(zip(node.ops, rows, rows[1:], strict=False))
         return lambda row: all(_compare(op, a(row), b(row)) for op, a, b in pairs)
 
@@ -199,6 +198,10 @@ def _any(value: Any, test: Callable[[Any], bool]) -> bool:
     if value is None:
         return False
     return any(one is not None and test(one) for one in value) if isinstance(value, list) else test(value)
+
+
+def _among(value: Any, wanted: set[Any]) -> bool:
+    return None in wanted if value is None else _any(value, wanted.__contains__)
 
 
 def _compare(op: ast.cmpop, a: Any, b: Any) -> bool:
