@@ -187,6 +187,8 @@ dicore_status dicore_scan_open(const dicore_scan_options *options, const dicore_
         put_tag(s->tags, &s->tag_count, TAG_CHARSET);
     if (sign)
         put_tag(s->tags, &s->tag_count, TAG_SIGN);
+    if (s->meta_count)
+        put_tag(s->meta_tags, &s->meta_count, 0x0002FFFF); /* group 0002 is gone through to its end, in whatever order it is */
     s->charset_at = charset ? find_tag(s->tags, s->tag_count, TAG_CHARSET) : NONE;
     s->sign_at = sign ? find_tag(s->tags, s->tag_count, TAG_SIGN) : NONE;
     for (size_t i = 0; i < count; i++) {
@@ -584,6 +586,18 @@ static dicore_status conclude(const file *f, dicore_scan_batch *batch, dicore_st
     return batch_problem(batch, &p);
 }
 
+/* Does the file have `size` bytes, or is that only the word of a length in it? */
+static int reaches(dicore_scan *s, int opened, uint32_t slot, uint64_t size)
+{
+    uint8_t byte;
+    size_t got = 0;
+    if (size > INT64_MAX)
+        return 0;
+    if (opened >= 0)
+        return dicore_file_read_some(opened, size - 1, &byte, 1, &got, NULL) == DICORE_OK && got == 1;
+    return uring_read_more(&s->ring, slot, size - 1, &byte, 1) == 1;
+}
+
 /* From the bytes at hand on: more, from an open file or a slot of the ring, until it is enough.
  * @return DICORE_OK, DICORE_NO_MEMORY, DICORE_END: the ring does not read on here, nothing was appended. */
 static dicore_status go_on(dicore_scan *s, file *f, dicore_scan_batch *batch, int opened, uint32_t slot)
@@ -596,7 +610,7 @@ static dicore_status go_on(dicore_scan *s, file *f, dicore_scan_batch *batch, in
         grew = 1;
         uint64_t want = need > 2 * (uint64_t)f->size ? need : 2 * (uint64_t)f->size;
         size_t have = f->size, got = 0;
-        if (need > s->limit) {
+        if (need > s->limit && (have >= s->limit || reaches(s, opened, slot, need))) {
             status = dicore_fail(&error, DICORE_LIMIT, s->limit, 0);
             break;
         }
@@ -698,6 +712,8 @@ static dicore_status scan_path(dicore_scan *s, const uring_read *at, const char 
             return status;
         }
         dicore_file_close(fd);
+        if (error.system == ESPIPE) /* a pipe or a terminal, and no file */
+            status = dicore_fail(&error, DICORE_NOT_DICOM, 0, 0);
     }
     return conclude(&f, batch, status, &error);
 }
@@ -783,6 +799,8 @@ dicore_status dicore_scan_memory(dicore_scan *s, dicore_span name, const uint8_t
         return DICORE_BAD_ARGUMENT;
     dicore_status status = read_file(s, &f, batch, need, &error);
     if (status == DICORE_TRUNCATED && !whole) {
+        if (*need > s->limit && size < s->limit)
+            *need = s->limit;
         if (*need <= s->limit)
             return status;
         status = dicore_fail(&error, DICORE_LIMIT, s->limit, 0);

@@ -2,7 +2,8 @@
  *
  * A `dicore_scan` is a request (which elements, as which types) with the buffers and the io_uring that serve it. It takes a
  * batch of paths in one call, opens and reads only the head of each file, and appends a row to every column. What is no
- * DICOM file, or cannot be read, becomes a problem of the batch and no row. A `dicore_scan_batch` holds the columns in the
+ * DICOM file, or cannot be read, becomes a problem of the batch and no row. A file is read up to the last wanted element: one
+ * that stands out of order, behind a tag beyond all wanted ones, is not seen. A `dicore_scan_batch` holds the columns in the
  * layout of Apache Arrow and leaves as an ArrowArray without a copy (https://arrow.apache.org/docs/format/CDataInterface.html).
  *
  * A scan is used by one thread at a time; batches may be read, exported and released by any thread. */

@@ -234,6 +234,8 @@ def scan(source: Any, tags: Sequence[TagLike] = (), **options: Any) -> Table:
     LO of one value as dictionary<utf8>, unless `dictionary=False`); what may have several values is a list. An empty
     or absent element is null; a value that is not of its type is null too, and an entry in `Table.invalid`.
 
+    A file is read up to the last wanted tag, so an element that stands out of order behind a larger one is not seen.
+
     `where` is a condition on rows ("Modality == 'CT' and StudyDate >= '20240101' and PatientName ~ 'DOE*'", see
     `dicore.scan.where.Where`), also on elements that are no columns. `threads` are worker threads, by default one for
     each CPU, 8 at most. `progress(done, total)` is called after each batch, with total 0 as long as it is not known.

@@ -138,7 +138,8 @@ class Where:
             return _date(value)
         if "time64" in kind and isinstance(value, str):
             return _time(value)
-        if isinstance(value, str) != ("utf8" in kind):
+        numbers = not any(name in kind for name in ("utf8", "date32", "time64", "binary"))
+        if not (numbers if isinstance(value, int | float) else "utf8" in kind):
             raise ValueError(f"{self.text!r}: {like.name if like else ''} is {kind}, which {value!r} is not")
         return value
 
