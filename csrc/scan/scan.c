@@ -704,7 +704,7 @@ static dicore_status scan_path(dicore_scan *s, const uring_read *at, const char 
     int fd;
     dicore_status status = dicore_file_open(at->folder, at->name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, &fd, &error);
     if (status == DICORE_OK) {
-        status = dicore_file_read_some(fd, 0, at->data, s->first, &f.size, &error);
+        status = dicore_file_read_some(fd, 0, at->data, at->size, &f.size, &error);
         if (status == DICORE_OK) {
             f.whole = f.size == 0;
             status = go_on(s, &f, batch, fd, 0);
@@ -731,11 +731,10 @@ static dicore_status scan_group(dicore_scan *s, const char *const *paths, size_t
         int inside = enter_folder(&next, paths[i], i + 1 < after ? paths[i + 1] : NULL);
         if (inside && next.fd != folders[open].fd)
             folders[++open] = next;
-        reads[i] = (uring_read){.folder = inside ? next.fd : AT_FDCWD, .name = inside ? paths[i] + next.size + 1 : paths[i],
-                                .data = s->heads.data + i * FIRST_MOST};
+        reads[i] = (uring_read){.folder = inside ? next.fd : AT_FDCWD, .name = inside ? paths[i] + next.size + 1 : paths[i], .size = s->first,
+                                .data = s->heads.data + i * s->first}; /* close together: they stay in the cache */
     }
-    uint32_t size = s->first;
-    if (uring_read_heads(&s->ring, reads, (uint32_t)count, size) != 0) {
+    if (uring_read_heads(&s->ring, reads, (uint32_t)count) != 0) {
         uring_close(&s->ring);
         for (size_t i = 0; i < count; i++)
             reads[i].got = -ECANCELED;
@@ -778,7 +777,8 @@ dicore_status dicore_scan_run(dicore_scan *s, const char *const *paths, size_t c
                 dicore_file_close(in.fd);
                 in = next;
             }
-            uring_read one = {inside ? in.fd : AT_FDCWD, inside ? at[0] + in.size + 1 : at[0], s->heads.data, 0};
+            uring_read one = {.folder = inside ? in.fd : AT_FDCWD, .name = inside ? at[0] + in.size + 1 : at[0],
+                              .data = s->heads.data, .size = s->first};
             status = scan_path(s, &one, at[0], first + *done, batch);
         }
         if (status == DICORE_OK)

@@ -130,7 +130,7 @@ static int run(uring *r, uint32_t submit, uint32_t expected, uring_read *reads)
     return why;
 }
 
-int uring_read_heads(uring *r, uring_read *reads, uint32_t count, uint32_t size)
+int uring_read_heads(uring *r, uring_read *reads, uint32_t count)
 {
     uint32_t tail = *r->sq_tail;
     for (uint32_t i = 0; i < count; i++) {
@@ -142,7 +142,7 @@ int uring_read_heads(uring *r, uring_read *reads, uint32_t count, uint32_t size)
         sqe->open_flags = O_RDONLY | O_NONBLOCK | O_NOCTTY;
         sqe->file_index = i + 1; /* replaces, and so closes, what the group before left there */
         sqe->user_data = i | OPENED;
-        put_read(r, tail++, i, 0, reads[i].data, size);
+        put_read(r, tail++, i, 0, reads[i].data, reads[i].size);
         reads[i].got = -ECANCELED;
     }
     __atomic_store_n(r->sq_tail, tail, __ATOMIC_RELEASE);
@@ -181,9 +181,9 @@ int uring_open(uring *r)
     return ENOSYS;
 }
 void uring_close(uring *r) { r->fd = -1; }
-int uring_read_heads(uring *r, uring_read *reads, uint32_t count, uint32_t size)
+int uring_read_heads(uring *r, uring_read *reads, uint32_t count)
 {
-    (void)r, (void)reads, (void)count, (void)size;
+    (void)r, (void)reads, (void)count;
     return ENOSYS;
 }
 int32_t uring_read_more(uring *r, uint32_t slot, uint64_t offset, uint8_t *data, uint32_t size)

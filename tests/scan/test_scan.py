@@ -24,18 +24,55 @@ from dicore.errors import DicoreError, MissingElement
 from dicore.scan import Scan, Table
 
 TAGS = [
-    "SOPClassUID", "SOPInstanceUID", "StudyDate", "SeriesDate", "StudyTime", "ContentTime", "AccessionNumber", "Modality",
-    "Manufacturer", "InstitutionName", "StudyDescription", "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
-    "PatientAge", "PatientComments", "SliceThickness", "KVP", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber",
-    "InstanceNumber", "ImageType", "ImagePositionPatient", "PixelSpacing", "SamplesPerPixel", "PhotometricInterpretation",
-    "NumberOfFrames", "Rows", "Columns", "BitsStored", "SmallestImagePixelValue", "WindowCenter", "WindowWidth",
-    "RescaleSlope", "FrameIncrementPointer", "RequestingPhysician", "OtherPatientIDs", "SpecificCharacterSet",
-    "TransferSyntaxUID", "MediaStorageSOPClassUID", "ImplementationVersionName",
-    "ReferencedStudySequence[0].ReferencedSOPInstanceUID", "RequestAttributesSequence[0].ScheduledProcedureStepID",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyDate",
+    "SeriesDate",
+    "StudyTime",
+    "ContentTime",
+    "AccessionNumber",
+    "Modality",
+    "Manufacturer",
+    "InstitutionName",
+    "StudyDescription",
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "PatientComments",
+    "SliceThickness",
+    "KVP",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "InstanceNumber",
+    "ImageType",
+    "ImagePositionPatient",
+    "PixelSpacing",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsStored",
+    "SmallestImagePixelValue",
+    "WindowCenter",
+    "WindowWidth",
+    "RescaleSlope",
+    "FrameIncrementPointer",
+    "RequestingPhysician",
+    "OtherPatientIDs",
+    "SpecificCharacterSet",
+    "TransferSyntaxUID",
+    "MediaStorageSOPClassUID",
+    "ImplementationVersionName",
+    "ReferencedStudySequence[0].ReferencedSOPInstanceUID",
+    "RequestAttributesSequence[0].ScheduledProcedureStepID",
     "SourceImageSequence[0].PurposeOfReferenceCodeSequence[0].CodeValue",
     "SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing",
     "PerFrameFunctionalGroupsSequence[1].FrameContentSequence[0].DimensionIndexValues",
-]  # fmt: skip
+]
 URING = True
 try:
     Scan([], io="uring")
@@ -200,15 +237,34 @@ def write(path: Path, elements: list[Any] | None = None, **text: Any) -> Path:
 
 
 def test_columns_are_named_and_typed_by_the_dictionary_alone() -> None:
-    tags = ["PatientID", 0x00280010, (0x0028, 0x0030), "0008,0020", "00080031", "0019,1001:FD", "SmallestImagePixelValue",
-            "ReferencedStudySequence[0].ReferencedSOPInstanceUID", "PixelData", "SOPInstanceUID", "SelectorATValue"]  # fmt: skip
+    tags = [
+        "PatientID",
+        0x00280010,
+        (0x0028, 0x0030),
+        "0008,0020",
+        "00080031",
+        "0019,1001:FD",
+        "SmallestImagePixelValue",
+        "ReferencedStudySequence[0].ReferencedSOPInstanceUID",
+        "PixelData",
+        "SOPInstanceUID",
+        "SelectorATValue",
+    ]
     table = dicore.scan([], tags)
     assert [tuple(field) for field in table.schema] == [
-        ("path", "utf8"), ("PatientID", "dictionary<utf8>"), ("Rows", "uint16"), ("PixelSpacing", "list<float64>"),
-        ("0008,0020", "date32"), ("00080031", "time64[us]"), ("0019,1001", "float64"),
-        ("SmallestImagePixelValue", "int32"), ("ReferencedStudySequence[0].ReferencedSOPInstanceUID", "dictionary<utf8>"),
-        ("PixelData", "binary"), ("SOPInstanceUID", "utf8"), ("SelectorATValue", "list<uint32>"),
-    ]  # fmt: skip
+        ("path", "utf8"),
+        ("PatientID", "dictionary<utf8>"),
+        ("Rows", "uint16"),
+        ("PixelSpacing", "list<float64>"),
+        ("0008,0020", "date32"),
+        ("00080031", "time64[us]"),
+        ("0019,1001", "float64"),
+        ("SmallestImagePixelValue", "int32"),
+        ("ReferencedStudySequence[0].ReferencedSOPInstanceUID", "dictionary<utf8>"),
+        ("PixelData", "binary"),
+        ("SOPInstanceUID", "utf8"),
+        ("SelectorATValue", "list<uint32>"),
+    ]
     assert table.columns == tuple(field.name for field in table.schema)
     assert dicore.scan([], ["PatientID"], dictionary=False).schema[1].type == "utf8"
     assert dicore.scan([], "PatientID, Rows").columns == ("path", "PatientID", "Rows")
@@ -217,10 +273,17 @@ def test_columns_are_named_and_typed_by_the_dictionary_alone() -> None:
 
 @pytest.mark.parametrize(
     ("tag", "why"),
-    [("NoSuchThing", "no keyword"), ("ReferencedStudySequence", "is a sequence"), ("ReferencedStudySequence[0]", "an item"),
-     ("ReferencedStudySequence.CodeValue", "number of an item"), ("x y", "no keyword, tag or path"), (1 << 32, "no tag"),
-     ("PatientID:XYZ", "no VR"), (".".join(["ContentSequence[0]"] * 40 + ["CodeValue"]), "steps")],
-)  # fmt: skip
+    [
+        ("NoSuchThing", "no keyword"),
+        ("ReferencedStudySequence", "is a sequence"),
+        ("ReferencedStudySequence[0]", "an item"),
+        ("ReferencedStudySequence.CodeValue", "number of an item"),
+        ("x y", "no keyword, tag or path"),
+        (1 << 32, "no tag"),
+        ("PatientID:XYZ", "no VR"),
+        (".".join(["ContentSequence[0]"] * 40 + ["CodeValue"]), "steps"),
+    ],
+)
 def test_what_cannot_be_a_column_is_said(tag: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         dicore.scan([], [tag])
@@ -241,37 +304,81 @@ def test_the_same_column_twice_and_other_sources_are_refused() -> None:
 
 def test_values_become_their_types_and_bad_ones_null(tmp_path: Path) -> None:
     good = write(
-        tmp_path / "1", StudyDate="20240229", StudyTime="235960.25", PixelSpacing=["0.5", "0.25"], InstanceNumber="7",
-        ImageType=["ORIGINAL", "PRIMARY"], Rows=512, PatientName="DOE^JANE", SelectorATValue=[0x00100010],
-    )  # fmt: skip
+        tmp_path / "1",
+        StudyDate="20240229",
+        StudyTime="235960.25",
+        PixelSpacing=["0.5", "0.25"],
+        InstanceNumber="7",
+        ImageType=["ORIGINAL", "PRIMARY"],
+        Rows=512,
+        PatientName="DOE^JANE",
+        SelectorATValue=[0x00100010],
+    )
     bad = write(
-        tmp_path / "2", StudyDate="20230229", StudyTime="2560", PixelSpacing=["0.5", "wide"], InstanceNumber="1\\2",
+        tmp_path / "2",
+        StudyDate="20230229",
+        StudyTime="2560",
+        PixelSpacing=["0.5", "wide"],
+        InstanceNumber="1\\2",
         PatientName="",
-    )  # fmt: skip
-    odd = write(tmp_path / "3", [(0x00080020, "DT", "20200131120000.5+0100"), (0x00280010, "IS", "70000")],
-                InstanceNumber="12.0", StudyTime="12:34", PixelSpacing=["", "2"])  # fmt: skip
-    tags = ["StudyDate", "StudyTime", "PixelSpacing", "InstanceNumber", "ImageType", "Rows", "PatientName", "SelectorATValue"]
+    )
+    odd = write(
+        tmp_path / "3",
+        [(0x00080020, "DT", "20200131120000.5+0100"), (0x00280010, "IS", "70000")],
+        InstanceNumber="12.0",
+        StudyTime="12:34",
+        PixelSpacing=["", "2"],
+    )
+    tags = [
+        "StudyDate",
+        "StudyTime",
+        "PixelSpacing",
+        "InstanceNumber",
+        "ImageType",
+        "Rows",
+        "PatientName",
+        "SelectorATValue",
+    ]
     table = dicore.scan([good, bad, odd], tags)
     assert [list(row.values())[1:] for row in table.rows()] == [
-        [datetime.date(2024, 2, 29), datetime.time(23, 59, 59, 250000), [0.5, 0.25], 7, ["ORIGINAL", "PRIMARY"], 512,
-         "DOE^JANE", [0x00100010]],
+        [
+            datetime.date(2024, 2, 29),
+            datetime.time(23, 59, 59, 250000),
+            [0.5, 0.25],
+            7,
+            ["ORIGINAL", "PRIMARY"],
+            512,
+            "DOE^JANE",
+            [0x00100010],
+        ],
         [None, None, None, None, None, None, None, None],
         [datetime.date(2020, 1, 31), datetime.time(12, 34), [None, 2.0], 12, None, None, None, None],
-    ]  # fmt: skip
+    ]
     found = [(Path(e.path).name, e.column, e.status) for e in table.invalid]
-    assert found == [("2", "StudyDate", "bad-value"), ("2", "StudyTime", "bad-value"), ("2", "PixelSpacing", "bad-value"),
-                     ("2", "InstanceNumber", "bad-length"), ("3", "Rows", "limit")]  # fmt: skip
+    assert found == [
+        ("2", "StudyDate", "bad-value"),
+        ("2", "StudyTime", "bad-value"),
+        ("2", "PixelSpacing", "bad-value"),
+        ("2", "InstanceNumber", "bad-length"),
+        ("3", "Rows", "limit"),
+    ]
     assert table.invalid_count == 5
     assert not table.errors
 
 
 @pytest.mark.parametrize(
     ("charset", "raw", "text"),
-    [("", b"M\xfcller", "Müller"), ("ISO_IR 100", b"M\xfcller", "Müller"), ("ISO_IR 192", "Мир 山".encode(), "Мир 山"),
-     ("ISO_IR 192", b"M\xfcl", "M\ufffdl"), ("ISO_IR 144", "Мир".encode("iso8859_5"), "Мир"),
-     ("GB18030", "王^小东".encode("gb18030"), "王^小东"), ("\\ISO 2022 IR 87", b"Yamada=\x1b$B;3ED\x1b(B", "Yamada=山田"),
-     ("ISO_IR 13", b"\xd4\xcf\xc0\xde", "ﾔﾏﾀﾞ")],
-)  # fmt: skip
+    [
+        ("", b"M\xfcller", "Müller"),
+        ("ISO_IR 100", b"M\xfcller", "Müller"),
+        ("ISO_IR 192", "Мир 山".encode(), "Мир 山"),
+        ("ISO_IR 192", b"M\xfcl", "M\ufffdl"),
+        ("ISO_IR 144", "Мир".encode("iso8859_5"), "Мир"),
+        ("GB18030", "王^小东".encode("gb18030"), "王^小东"),
+        ("\\ISO 2022 IR 87", b"Yamada=\x1b$B;3ED\x1b(B", "Yamada=山田"),
+        ("ISO_IR 13", b"\xd4\xcf\xc0\xde", "ﾔﾏﾀﾞ"),
+    ],
+)
 def test_text_in_every_character_set(tmp_path: Path, charset: str, raw: bytes, text: str) -> None:
     path = write(tmp_path / "a", [(0x00080005, "CS", charset), (0x00100010, "PN", raw), (0x00101000, "LO", raw)])
     row = next(dicore.scan(path, ["PatientName", "OtherPatientIDs"]).rows())
@@ -289,8 +396,11 @@ def test_the_character_set_of_an_item_goes_before_that_around(tmp_path: Path) ->
 
 def test_a_value_that_needs_a_long_read_is_reached(tmp_path: Path) -> None:
     for size in (3000, 5000, 20_000, 300_000):
-        write(tmp_path / f"{size}", [(0x00091001, "OB", bytes(size)), (0x00081110, "SQ", [[(0x00081155, "UI", "9.9")]] * 99)],
-              PatientID=f"P{size}")  # fmt: skip
+        write(
+            tmp_path / f"{size}",
+            [(0x00091001, "OB", bytes(size)), (0x00081110, "SQ", [[(0x00081155, "UI", "9.9")]] * 99)],
+            PatientID=f"P{size}",
+        )
     tags = ["PatientID", "ReferencedStudySequence[98].ReferencedSOPInstanceUID"]
     for io in ("auto", "pread"):
         table = dicore.scan(tmp_path, tags, io=io)
@@ -314,8 +424,11 @@ def test_bad_files_are_entries_of_errors(tmp_path: Path, io: str) -> None:
     table = dicore.scan(listed, ["PatientID"], io=io)
     assert table["PatientID"] == ["A", "A"]
     assert [(Path(e.path).name, e.status) for e in table.errors] == [
-        ("text.txt", "not-dicom"), ("empty.dcm", "not-dicom"), ("missing.dcm", "io"), ("pipe.dcm", "not-dicom"),
-    ]  # fmt: skip
+        ("text.txt", "not-dicom"),
+        ("empty.dcm", "not-dicom"),
+        ("missing.dcm", "io"),
+        ("pipe.dcm", "not-dicom"),
+    ]
     assert table.errors[2].message == os.strerror(2)
 
 
@@ -505,7 +618,14 @@ with tempfile.TemporaryDirectory() as folder:
 @pytest.fixture
 def table(tmp_path: Path) -> Table:
     files = [
-        write(tmp_path / "1", PatientID="=1+1", StudyDate="20240131", PixelSpacing=["-0.5", "2"], PatientName="Mul^A", Rows=9),
+        write(
+            tmp_path / "1",
+            PatientID="=1+1",
+            StudyDate="20240131",
+            PixelSpacing=["-0.5", "2"],
+            PatientName="Mul^A",
+            Rows=9,
+        ),
         write(tmp_path / "2", PatientID="P2", StudyTime="120000", ImageType=["A", "B", "C"]),
         write(tmp_path / "3", PatientID="P2"),
     ]
@@ -529,12 +649,14 @@ def arrow() -> Any:
 
 def test_it_leaves_as_arrow_without_a_copy_and_outlives_us(table: Table) -> None:
     pyarrow = arrow()
-    rows = [{k: v for k, v in row.items()} for row in table.rows()]
+    rows = list(table.rows())
     first, second = table.to_arrow(), pyarrow.table(table)
     first.validate(full=True)
     assert first.equals(second)
-    assert first.column("PixelSpacing").chunk(0).values.buffers()[1].address == \
-        second.column("PixelSpacing").chunk(0).values.buffers()[1].address  # fmt: skip
+    assert (
+        first.column("PixelSpacing").chunk(0).values.buffers()[1].address
+        == second.column("PixelSpacing").chunk(0).values.buffers()[1].address
+    )
     batch = pyarrow.record_batch(table.batches[0])
     schema = pyarrow.schema(table)
     assert schema == first.schema == batch.schema
@@ -566,11 +688,17 @@ def test_pandas_and_polars(table: Table) -> None:
     frame = table.to_pandas()
     assert list(frame["PatientID"]) == table["PatientID"]
     polars = pytest.importorskip("polars")
-    assert table.to_polars()["StudyDate"].to_list() == polars.DataFrame(table)["StudyDate"].to_list() == table["StudyDate"]
+    assert (
+        table.to_polars()["StudyDate"].to_list() == polars.DataFrame(table)["StudyDate"].to_list() == table["StudyDate"]
+    )
 
 
-@pytest.mark.parametrize(("method", "package"), [("to_arrow", r"dicore\[parquet\]"), ("to_pandas", "pandas"), ("to_polars", "polars")])
-def test_what_is_not_installed_is_said(table: Table, method: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("method", "package"), [("to_arrow", r"dicore\[parquet\]"), ("to_pandas", "pandas"), ("to_polars", "polars")]
+)
+def test_what_is_not_installed_is_said(
+    table: Table, method: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = importlib.import_module
 
     def without(name: str) -> Any:
@@ -598,13 +726,13 @@ def test_files_are_written(table: Table, tmp_path: Path) -> None:
 
 def test_parquet_and_arrow_files(corpus: Path, tmp_path: Path) -> None:
     pyarrow = arrow()
-    import pyarrow.parquet
+    parquet = importlib.import_module("pyarrow.parquet")
 
     table = dicore.scan([str(p) for p in corpus.rglob("*") if p.is_file()] * 3, TAGS)
     assert len(table.batches) > 1
     table.write(tmp_path / "a.parquet")
     table.write(tmp_path / "a.arrow")
-    read = pyarrow.parquet.read_table(tmp_path / "a.parquet")
+    read = parquet.read_table(tmp_path / "a.parquet")
     assert read.column("PatientName").to_pylist() == table["PatientName"]
     assert read.column("Modality").to_pylist() == table["Modality"]
     with pyarrow.ipc.open_file(tmp_path / "a.arrow") as opened:

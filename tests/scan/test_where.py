@@ -70,13 +70,35 @@ def test_meaning(text: str, rows: list[int]) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "__import__('os').system('true')", "Modality.upper() == 'CT'", "Modality == 'CT' if Rows else 0", "lambda: 1",
-        "[x for x in (1,)]", "Rows + 1 == 2", "Modality = 'CT'", "Modality == f'{1}'", "Modality @ 'CT'", "Rows == b'1'",
-        "Modality ~ Rows", "(Modality := 'CT')", "Rows[0] == 1", "ImageType[0].x()", "tag(Rows) == 1", "tag('a', 'b')",
-        "Modality in Rows", "Modality in (Rows,)", "1 == ", "", "~Rows", "Rows == 1; 2", "Rows == 1j", "'a' ~ 'b'",
-        "not " * 100 + "Rows", "(" * 300 + "Rows" + ")" * 300, "Rows == 1 and " * 2000 + "Rows",
+        "__import__('os').system('true')",
+        "Modality.upper() == 'CT'",
+        "Modality == 'CT' if Rows else 0",
+        "lambda: 1",
+        "[x for x in (1,)]",
+        "Rows + 1 == 2",
+        "Modality = 'CT'",
+        "Modality == f'{1}'",
+        "Modality @ 'CT'",
+        "Rows == b'1'",
+        "Modality ~ Rows",
+        "(Modality := 'CT')",
+        "Rows[0] == 1",
+        "ImageType[0].x()",
+        "tag(Rows) == 1",
+        "tag('a', 'b')",
+        "Modality in Rows",
+        "Modality in (Rows,)",
+        "1 == ",
+        "",
+        "~Rows",
+        "Rows == 1; 2",
+        "Rows == 1j",
+        "'a' ~ 'b'",
+        "not " * 100 + "Rows",
+        "(" * 300 + "Rows" + ")" * 300,
+        "Rows == 1 and " * 2000 + "Rows",
     ],
-)  # fmt: skip
+)
 def test_nothing_else_is_understood(text: str) -> None:
     with pytest.raises(ValueError, match=r"condition|not understood|nested"):
         Where(text)
@@ -84,9 +106,15 @@ def test_nothing_else_is_understood(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("StudyDate > '2024'", "no date"), ("StudyTime > 'noon'", "no time"), ("Rows == 'many'", "uint16"),
-     ("Modality > 5", "utf8"), ("StudyDate > 5", "date32"), ("Rows in (1, 'a')", "uint16")],
-)  # fmt: skip
+    [
+        ("StudyDate > '2024'", "no date"),
+        ("StudyTime > 'noon'", "no time"),
+        ("Rows == 'many'", "uint16"),
+        ("Modality > 5", "utf8"),
+        ("StudyDate > 5", "date32"),
+        ("Rows in (1, 'a')", "uint16"),
+    ],
+)
 def test_a_constant_of_another_type_is_refused(text: str, why: str) -> None:
     where = Where(text)
     with pytest.raises(ValueError, match=why):

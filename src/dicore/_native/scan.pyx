@@ -54,6 +54,26 @@ cdef uint16_t vr_number(str vr) except? 0xFFFF:
     return <uint16_t>(ord(vr[0]) << 8 | ord(vr[1]))
 
 
+def plain_files(list paths, Py_ssize_t start, Py_ssize_t stop):
+    """Whether paths[start:stop] are all ASCII text with a suffix, and none that ends like the name of an archive: then nothing
+    else has to be known about them."""
+    cdef Py_ssize_t i, at, size
+    cdef const char *text
+    for i in range(start, stop):
+        path = paths[i]
+        if type(path) is not str or not PyUnicode_IS_COMPACT_ASCII(path):
+            return False
+        text = PyUnicode_AsUTF8AndSize(path, &size)
+        if size == 0 or text[size - 1] in b"pPrRzZ2":  # zip, tar, gz, tgz, xz, bz2
+            return False
+        at = size - 1
+        while at > 0 and text[at] != c"." and text[at] != c"/":
+            at -= 1
+        if at <= 0 or text[at] != c"." or text[at - 1] == c"/":
+            return False
+    return True
+
+
 cdef class Request:
     """Columns, given as (name, steps, vr, type, flags): steps are (tag, item) pairs, none for the path of the file; type and
     flags as `column_type` gives them. Only the first `visible` ones are exported. `decode(raw, charset, vr)` gives the UTF-8

@@ -53,6 +53,18 @@ Unit = list[str] | Archive | Records | Unreadable
 def survey(source: Any, *, chunk: int, recursive: bool, archives: bool) -> Iterator[Unit]:
     """What is to be scanned, in a stable order: lists of at most `chunk` paths, and between them what is not a file. A
     folder's files come in the order of their names, then its folders. Links to folders are not followed."""
+    if isinstance(source, list):
+        for start in range(0, len(source), chunk):
+            part = source[start : start + chunk]
+            if native.plain_files(part, 0, len(part)):
+                yield part
+            else:
+                yield from _survey(part, chunk, recursive, archives)
+    else:
+        yield from _survey(source, chunk, recursive, archives)
+
+
+def _survey(source: Any, chunk: int, recursive: bool, archives: bool) -> Iterator[Unit]:
     paths: list[str] = []
     for item in _items(source, recursive):
         if isinstance(item, str):
