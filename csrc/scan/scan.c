@@ -536,8 +536,9 @@ static dicore_status read_file(dicore_scan *s, file *f, dicore_scan_batch *batch
         }
         uint8_t *data = NULL;
         size_t data_size = 0, capacity = 0;
+        const dicore_inflate_limits limits = {.size = s->limit > 1u << 28 ? s->limit : 4 * s->limit};
         drop(s, &s->inflated);
-        status = dicore_inflate(f->head + start, size - (size_t)start, NULL, NULL, &s->allocator, &data, &data_size, &capacity, error);
+        status = dicore_inflate(f->head + start, size - (size_t)start, &limits, NULL, &s->allocator, &data, &data_size, &capacity, error);
         if (status != DICORE_OK)
             return status;
         s->inflated = (dicore_scan_buffer){data, data_size, capacity};

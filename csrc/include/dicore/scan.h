@@ -77,7 +77,8 @@ typedef struct dicore_scan_options {
     dicore_scan_io io;
     dicore_scan_decode decode; /* NULL: such text is a problem */
     void *context;
-    uint64_t limit;       /* bytes of one file that are read at most; beyond is DICORE_LIMIT; 0: 64 MiB */
+    uint64_t limit;       /* bytes of one file that are read at most; beyond is DICORE_LIMIT; 0: 64 MiB. Inflated
+                             it may be four times that, up to 1 GiB */
     uint64_t value_limit; /* a longer value is a problem and is not read; 0: 1 MiB */
 } dicore_scan_options;
 

@@ -81,6 +81,7 @@ class Scan:
         if native.IO[io] == native.IO["uring"]:
             native.Worker(self._request)  # say at once that the kernel does not allow it
         self._idle: list[native.Worker] = []
+        self._process = os.getpid()
         self.done = self.total = 0
 
     @property
@@ -121,6 +122,8 @@ class Scan:
 
     @contextmanager
     def _worker(self) -> Iterator[native.Worker]:
+        if self._process != os.getpid():  # after a fork: a ring belongs to the process that made it
+            self._idle, self._process = [], os.getpid()
         try:
             worker = self._idle.pop()
         except IndexError:

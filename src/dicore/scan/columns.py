@@ -116,7 +116,7 @@ def make_request(
         names.add(column.name)
         columns.append(column)
     visible = len(columns)
-    columns += [resolve(name) for name in dict.fromkeys(hidden) if name not in names]
+    columns += [resolve(name) for name in dict.fromkeys(hidden) if name.partition(":")[0] not in names]
     if len(columns) > native.COLUMNS_MAX:
         raise ValueError(f"more than {native.COLUMNS_MAX} columns")
     if io not in native.IO:

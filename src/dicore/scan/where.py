@@ -115,7 +115,7 @@ class Where:
     def bind(self, columns: Sequence[Column]) -> Callable[[Sequence[Sequence[Any]], int], bytes]:
         """A function of (values of each of `names`, number of rows) that gives a byte for each row. ValueError when a
         constant does not fit the type of what it is compared with."""
-        by_name = {column.name: column for column in columns}
+        by_name = {column.name: column for column in reversed(columns)}
         used = [by_name[name.partition(":")[0]] for name in self.names]
 
         def keep(values: Sequence[Sequence[Any]], count: int) -> bytes:
