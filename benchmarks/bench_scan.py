@@ -23,8 +23,8 @@ from benchmarks.material import ROOT, ct, machine, warm
 
 FILES = 5000
 TAGS = (
-    "SOPClassUID", "SOPInstanceUID", "StudyDate", "SeriesDate", "StudyTime", "AccessionNumber", "Modality",
-    "Manufacturer", "StudyDescription", "SeriesDescription", "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
+    "SOPClassUID", "SOPInstanceUID", "StudyDate", "SeriesDate", "StudyTime", "AccessionNumber",
+    "Modality", "Manufacturer", "StudyDescription", "SeriesDescription", "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
     "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "Rows", "Columns",
 )  # fmt: skip
 WANTED = {  # reader: (of whom, at most this many times its time)
@@ -130,8 +130,8 @@ def check(paths: list[str]) -> None:
 
 
 def measure(rounds: int, slow_rounds: int = 3) -> dict[str, list[tuple[float, float]]]:
-    """reader: (microseconds, of the CPU) per file in each round; all take turns in every round. Judge by the ratio within
-    a round: something else may have the machine."""
+    """reader: (microseconds, of the CPU) per file in each round; all take turns in every round. Judge by the ratio
+    within a round: something else may have the machine."""
     paths = files()
     check(paths[:: max(1, FILES // 500)])
     took: dict[str, list[tuple[float, float]]] = {"floor": []} | {name: [] for name in readers()}
