@@ -47,7 +47,10 @@ cdef extern from "<sys/mman.h>" nogil:
     int os_munmap "munmap"(void *address, size_t size)
     enum:
         PROT_READ
+        PROT_WRITE
         MAP_PRIVATE
+        MAP_ANONYMOUS
+        MAP_NORESERVE
     void *MAP_FAILED
 
 cdef extern from *:
@@ -96,6 +99,7 @@ cdef extern from *:
 
 cdef enum:
     HEAD = 8192          # the first pread
+    LARGE = 1 << 18      # a file from this size on gets pages of its own
     HOLE = 65536         # a value from this size on is not fetched until it is asked for
     GIL_LIMIT = 1 << 20  # from this many bytes on the tape is read without the GIL
     PEEKS = 12           # attributes that are searched for one by one before the tape is made
@@ -384,9 +388,17 @@ cdef class Region:
 
 cdef Region new_region(size_t size):
     cdef Region region = Region.__new__(Region)
-    region.data = <uint8_t *>PyMem_RawCalloc(size if size else 1, 1)
-    if region.data == NULL:
-        raise MemoryError(f"{size} bytes for a file")
+    cdef void *at
+    if size < LARGE:
+        region.data = <uint8_t *>PyMem_RawCalloc(size if size else 1, 1)
+        if region.data == NULL:
+            raise MemoryError(f"{size} bytes for a file")
+    else:  # address space, whatever the size of the file; memory is what pread fills
+        at = os_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        if at == MAP_FAILED:
+            raise MemoryError(f"{size} bytes for a file")
+        region.data = <uint8_t *>at
+        region.mapped = True
     region.size = size
     return region
 
@@ -485,6 +497,7 @@ cdef class Source:
     cdef const uint8_t *head_base
     cdef size_t head_size
     cdef object packed        # the file before it was inflated
+    cdef size_t packed_start  # of the deflate stream in it
     cdef str syntax
     cdef dicore_tape tape
     cdef object lock
@@ -604,6 +617,7 @@ cdef class Source:
         region.data = out
         region.size = out_size
         self.packed = PyMemoryView_FromObject(self.owner)[:self.size]
+        self.packed_start = self.start
         self.owner = region
         self.base = out
         self.size = self.have = self.tail = out_size
@@ -996,7 +1010,7 @@ cdef Source source_over(object data, object path, bint strict):
     source.viewed = True
     source.path = path
     source.strict = strict
-    source.owner = data
+    source.owner = data if type(data) is bytes else PyMemoryView_FromObject(data).toreadonly().cast("B")
     source.base = <const uint8_t *>source.view.buf
     source.size = source.have = source.tail = <size_t>source.view.len
     if source.base == NULL:
@@ -1291,8 +1305,7 @@ cdef class DatasetBase:
     cdef object raw_at(self, const dicore_entry *entry):
         cdef size_t at = entry.offset + entry.header
         self.source.present(at, entry.length)
-        return PyMemoryView_FromObject(self.source.owner)[at:at + entry.length].toreadonly() if (
-            self.source.viewed) else PyMemoryView_FromObject(self.source.owner)[at:at + entry.length]
+        return PyMemoryView_FromObject(self.source.owner)[at:at + entry.length]
 
     cdef str path_of(self, uint32_t tag):
         """The path of an element of this data set."""
@@ -1694,16 +1707,22 @@ cdef class DatasetBase:
         source.present(0, source.size)
         return PyMemoryView_FromObject(source.owner)[:source.size]
 
-    def _parts(self):
-        """(head of the file, bytes of the data set as stored) as memoryviews; the second is inflated when deflated."""
+    def _state(self):
+        """(bytes, path, transfer syntax of a bare data set, strict) to make it again from; None for an item."""
         cdef Source source = self.source
-        source.final_tape()
+        if self.parent is not None:
+            return None
+        return bytes(self._file_bytes()), source.path, None if source.part10 else source.syntax, source.strict
+
+    def _dataset_bytes(self):
+        """The data set as stored, as a memoryview; of an item its elements."""
+        cdef Source source = self.source
+        if self.parent is not None:
+            return self.raw_at(&source.tape.entries[self.first - 1])
+        if source.packed is not None:
+            return source.packed[source.packed_start:]
         source.present(source.start, source.size - source.start)
-        view = PyMemoryView_FromObject(source.owner)
-        if self.parent is None:
-            return view[:source.start], view[source.start:source.size]
-        at = source.tape.entries[self.first - 1].offset + source.tape.entries[self.first - 1].header
-        return view[:0], view[at:at + source.tape.entries[self.first - 1].length]
+        return PyMemoryView_FromObject(source.owner)[source.start:source.size]
 
 
 cdef object MISSING = object()
@@ -1856,8 +1875,6 @@ def select(data, tags, transfer_syntax=None):
         if status != DICORE_OK:
             source.fail(status, &error)
         view = PyMemoryView_FromObject(source.owner)
-        if view.ndim != 1 or view.itemsize != 1:
-            view = view.cast("B")
         values = {}
         for i in range(count):
             if found[i].flags & DICORE_SELECTED:

@@ -1,7 +1,7 @@
 """Encapsulated Pixel Data and RLE over libdicore (dicore/pixel.h)."""
 from libc.stdlib cimport calloc, free
 
-from dicore import errors
+from dicore.errors import PixelDataError
 from dicore._native.libdicore cimport *
 from dicore._native.status cimport check
 
@@ -25,7 +25,7 @@ cdef class Encapsulation:
         if self.frames != NULL or self.fragments != NULL:
             raise ValueError("an Encapsulation is made once")
         if frames < 1:
-            raise errors.PixelDataError(f"{frames} is no number of frames")
+            raise PixelDataError(f"{frames} is no number of frames")
         self.wanted = frames
         self.view = memoryview(items).cast("B")
         self.items = self.view
@@ -41,7 +41,7 @@ cdef class Encapsulation:
         if status != DICORE_NO_MEMORY:
             check(status, &error)
         if self.found.count == 0:
-            raise errors.PixelDataError("the encapsulated Pixel Data has no fragment", offset=self.found.end)
+            raise PixelDataError("the encapsulated Pixel Data has no fragment", offset=self.found.end)
         cdef uint64_t room = min(self.found.count, <uint64_t>frames)
         self.fragments = <dicore_fragment *>calloc(self.found.count, sizeof(dicore_fragment))
         self.frames = <dicore_frame *>calloc(room, sizeof(dicore_frame))
@@ -84,11 +84,11 @@ cdef class Encapsulation:
         """The stream of frame `index`: a view of the items, or bytes when it is spread over several fragments.
         PixelDataError when there is no such frame, or when the items end inside it."""
         if not 0 <= index < <Py_ssize_t>self.frame_count:
-            raise errors.PixelDataError(
+            raise PixelDataError(
                 f"the Pixel Data holds {self.frame_count} of {self.wanted} frames", frame=index, offset=self.found.end)
         cdef dicore_frame frame = self.frames[index]
         if self.found.truncated and frame.first + frame.count == self.found.count:
-            raise errors.PixelDataError("the Pixel Data ends inside this frame", frame=index, offset=self.found.end)
+            raise PixelDataError("the Pixel Data ends inside this frame", frame=index, offset=self.found.end)
         cdef dicore_fragment part = self.fragments[frame.first]
         if frame.count == 1:
             return self.view[part.offset:part.offset + frame.size]

@@ -87,8 +87,8 @@ class Dataset(DatasetBase):
         return self._file_bytes()
 
     def dataset_bytes(self) -> memoryview:
-        """The data set without preamble and group 0002 (PS3.10 7.1), as stored; inflated when it was deflated."""
-        return self._parts()[1]
+        """The data set without preamble and group 0002, as stored (in `transfer_syntax`); of an item its elements."""
+        return self._dataset_bytes()
 
     def to_pydicom(self) -> pydicom.FileDataset:
         """This data set as pydicom reads it from the same bytes, file meta included. At the top level only.
@@ -122,7 +122,10 @@ class Dataset(DatasetBase):
         return self.pixels()
 
     def iter_frames(self, raw: bool = False) -> Iterator[np.ndarray[Any, Any]]:
-        """The frames one after another, in constant memory; see `dicore.pixel.iter_frames`. Raises PixelDataError."""
+        """The frames one after another; see `dicore.pixel.iter_frames`. Raises PixelDataError.
+
+        One decoded frame at a time. The stored pixel data is in memory whole, unless read with `mmap=True`.
+        """
         from dicore import pixel
 
         layout = self.pixel_layout()
@@ -152,6 +155,19 @@ class Dataset(DatasetBase):
     def __deepcopy__(self, memo: dict[int, object]) -> Dataset:
         return self
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled as the bytes of its file; an item does not travel without it."""
+        state = self._state()
+        if state is None:
+            raise TypeError("an item of a sequence cannot be pickled alone: pickle the data set it is in")
+        return _remade, state
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Dataset is read-only ({name}): to_pydicom() gives one that can be changed")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Dataset is read-only ({name}): to_pydicom() gives one that can be changed")
+
     def __str__(self) -> str:
         return "\n".join(dataset_lines(self))
 
@@ -159,6 +175,10 @@ class Dataset(DatasetBase):
         where = f" of {os.fspath(self.path)!r}" if self.path is not None else ""
         uid = self.get("SOPInstanceUID", "")
         return f"<Dataset{where}, {len(self)} elements{f', {uid}' if uid else ''}>"
+
+
+def _remade(data: bytes, path: Any, transfer_syntax: str | None, strict: bool) -> Dataset:
+    return Dataset.from_bytes(data, path=path, transfer_syntax=transfer_syntax, strict=strict)
 
 
 def read(source: str | os.PathLike[str] | Buffer | BinaryIO, *, strict: bool = False, mmap: bool = False) -> Dataset:

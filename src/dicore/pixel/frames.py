@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dicore._native.pixel import Encapsulation
 from dicore.errors import CodecUnavailable, DicoreError, PixelDataError
-from dicore.pixel.codecs import family, find
+from dicore.pixel.codec_table import family, find
 from dicore.pixel.colour import effective_photometric, rgb_from_ybr
 from dicore.pixel.layout import FrameLayout
 from dicore.pixel.streams import Stream, sniff
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["FREE_BYTES", "MAX_RATIO", "decode", "iter_frames"]
 
 Array = npt.NDArray[Any]
-Frames = int | slice | Sequence[int] | None
+Frames = int | slice | Iterable[int] | None
 
 #: A compressed frame may decode to FREE_BYTES, and beyond them to MAX_RATIO times its own length: what no honest stream
 #: exceeds and every bomb does. Checked before anything is allocated.
@@ -271,10 +271,8 @@ def _check_stream(layout: FrameLayout, stream: Stream, size: int) -> None:
         raise PixelDataError(
             f"the stream has {stream.precision} bits a sample", expected=f"at most {layout.bits_allocated}"
         )
-    if layout.frame_bytes > FREE_BYTES + MAX_RATIO * size:
-        raise PixelDataError(f"{layout.frame_bytes} bytes out of {size} compressed ones")
-    if stream.tiles * 14 > size:  # SOT and SOD of each tile take as much
-        raise PixelDataError(f"{stream.tiles} tiles in {size} bytes")
+    if stream.tiles * 14 > size or stream.packets > size:  # SOT and SOD take 14 bytes, the header of a packet one
+        raise PixelDataError(f"{stream.tiles} tiles and {stream.packets} packets in {size} bytes")
 
 
 def _check_rle(layout: FrameLayout, size: int) -> None:
