@@ -23,9 +23,9 @@ from benchmarks.material import ROOT, ct, machine, warm
 
 FILES = 5000
 TAGS = (
-    "SOPClassUID", "SOPInstanceUID", "StudyDate", "SeriesDate", "StudyTime", "AccessionNumber",
-    "Modality", "Manufacturer", "StudyDescription", "SeriesDescription", "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
-    "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "Rows", "Columns",
+    "SOPClassUID", "SOPInstanceUID", "StudyDate", "SeriesDate", "StudyTime", "AccessionNumber", "Modality",
+    "Manufacturer", "StudyDescription", "SeriesDescription", "PatientName", "PatientID", "PatientBirthDate",
+    "PatientSex", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "Rows", "Columns",
 )  # fmt: skip
 WANTED = {  # reader: (of whom, at most this many times its time)
     "dicore, 1 thread": ("floor", 1.3),
@@ -159,7 +159,7 @@ def ratio(took: dict[str, list[tuple[float, float]]], name: str, other: str, whi
 
 
 def table(took: dict[str, list[tuple[float, float]]]) -> Iterator[str]:
-    yield f"| 20 tags of {FILES:,} files, us per file | median | least | to the floor | CPU | to the floor | dicore is |"
+    yield f"| 20 tags of {FILES:,} files, us a file | median | least | to the floor | CPU | to the floor | dicore is |"
     yield "|---|--:|--:|--:|--:|--:|--:|"
     for name, times in took.items():
         walls, cpus = zip(*times, strict=True)

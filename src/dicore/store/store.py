@@ -471,7 +471,8 @@ class Store:
                 log.warning("%s", error)
 
     def scan_source(self) -> Iterator[tuple[str, memoryview]]:
-        """(SOP Instance UID, Part 10 file) of each instance in the order of the disk, views of the map: what `dicore.scan` reads."""
+        """(SOP Instance UID, Part 10 file) of each instance in the order of the disk, views of the map: what
+        `dicore.scan` reads."""
         for segment, offset in self._native.places():
             try:
                 file, data_offset, _, _ = self._maps.record(segment, offset, whole=False)
