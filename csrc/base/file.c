@@ -50,6 +50,18 @@ dicore_status dicore_file_size(int file, uint64_t *size, dicore_error *error)
     return DICORE_OK;
 }
 
+dicore_status dicore_file_read_some(int file, uint64_t offset, void *data, size_t size, size_t *got, dicore_error *error)
+{
+    ssize_t n;
+    do
+        n = pread(file, data, size, (off_t)offset);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return io_failed(error, offset);
+    *got = (size_t)n;
+    return DICORE_OK;
+}
+
 dicore_status dicore_file_read(int file, uint64_t offset, void *data, size_t size, size_t *got, dicore_error *error)
 {
     size_t done = 0;

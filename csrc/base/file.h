@@ -15,6 +15,9 @@ void dicore_file_close(int file);
 
 dicore_status dicore_file_size(int file, uint64_t *size, dicore_error *error);
 
+/** One pread(2): `*got` may fall short anywhere, and is 0 at the end of the file only. */
+dicore_status dicore_file_read_some(int file, uint64_t offset, void *data, size_t size, size_t *got, dicore_error *error);
+
 /** Read up to `size` bytes at `offset`; `*got` falls short only at the end of the file. */
 dicore_status dicore_file_read(int file, uint64_t offset, void *data, size_t size, size_t *got, dicore_error *error);
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:  # what `_LAZY` below does at run time
     from dicore.net import connect as connect
     from dicore.net import listen as listen
     from dicore.net.send import send as send
+    from dicore.scan import scan as scan
+    from dicore.scan import scan_batches as scan_batches
     from dicore.server import serve as serve
     from dicore.store import Store as Store
 
@@ -55,6 +57,8 @@ _LAZY = {  # public name: (module, name in it; None for the module itself)
     "listen": ("dicore.net", "listen"),
     "pixel": ("dicore.pixel", None),
     "read": ("dicore.dataset", "read"),
+    "scan": ("dicore.scan", None),  # a package that can be called
+    "scan_batches": ("dicore.scan", "scan_batches"),
     "send": ("dicore.net", "send"),
     "serve": ("dicore.server", "serve"),
     "synth": ("dicore.synth", None),
@@ -89,6 +93,8 @@ __all__ = [
     "listen",
     "pixel",
     "read",
+    "scan",
+    "scan_batches",
     "send",
     "serve",
     "synth",

@@ -26,6 +26,7 @@ VERBS = {  # in the order of the help page; each is a module of this package wit
     "send": "Send files and folders to a DICOM node (C-STORE).",
     "serve": "Receive instances into a store, durably.",
     "store": "Look into a store: list, export, verify, rebuild, count.",
+    "scan": "Read a few elements of many files into one table.",
     "synth": "Write synthetic CT and MR studies that look real.",
     "codecs": "List the pixel codecs that are installed.",
     "demo": "Send, store, query, decode and check synthetic studies, in seconds.",

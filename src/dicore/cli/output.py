@@ -121,10 +121,10 @@ def human_bytes(size: float) -> str:
 
 
 @contextmanager
-def progress(label: str, unit: str) -> Iterator[Progress]:
+def progress(label: str, unit: str, *, rate: bool = False) -> Iterator[Progress]:
     """Show how far some work is, on stderr: a bar with the time left on a terminal, else a line every five seconds.
 
-    `unit` is what is counted, "instances" or "bytes".
+    `unit` is what is counted, "instances" or "bytes"; `rate` shows how many a second.
     """
     if not sys.stderr.isatty():
         yield _lines(label, unit)
@@ -142,6 +142,14 @@ def progress(label: str, unit: str) -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     amount: list[ProgressColumn] = [DownloadColumn()] if unit == "bytes" else [MofNCompleteColumn(), TextColumn(unit)]
+    if rate:
+        amount.append(TextColumn("{task.fields[rate]}/s"))
+    started = time.monotonic()
+
+    def update(done: int, total: int) -> None:
+        speed = f"{done / max(time.monotonic() - started, 1e-3):,.0f}"
+        bars.update(task, completed=done, total=total or None, rate=speed)
+
     with Bars(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -151,8 +159,8 @@ def progress(label: str, unit: str) -> Iterator[Progress]:
         console=Console(stderr=True),
         transient=True,
     ) as bars:
-        task = bars.add_task(label, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total or None)
+        task = bars.add_task(label, total=None, rate="0")
+        yield update
 
 
 def _lines(label: str, unit: str) -> Progress:

@@ -470,6 +470,16 @@ class Store:
             except (StoreCorrupt, ValueError) as error:
                 log.warning("%s", error)
 
+    def scan_source(self) -> Iterator[tuple[str, memoryview]]:
+        """(SOP Instance UID, Part 10 file) of each instance in the order of the disk, views of the map: what
+        `dicore.scan` reads."""
+        for segment, offset in self._native.places():
+            try:
+                file, data_offset, _, _ = self._maps.record(segment, offset, whole=False)
+                yield source.uid_of(file[:data_offset]), file
+            except (StoreCorrupt, ValueError) as error:
+                log.warning("%s", error)
+
     def find(self, level: str = "STUDY", **keys: str | Sequence[str]) -> list[dict[str, str]]:
         """Matches at PATIENT, STUDY, SERIES or IMAGE level, as PS3.4 C.2.2.2 has it: single values, lists of UIDs, `*`
         and `?`, ranges of dates and times, empty for any. Person names match whatever their case. Waits until the
