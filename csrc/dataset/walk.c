@@ -282,6 +282,8 @@ dicore_status cursor_fragments(dicore_walk *c, const dicore_walk_frame *f, dicor
     if (e->tag != DICORE_TAG_PIXEL_DATA || (e->vr != DICORE_VR_OB && e->vr != DICORE_VR_OW && e->vr != 0))
         DEVIATE(DICORE_DEV_UNDEFINED_LENGTH, e->offset, e->tag);
     if (value >= c->broken_fragments) { /* else this is inside a chain that is known to break */
+        if (value == c->options.chain_value && c->options.chain_end > value)
+            at = c->options.chain_end;
         while (end >= 8 && at <= end - 8 && load_tag(c->data + at, encoding) == DICORE_TAG_ITEM)
             at += 8 + (uint64_t)load_length(c->data + at + 4, encoding);
         if (at + 8 <= end && load_tag(c->data + at, encoding) == DICORE_TAG_SEQUENCE_END) {
@@ -371,7 +373,8 @@ int cursor_is_sequence(const dicore_walk *c, const dicore_walk_frame *f, const d
         if (f->creators == 0 || (e->tag & 0xFFFF) < 0x1000)
             return 0;
         dicore_span creator = cursor_find_creator(c->data, f->creators - 1, e->offset, f->encoding, block);
-        return creator.size && dicore_dictionary_private_vr(creator.data, creator.size, e->tag) == DICORE_VR_SQ;
+        return creator.size &&
+               dicore_private_vr(c->options.private_dictionary, creator.data, creator.size, e->tag) == DICORE_VR_SQ;
     }
     return !(e->vr && e->length >= 0xFFFF) && dicore_dictionary_vr(e->tag) == DICORE_VR_SQ;
 }

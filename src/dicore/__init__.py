@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # what `_LAZY` below does at run time
     from dicore import synth as synth
     from dicore.dataset import Dataset as Dataset
     from dicore.dataset import dcmread as dcmread
+    from dicore.dataset import from_json as from_json
+    from dicore.dataset import from_xml as from_xml
     from dicore.dataset import read as read
     from dicore.net import connect as connect
     from dicore.net import listen as listen
@@ -49,6 +51,8 @@ _LAZY = {  # public name: (module, name in it; None for the module itself)
     "blocking": ("dicore.blocking", None),
     "connect": ("dicore.net", "connect"),
     "dcmread": ("dicore.dataset", "dcmread"),
+    "from_json": ("dicore.dataset", "from_json"),
+    "from_xml": ("dicore.dataset", "from_xml"),
     "listen": ("dicore.net", "listen"),
     "pixel": ("dicore.pixel", None),
     "read": ("dicore.dataset", "read"),
@@ -83,6 +87,8 @@ __all__ = [
     "blocking",
     "connect",
     "dcmread",
+    "from_json",
+    "from_xml",
     "listen",
     "pixel",
     "read",

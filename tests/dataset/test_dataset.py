@@ -171,8 +171,11 @@ def test_pickling_takes_the_bytes_along(ds, tmp_path) -> None:
         again = pickle.loads(pickle.dumps(one))
         assert (again.PatientID, again.path, again.transfer_syntax) == ("4711", one.path, one.transfer_syntax)
         assert [p for p, _ in again.walk()] == [p for p, _ in one.walk()]
-    with pytest.raises(TypeError, match="item"):
-        pickle.dumps(ds.ReferencedSeriesSequence[0])
+    item_ = pickle.loads(pickle.dumps(ds.ReferencedSeriesSequence[0]))  # with all that is around it
+    assert item_ == ds.ReferencedSeriesSequence[0]
+    inner = "ReferencedSeriesSequence[0].ReferencedInstanceSequence[1]"
+    two = pickle.loads(pickle.dumps([ds[inner], ds]))
+    assert two[0] is two[1][inner]
 
 
 def test_a_data_set_is_read_only_and_says_what_to_do(ds) -> None:

@@ -94,11 +94,24 @@ cdef extern from "dicore/dataset.h" nogil:
     const char *dicore_deviation_name(uint32_t code)
     const char *dicore_deviation_text(uint32_t code)
 
-    ctypedef struct dicore_read_options:
+    ctypedef struct dicore_private_entry:
+        const char *creator
+        uint32_t tag
+        uint16_t vr
+
+    ctypedef struct dicore_private_dictionary:
+        const dicore_private_entry *entries
+        size_t count
+
+    ctypedef struct dicore_read_options:  # zero it first: all zero is the default
         uint8_t strict
         uint8_t partial
         uint8_t depth_limit
         dicore_deviations *deviations
+        uint64_t total
+        uint64_t chain_value
+        uint64_t chain_end
+        const dicore_private_dictionary *private_dictionary
 
     const uint16_t DICORE_ENTRY_ENCODING
     const uint16_t DICORE_ENTRY_EXPLICIT
@@ -191,6 +204,7 @@ cdef extern from "dicore/dataset.h" nogil:
     uint32_t dicore_dictionary_keyword(const char *keyword, size_t size, int *found)
     int dicore_dictionary_private(const uint8_t *creator, size_t size, uint32_t tag, dicore_dictionary_entry *out)
     uint16_t dicore_dictionary_private_vr(const uint8_t *creator, size_t size, uint32_t tag)
+    uint16_t dicore_private_vr(const dicore_private_dictionary *dictionary, const uint8_t *creator, size_t size, uint32_t tag)
     size_t dicore_dictionary_count()
     int dicore_dictionary_at(size_t number, dicore_dictionary_entry *out)
 

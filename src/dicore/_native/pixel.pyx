@@ -80,6 +80,14 @@ cdef class Encapsulation:
         """Bytes of the basic offset table."""
         return self.found.table_length
 
+    def extent(self, Py_ssize_t index):
+        """(offset, size) of the items' bytes that hold frame `index`, all its fragments; (0, 0) when there is no such frame."""
+        if not 0 <= index < <Py_ssize_t>self.frame_count:
+            return 0, 0
+        cdef dicore_frame frame = self.frames[index]
+        cdef dicore_fragment first = self.fragments[frame.first], last = self.fragments[frame.first + frame.count - 1]
+        return first.offset, last.offset + last.length - first.offset
+
     def frame(self, Py_ssize_t index):
         """The stream of frame `index`: a view of the items, or bytes when it is spread over several fragments.
         PixelDataError when there is no such frame, or when the items end inside it."""

@@ -17,5 +17,20 @@ from __future__ import annotations
 
 from dicore._native.dataset import Element, PersonName, Tag, Warning, select
 from dicore.dataset.dataset import Dataset, dcmread, read
+from dicore.dataset.json_model import from_json
+from dicore.dataset.private import register_private
+from dicore.dataset.xml_model import from_xml
 
-__all__ = ["Dataset", "Element", "PersonName", "Tag", "Warning", "dcmread", "read", "select"]
+__all__ = [
+    "Dataset",
+    "Element",
+    "PersonName",
+    "Tag",
+    "Warning",
+    "dcmread",
+    "from_json",
+    "from_xml",
+    "read",
+    "register_private",
+    "select",
+]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dicore._native.dataset import DatasetBase, Element, open_buffer, read_into
 from dicore.dataset.charset import charset_for
+from dicore.dataset.equality import same_elements
 from dicore.dataset.text import dataset_lines, element_line
 from dicore.errors import PixelDataError
 
@@ -113,6 +114,10 @@ class Dataset(DatasetBase):
         from dicore import pixel
 
         layout = self.pixel_layout()
+        if isinstance(frames, int) and out is None:
+            window = self._window(layout.pixel_keyword)
+            if window is not None:  # one frame of many: only its bytes are read
+                return next(pixel.iter_frames(layout, window, frames=frames, raw=raw, window=window))
         data = self[layout.pixel_keyword].raw
         return pixel.decode(layout, data, frames=frames, raw=raw, out=out, threads=threads)
 
@@ -124,11 +129,14 @@ class Dataset(DatasetBase):
     def iter_frames(self, raw: bool = False) -> Iterator[np.ndarray[Any, Any]]:
         """The frames one after another; see `dicore.pixel.iter_frames`. Raises PixelDataError.
 
-        One decoded frame at a time. The stored pixel data is in memory whole, unless read with `mmap=True`.
+        In constant memory: from a path each frame is read when it is its turn, be the file as large as it may.
         """
         from dicore import pixel
 
         layout = self.pixel_layout()
+        window = self._window(layout.pixel_keyword)
+        if window is not None:
+            return pixel.iter_frames(layout, window, raw=raw, window=window)
         return pixel.iter_frames(layout, self[layout.pixel_keyword].raw, raw=raw)
 
     def _pixel_keyword(self) -> str:
@@ -149,6 +157,35 @@ class Dataset(DatasetBase):
     def _element_text(self, element: Element) -> str:
         return element_line(element)
 
+    def _temporal(self, element: Element, kind: str) -> Any:
+        from dicore.dataset import temporal
+
+        return temporal.element_value(self, element, kind)
+
+    def to_json_dict(
+        self, *, bulk_data_threshold: int = 1024, bulk_data_uri: Callable[[str, Element], str] | None = None
+    ) -> dict[str, Any]:
+        """This data set in the DICOM JSON Model (PS3.18 F) as builtins; see `dicore.dataset.json_model.to_dict`."""
+        from dicore.dataset import json_model
+
+        return json_model.to_dict(self, bulk_data_threshold=bulk_data_threshold, bulk_data_uri=bulk_data_uri)
+
+    def to_json(
+        self, *, bulk_data_threshold: int = 1024, bulk_data_uri: Callable[[str, Element], str] | None = None
+    ) -> str:
+        """This data set as DICOM JSON text (PS3.18 F); see `dicore.dataset.json_model.to_dict`."""
+        from dicore.dataset import json_model
+
+        return json_model.to_json(self, bulk_data_threshold=bulk_data_threshold, bulk_data_uri=bulk_data_uri)
+
+    def to_xml(
+        self, *, bulk_data_threshold: int = 1024, bulk_data_uri: Callable[[str, Element], str] | None = None
+    ) -> str:
+        """This data set in the Native DICOM Model (PS3.19 A.1) as XML; see `dicore.dataset.xml_model.to_xml`."""
+        from dicore.dataset import xml_model
+
+        return xml_model.to_xml(self, bulk_data_threshold=bulk_data_threshold, bulk_data_uri=bulk_data_uri)
+
     def __copy__(self) -> Dataset:
         return self
 
@@ -156,17 +193,33 @@ class Dataset(DatasetBase):
         return self
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickled as the bytes of its file; an item does not travel without it."""
+        """Pickled as the bytes of its file; an item takes the whole data set that it is in along."""
+        place = self._place()
+        if place is not None:
+            return _item, place
         state = self._state()
-        if state is None:
-            raise TypeError("an item of a sequence cannot be pickled alone: pickle the data set it is in")
+        assert state is not None
         return _remade, state
+
+    def __eq__(self, other: object) -> bool:
+        """The same elements: tags in the same order, VRs and values, nested ones too, whatever the encoding they are stored
+        in. File meta and where the bytes came from do not count."""
+        if not isinstance(other, DatasetBase):
+            return NotImplemented
+        return self is other or same_elements(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content, and edits change it
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Dataset is read-only ({name}): to_pydicom() gives one that can be changed")
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"a Dataset is read-only ({name}): to_pydicom() gives one that can be changed")
+
+    def _repr_html_(self) -> str:
+        from dicore.dataset.html import dataset_html
+
+        return dataset_html(self)
 
     def __str__(self) -> str:
         return "\n".join(dataset_lines(self))
@@ -175,6 +228,11 @@ class Dataset(DatasetBase):
         where = f" of {os.fspath(self.path)!r}" if self.path is not None else ""
         uid = self.get("SOPInstanceUID", "")
         return f"<Dataset{where}, {len(self)} elements{f', {uid}' if uid else ''}>"
+
+
+def _item(around: Dataset, tag: int, number: int) -> Dataset:
+    found: Dataset = around[tag].value[number]
+    return found
 
 
 def _remade(data: bytes, path: Any, transfer_syntax: str | None, strict: bool) -> Dataset:
