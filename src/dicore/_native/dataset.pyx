@@ -11,6 +11,7 @@ import threading
 
 from dicore import errors
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_GetItem
@@ -444,6 +445,19 @@ cdef class Region:
         PyBuffer_FillInfo(view, self, self.data, <Py_ssize_t>self.size, 1, flags)
 
 
+@cython.no_gc
+cdef class Export:
+    """A buffer that is held. Apart, and no part of garbage collection: that would clear a memoryview of which something
+    is still exported, and releasing it then reads freed memory."""
+
+    cdef Py_buffer view
+    cdef bint held
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+
 cdef Region new_region(size_t size):
     cdef Region region = Region.__new__(Region)
     cdef void *at
@@ -619,8 +633,7 @@ cdef class Source:
     cdef object fs_path       # bytes for open(2); None when everything is here
     cdef object owner         # exports the bytes at `base`
     cdef object keep          # what the caller wants to live as long
-    cdef Py_buffer view
-    cdef bint viewed
+    cdef Export export        # of the caller's buffer
     cdef bint strict
     cdef bint deflated        # and not inflated yet
     cdef bint started         # the tape holds what could be read from [0, have)
@@ -643,7 +656,7 @@ cdef class Source:
     cdef dicore_encoding meta_encoding
     cdef object head          # exports the bytes of the head (differs from `owner` once inflated)
     cdef const uint8_t *head_base
-    cdef size_t head_size
+    cdef size_t head_size, head_total # how much of it was parsed, and the size of the file then
     cdef object packed        # the file before it was inflated
     cdef size_t packed_start  # of the deflate stream in it
     cdef str syntax
@@ -659,8 +672,6 @@ cdef class Source:
     def __dealloc__(self):
         if self.tape.entries != NULL:
             dicore_tape_free(&self.tape, &HEAP)
-        if self.viewed:
-            PyBuffer_Release(&self.view)
 
     cdef object guard(self):
         if self.lock is None:
@@ -828,7 +839,7 @@ cdef class Source:
                 self.hole_start = value + 8  # whether it is a sequence has been seen
                 self.hole_end = value + last.length
                 complete = self.hole_end == self.size
-        elif status == DICORE_TRUNCATED and self.hole_end == 0 and error.depth == 0 and error.tag == DICORE_TAG_PIXEL_DATA:
+        if status == DICORE_TRUNCATED and self.hole_end == 0 and error.depth == 0 and error.tag == DICORE_TAG_PIXEL_DATA:
             self.chain_at = tape.end
         return self.publish(&tape, complete)
 
@@ -869,9 +880,8 @@ cdef class Source:
         cdef dicore_element_header header
         cdef file_identity now
         cdef const char *path
-        cdef uint64_t value, end = 0
+        cdef uint64_t value, end = 0, at = self.chain_at
         cdef int fd, failed = 0
-        at = self.chain_at
         self.chain_at = 0
         if (self.fs_path is None or self.encoding & 2 or at >= self.have
                 or dicore_read_element_header(self.base + at, self.have - at, self.encoding, &header) != DICORE_OK
@@ -1049,7 +1059,8 @@ cdef class Source:
             tape.capacity = tape.count = 0
             try:
                 if self.part10:
-                    options = read_options(False, False, &met)
+                    options = read_options(False, self.head_size < self.head_total, &met)
+                    options.total = self.head_total
                     dicore_part10_parse(self.head_base, self.head_size, &options, &part, &error)
                     for i in range(min(met.count, met.capacity)):
                         found.append(deviation(&met.items[i], tag_text(met.items[i].tag) if met.items[i].tag else None))
@@ -1108,6 +1119,7 @@ cdef int parse_head(Source source) except -1:
     source.head = source.owner
     source.head_base = source.base
     source.head_size = source.have
+    source.head_total = source.size
     if part.transfer_syntax.size:
         source.syntax = PyUnicode_DecodeLatin1(
             <const char *>part.transfer_syntax.data, <Py_ssize_t>part.transfer_syntax.size, NULL)
@@ -1183,13 +1195,14 @@ cdef Source map_file(Source source, bytes encoded):
 cdef Source source_over(object data, object path, bint strict):
     """A source over a buffer, head not parsed."""
     cdef Source source = Source.__new__(Source)
-    PyObject_GetBuffer(data, &source.view, PyBUF_SIMPLE)
-    source.viewed = True
+    source.export = Export.__new__(Export)
+    PyObject_GetBuffer(data, &source.export.view, PyBUF_SIMPLE)
+    source.export.held = True
     source.path = path
     source.strict = strict
     source.owner = data if type(data) is bytes else PyMemoryView_FromObject(data).toreadonly().cast("B")
-    source.base = <const uint8_t *>source.view.buf
-    source.size = source.have = source.tail = <size_t>source.view.len
+    source.base = <const uint8_t *>source.export.view.buf
+    source.size = source.have = source.tail = <size_t>source.export.view.len
     if source.base == NULL:
         source.base = <const uint8_t *>b""
     return source

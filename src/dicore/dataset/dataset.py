@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dicore._native.dataset import DatasetBase, Element, open_buffer, read_into
@@ -14,11 +14,11 @@ from dicore.dataset.text import dataset_lines, element_line
 from dicore.errors import PixelDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer  # type: ignore[attr-defined, unused-ignore]  # Python 3.12
-
     import numpy as np
     import pydicom
+    from typing_extensions import Buffer
 
+    from dicore.dataset.model import BulkURI
     from dicore.pixel import FrameLayout
 
 __all__ = ["Dataset", "dcmread", "read"]
@@ -163,24 +163,20 @@ class Dataset(DatasetBase):
         return temporal.element_value(self, element, kind)
 
     def to_json_dict(
-        self, *, bulk_data_threshold: int = 1024, bulk_data_uri: Callable[[str, Element], str] | None = None
+        self, *, bulk_data_threshold: int = 1024, bulk_data_uri: BulkURI | None = None
     ) -> dict[str, Any]:
         """This data set in the DICOM JSON Model (PS3.18 F) as builtins; see `dicore.dataset.json_model.to_dict`."""
         from dicore.dataset import json_model
 
         return json_model.to_dict(self, bulk_data_threshold=bulk_data_threshold, bulk_data_uri=bulk_data_uri)
 
-    def to_json(
-        self, *, bulk_data_threshold: int = 1024, bulk_data_uri: Callable[[str, Element], str] | None = None
-    ) -> str:
+    def to_json(self, *, bulk_data_threshold: int = 1024, bulk_data_uri: BulkURI | None = None) -> str:
         """This data set as DICOM JSON text (PS3.18 F); see `dicore.dataset.json_model.to_dict`."""
         from dicore.dataset import json_model
 
         return json_model.to_json(self, bulk_data_threshold=bulk_data_threshold, bulk_data_uri=bulk_data_uri)
 
-    def to_xml(
-        self, *, bulk_data_threshold: int = 1024, bulk_data_uri: Callable[[str, Element], str] | None = None
-    ) -> str:
+    def to_xml(self, *, bulk_data_threshold: int = 1024, bulk_data_uri: BulkURI | None = None) -> str:
         """This data set in the Native DICOM Model (PS3.19 A.1) as XML; see `dicore.dataset.xml_model.to_xml`."""
         from dicore.dataset import xml_model
 
