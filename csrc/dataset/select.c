@@ -18,10 +18,10 @@ static inline void skip_plain(dicore_walk *c, uint32_t wanted)
         if (tag <= last || tag >= wanted || tag >= 0xFFFE0000u)
             break;
         if (is_explicit) {
-            uint16_t vr = load_u16be(p + 4);
+            const unsigned kind = vr_kind(load_u16le(p + 4));
             length = load_u16le(p + 6);
-            if (!vr_in(SHORT_VRS, vr)) {
-                if (!vr_in(KNOWN_VRS, vr))
+            if (kind != VR_KIND_SHORT) {
+                if (kind == VR_KIND_OTHER)
                     break;
                 length = load_u32le(p + 8);
                 header = 12;

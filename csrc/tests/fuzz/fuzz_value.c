@@ -81,7 +81,7 @@ static void names(const uint8_t *data, size_t size)
     uint32_t tag = (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 | data[3];
     dicore_dictionary_entry entry;
     int found = 0;
-    if (dicore_dictionary_find(tag, &entry) && entry.keyword[0])
+    if (dicore_dictionary_find(tag, &entry) && entry.keyword[0] && entry.mask == 0xFFFFFFFF) /* repeating groups have no one tag */
         MUST(dicore_dictionary_keyword(entry.keyword, strlen(entry.keyword), &found) == entry.tag && found);
     dicore_dictionary_keyword((const char *)data, size, &found);
     uint16_t known = dicore_dictionary_private_vr(data + 4, size - 4, tag);
