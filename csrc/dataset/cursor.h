@@ -172,7 +172,7 @@ static inline __attribute__((always_inline)) int plain_element(const uint8_t *da
     out->depth = (uint8_t)depth;
     out->reserved = 0;
     *last = tag;
-    *position += header + length;
+    *position += (uint64_t)header + length; /* up to 4 GiB and 10 bytes */
     return 1;
 }
 

@@ -32,7 +32,7 @@ static inline void skip_plain(dicore_walk *c, uint32_t wanted)
         if (length & 1 || length > end - position - header)
             break;
         last = tag;
-        position += header + length;
+        position += (uint64_t)header + length; /* may exceed 32 bits */
     }
     f->last_tag = last;
     c->position = position;

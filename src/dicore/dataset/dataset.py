@@ -106,7 +106,7 @@ class Dataset(DatasetBase):
 
     def dataset_bytes(self) -> memoryview:
         """The data set without preamble and group 0002, as stored (in `transfer_syntax`); of an item its elements."""
-        return self._dataset_bytes()
+        return self._parts()[1]
 
     def to_pydicom(self) -> pydicom.FileDataset:
         """This data set as pydicom reads it from the same bytes, file meta included. At the top level only.
