@@ -120,7 +120,7 @@ def encode(elements: Iterable[Element], charset: str | Sequence[str] = "", *, bi
     return b"".join([encode_element(tag, vr, value, charset, big=big) for tag, vr, value in listed])
 
 
-def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax: str = EXPLICIT_LITTLE) -> bytes:
+def file_meta(sop_class_uid: str | bytes, sop_instance_uid: str | bytes, transfer_syntax: str = EXPLICIT_LITTLE) -> bytes:
     """Preamble, DICM and the file meta group (PS3.10 7.1)."""
     group = encode(
         [

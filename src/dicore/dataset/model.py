@@ -80,9 +80,13 @@ def build(nodes: Iterable[Node], transfer_syntax: str = EXPLICIT_LITTLE) -> Data
         body = encode(_elements(_in_utf8(listed), ("ISO_IR 192",), True, "", transfer_syntax))
     except ValueError as error:
         raise DicomFormatError(str(error)) from None
-    uids = {node.tag: str(node.values[0]) for node in listed if node.tag in (0x00080016, 0x00080018) and node.values}
+    uids = [
+        str(node.values[0]).encode("ascii", "replace")  # bytes: taken as they are, be they a UID or not
+        for node in sorted(listed, key=lambda node: node.tag)
+        if node.tag in (0x00080016, 0x00080018) and node.values
+    ]
     if len(uids) == 2:
-        return Dataset.from_bytes(file_meta(uids[0x00080016], uids[0x00080018], transfer_syntax) + body)
+        return Dataset.from_bytes(file_meta(uids[0], uids[1], transfer_syntax) + body)
     return Dataset.from_bytes(body, transfer_syntax=transfer_syntax)
 
 
