@@ -19,7 +19,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_GetItem
 from cpython.list cimport PyList_Append
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
-from cpython.object cimport PyObject, PyObject_GenericGetAttr, PyObject_GenericSetAttr
+from cpython.object cimport PyObject, PyObject_GenericGetAttr
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeLatin1
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport int16_t, int32_t
@@ -35,6 +35,7 @@ cdef extern from "Python.h":
     object PyUnicode_EncodeFSDefault(object text)
     Py_UCS4 PyUnicode_READ_CHAR(object text, Py_ssize_t index)
     object PyMemoryView_FromObject(object owner)
+    int PyObject_GenericSetAttr(object owner, object name, PyObject *value) except -1
 
 cdef extern from "<fcntl.h>" nogil:
     int os_open "open"(const char *path, int flags, ...)
@@ -1682,7 +1683,8 @@ cdef class DatasetBase:
         owner = self.source.owner
         p = self.source.base + entry.offset + entry.header
         if width:
-            big = (entry.flags & DICORE_ENTRY_BIG_ENDIAN) != 0
+            # what is stored as UN is in little endian, also in a big endian file (PS3.5 6.2.2)
+            big = (entry.flags & DICORE_ENTRY_BIG_ENDIAN) != 0 and entry.vr != VR_UN
             if n == <size_t>width:
                 return number(p, vr, big)
             if n % <size_t>width:
@@ -1847,14 +1849,14 @@ cdef class DatasetBase:
     def __setattr__(self, str name, value):
         tag = keyword_tag(name)
         if tag is None:
-            PyObject_GenericSetAttr(self, name, value)
+            PyObject_GenericSetAttr(self, name, <PyObject *>value)
         else:
             self._assign(tag, value)
 
     def __delattr__(self, str name):
         tag = keyword_tag(name)
         if tag is None:
-            object.__delattr__(self, name)
+            PyObject_GenericSetAttr(self, name, NULL)
         else:
             self._remove(tag)
 

@@ -223,11 +223,21 @@ def _tag(tag: Any) -> tuple[int, int]:
     return group, element
 
 
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if hasattr(value, "components"):  # a PersonName, ours or pydicom's
+        return str(value)
+    raise ValueError(f"text is needed, not {type(value).__name__}")
+
+
 def _limited(vr: str) -> Callable[[Any], str]:
     most = _MOST[vr]
 
     def text(value: Any) -> str:
-        text = str(value)
+        text = _text(value)
         if len(text) > most and "\\" not in text:
             raise ValueError(f"{len(text)} characters, {most} at most (PS3.5 6.2)")
         return text
@@ -284,7 +294,7 @@ def _integer_string(value: Any) -> str:
 
 
 def _uid(value: Any) -> str:
-    text = str(value).rstrip("\0 ")
+    text = _text(value).rstrip("\0 ")
     for part in text.split("\\"):
         if part and (len(part) > 64 or not _UID.fullmatch(part)):
             raise ValueError(f"{_shown(part)} is no UID (PS3.5 9.1); bytes are taken as they are")
@@ -292,7 +302,7 @@ def _uid(value: Any) -> str:
 
 
 def _date(value: Any) -> str:
-    return value.strftime("%Y%m%d") if isinstance(value, datetime.date) else str(value)
+    return f"{value.year:04d}{value.month:02d}{value.day:02d}" if isinstance(value, datetime.date) else _text(value)
 
 
 def _time(value: Any) -> str:
@@ -300,18 +310,18 @@ def _time(value: Any) -> str:
         value = value.time()
     if isinstance(value, datetime.time):
         return value.strftime("%H%M%S") + (f".{value.microsecond:06d}" if value.microsecond else "")
-    return str(value)
+    return _text(value)
 
 
 def _datetime(value: Any) -> str:
     if not isinstance(value, datetime.datetime):
         return _date(value)
-    text = value.strftime("%Y%m%d%H%M%S") + (f".{value.microsecond:06d}" if value.microsecond else "")
+    text = _date(value) + value.strftime("%H%M%S") + (f".{value.microsecond:06d}" if value.microsecond else "")
     return text + value.strftime("%z")[:5] if value.tzinfo is not None else text
 
 
 def _person(value: Any) -> str:
-    text = str(value)
+    text = _text(value)
     if len(text) > 64:
         for name in text.split("\\"):
             for group in name.split("="):
@@ -323,7 +333,7 @@ def _person(value: Any) -> str:
 _NUMBERS: dict[str, Callable[[Any], Any]] = {"FL": float, "FD": float}
 _TEXT: dict[str, Callable[[Any], str]] = {
     **{vr: _limited(vr) for vr in ("AE", "CS", "LO", "LT", "SH", "ST")},
-    "AS": str, "UC": str, "UR": str, "UT": str, "PN": _person, "UI": _uid, "DS": _decimal_string, "IS": _integer_string,
+    "AS": _text, "UC": _text, "UR": _text, "UT": _text, "PN": _person, "UI": _uid, "DS": _decimal_string, "IS": _integer_string,
     "DA": _date, "TM": _time, "DT": _datetime,
 }  # fmt: skip
 
