@@ -90,7 +90,7 @@ def test_what_is_missing(ds) -> None:
     with pytest.raises(TypeError):
         ds[1.5]
     with pytest.raises(AttributeError):
-        ds.PatientID = "x"
+        ds.patient_id = "x"
 
 
 def test_iteration_is_in_file_order(ds) -> None:
@@ -164,9 +164,10 @@ def test_text_escapes_what_would_drive_a_terminal(ds) -> None:
     assert "20 bytes" in str(dicore.read(part10(element(0x00091001, "OB", bytes(20)))))
 
 
-def test_a_data_set_is_immutable_so_copies_are_itself(ds) -> None:
-    assert copy.copy(ds) is ds
-    assert copy.deepcopy(ds) is ds
+def test_copies_are_data_sets_of_their_own_over_the_same_bytes(ds) -> None:
+    for other in (copy.copy(ds), copy.deepcopy(ds)):
+        assert other is not ds and other.PatientID == ds.PatientID
+        assert other.part10_bytes().obj is ds.part10_bytes().obj
 
 
 def test_select_gives_raw_values_in_the_order_asked() -> None:
