@@ -248,6 +248,10 @@ class Dataset(DatasetBase):
         Raises ValueError (a value that does not fit its VR, no such keyword), CharacterSetError, and MissingElement when a
         path leads to no item.
         """
+        if changes is None:
+            plain: Dataset | None = self._edit_plain(elements)
+            if plain is not None:
+                return plain
         if self._around() is not None:
             return self._alone().edit(changes, **elements)
         base: Dataset = self._committed()
