@@ -48,6 +48,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/dicore demo
 
 test: lint test-c test-python
+	@echo '  ok     all of it: lint, types, C with and without sanitizers, Python, real peers, faults'
 
 lint: $(VENV)/.test
 	@$(STEP) 'ruff' $(BIN)/ruff check src tests benchmarks

@@ -48,6 +48,14 @@ def test_one_version_everywhere() -> None:
     assert f"## {project}" in (ROOT / "CHANGELOG.md").read_text().replace("[", "").replace("]", "")
 
 
+def test_the_installed_script_is_this_package() -> None:
+    script = Path(sys.executable).with_name("dicore")
+    if not script.exists():
+        absent("dicore is not installed beside this Python")
+    out = subprocess.run([script, "--version"], capture_output=True, text=True, check=True).stdout
+    assert dicore.__version__ in out
+
+
 def test_help_names_every_command_and_loads_little() -> None:
     text = dicore_cli("--help").stdout
     for command in ("dump", "echo", "send", "serve", "synth", "store", "codecs", "demo"):

@@ -76,6 +76,23 @@ dicore_status dicore_file_read_whole(int file, uint64_t offset, void *data, size
     return status;
 }
 
+void dicore_file_next_data(int file, uint64_t from, uint64_t limit, uint64_t *start, uint64_t *end)
+{
+    *start = from;
+    *end = limit;
+    const off_t data = lseek(file, (off_t)from, SEEK_DATA);
+    if (data < 0) {
+        if (errno == ENXIO || from >= limit)
+            *start = *end = limit;
+        return;
+    }
+    const off_t hole = lseek(file, data, SEEK_HOLE);
+    if ((uint64_t)data > from)
+        *start = (uint64_t)data < limit ? (uint64_t)data : limit;
+    if (hole > data && (uint64_t)hole < limit)
+        *end = (uint64_t)hole;
+}
+
 /* Fill `to` from pieces[*at] on, of which *inside bytes are done already. */
 static int gather(struct iovec *to, const dicore_span *pieces, size_t count, size_t at, size_t inside)
 {

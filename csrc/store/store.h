@@ -54,6 +54,9 @@ struct dicore_store {
     uint64_t next_id;
     int stopped;
     int making_spare;
+    int prepared;                /* have a segment ready before there is anything to append */
+    int fill_soon;               /* there is something to zero-fill when appends pause */
+    uint64_t last_append;        /* milliseconds, monotonic */
     int bad_segments;            /* that failed one after the other */
     int last_error;              /* errno of the last */
     uint64_t retry_at;           /* milliseconds, monotonic: no new segment before */

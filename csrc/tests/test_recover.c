@@ -100,7 +100,7 @@ static void a_repaired_segment_is_continued(dicore_durability durability)
     dicore_store *store = NULL;
     const dicore_store_options options = fixture_options(folder, durability);
     CHECK_EQ(dicore_store_open(&options, &store, NULL), DICORE_OK);
-    CHECK_EQ(dicore_store_continue(store, &scan.info, file, scan.end), DICORE_OK);
+    CHECK_EQ(dicore_store_continue(store, &scan.info, file, scan.end, NULL), DICORE_OK);
     dicore_outcome outcome;
     const dicore_waiter *waiters;
     size_t count;

@@ -410,10 +410,10 @@ static void many_threads_store_each_instance_once(dicore_durability durability)
     dicore_store_close(store);
     int total = 0, damaged, unreadable;
     dicore_scan scan;
-    for (uint64_t id = 1;; id++) {
+    for (uint64_t id = 1; id < 40; id++) { /* a spare without records was unlinked, so a number may be missing */
         const int records = fixture_scan_segment(folder, id, &scan, &damaged, &unreadable);
         if (records < 0)
-            break;
+            continue;
         total += records;
         CHECK_EQ(damaged + unreadable + scan.dirty, 0);
     }

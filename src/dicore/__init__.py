@@ -1,5 +1,8 @@
-"""dicore: a native-accelerated DICOM engine. Every name below is imported when it is first used, so `import dicore` costs
-next to nothing and pulls in neither asyncio nor numpy."""
+"""dicore: a native-accelerated DICOM engine.
+
+Every name below is imported when it is first used, so `import dicore` costs next to nothing and pulls in neither
+asyncio nor numpy.
+"""
 
 from __future__ import annotations
 

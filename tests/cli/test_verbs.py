@@ -15,7 +15,9 @@ import pydicom
 import pytest
 
 from conftest import Serving, dicore_cli, dicore_command
-from dicore import synth
+from dicore import NetworkError, Store, blocking, synth
+
+pytestmark = pytest.mark.filterwarnings("ignore:Found unknown escape sequence")  # pydicom, of the name in `nested`
 
 
 def dicore(*args: str | Path) -> subprocess.CompletedProcess[str]:
@@ -322,6 +324,30 @@ def test_nobody_listening_is_told_in_one_line(port: int, phantoms: Path) -> None
         assert result.returncode == 1
         assert str(port) in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_ending_a_busy_server_loses_nothing_that_was_acknowledged(serve: Serving) -> None:
+    server = serve()
+    sent = list(synth.studies(5, 1, slices=40, size=128))
+    acknowledged = []
+
+    def send_until_it_ends() -> None:
+        with blocking.connect(server.address) as association:
+            for number, instance in enumerate(sent * 100):
+                if number == 10:
+                    server.process.send_signal(signal.SIGTERM)
+                association.c_store(instance.data)
+                acknowledged.append(instance.sop_instance_uid)
+
+    with pytest.raises(NetworkError):
+        send_until_it_ends()
+    assert server.process.wait(30) == 0
+    assert len(acknowledged) >= 10
+    with Store(server.store, read_only=True) as store:
+        bodies = {uid: body(bytes(store.record(uid))) for uid in store}
+    expected = {one.sop_instance_uid: body(one.data) for one in sent}
+    assert bodies.keys() >= set(acknowledged)
+    assert all(bodies[uid] == expected[uid] for uid in bodies)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)

@@ -3,7 +3,8 @@ bytes that it acknowledges are on the disk.
 
 `Trace.read(path)` gives the system calls with the moments they began and ended (one tracer sees them all, and a call is
 stopped at its entry, so these moments are in order over all threads). What is written or synced unseen, by a map or a
-ring, could only make the check fail: a success needs a write and a sync that it saw. `check(trace, sent)` returns what it found wrong.
+ring, could only make the check fail: a success needs a write and a sync that it saw. `check(trace, sent)` returns what
+it found wrong.
 """
 
 from __future__ import annotations

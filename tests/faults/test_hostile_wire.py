@@ -278,9 +278,8 @@ def test_artim_closes_a_peer_that_does_not_ask(run: Callable[..., Any], sends: b
     """PS3.8 AA-2: the timer, here 0.2 s, ends it without a word."""
     import asyncio
 
-    from dicore.net import Timeouts
-
     import dicore
+    from dicore.net import Timeouts
 
     async def main() -> None:
         async with dicore.listen(port=0, ae_title="DICORE", timeouts=Timeouts(artim=0.2)) as listener:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from netcommon import CT, Memory, Wire, ct, feed
 
 import wire
 from dicore.net import PENDING, Limits, StoreRequest, Timeouts, listen
 from dicore.net.transport import Listener, _Protocol
-from netcommon import CT, Memory, Wire, ct, feed
 
 KIB = 1024
 
@@ -428,7 +428,7 @@ def test_an_unknown_request_is_answered_0211_and_its_data_set_dropped() -> None:
     assert listener.counters["unsupported"] == 1
 
 
-@pytest.mark.parametrize("instance", ["", "x.y", "1" * 66])
+@pytest.mark.parametrize("instance", ["", "x y", "x\\y", "1" * 66])
 def test_an_instance_uid_that_is_none_is_refused(instance: str) -> None:
     sink = Memory()
     _, protocol, transport = made(sink)

@@ -1,11 +1,13 @@
 """A reader of segments in plain Python, from docs/store-format.md alone: what the C code is tested against.
 
-    python tests/store/oracle.py STORE/segments/0000000001.seg
+python tests/store/oracle.py STORE/segments/0000000001.seg
 """
 
+import pathlib
 import struct
 import sys
 
+RECORD = struct.Struct("<4sHHQ16sQIIQII")
 CRC = []
 for byte in range(256):
     for _ in range(8):
@@ -31,10 +33,16 @@ def uid_hash(uid, key=b"dicore uid hash\1"):
 
     def rounds(n):
         for _ in range(n):
-            v[0] = (v[0] + v[1]) & mask; v[1] = rotate(v[1], 13) ^ v[0]; v[0] = rotate(v[0], 32)  # noqa: E702
-            v[2] = (v[2] + v[3]) & mask; v[3] = rotate(v[3], 16) ^ v[2]  # noqa: E702
-            v[0] = (v[0] + v[3]) & mask; v[3] = rotate(v[3], 21) ^ v[0]  # noqa: E702
-            v[2] = (v[2] + v[1]) & mask; v[1] = rotate(v[1], 17) ^ v[2]; v[2] = rotate(v[2], 32)  # noqa: E702
+            v[0] = (v[0] + v[1]) & mask
+            v[1] = rotate(v[1], 13) ^ v[0]
+            v[0] = rotate(v[0], 32)
+            v[2] = (v[2] + v[3]) & mask
+            v[3] = rotate(v[3], 16) ^ v[2]
+            v[0] = (v[0] + v[3]) & mask
+            v[3] = rotate(v[3], 21) ^ v[0]
+            v[2] = (v[2] + v[1]) & mask
+            v[1] = rotate(v[1], 17) ^ v[2]
+            v[2] = rotate(v[2], 32)
 
     data = uid.encode()
     data += bytes(7 - len(data) % 8) + bytes([len(data) & 255])
@@ -64,7 +72,7 @@ def records(segment):
                 return
             at = (at // 4096 + 1) * 4096
             continue
-        magic, version, flags, own, digest, size, start, data_crc, received, _, crc = struct.unpack("<4sHHQ16sQIIQII", header)
+        magic, version, flags, own, digest, size, start, data_crc, received, _, crc = RECORD.unpack(header)
         assert (magic, version, own) == (b"DCIR", 1, nonce), f"byte {at}: not a record"
         assert crc == crc32c(struct.pack("<Q", at) + header[:60]), f"byte {at}: header"
         file = segment[at + 64 : at + 64 + size]
@@ -75,5 +83,5 @@ def records(segment):
 
 
 if __name__ == "__main__":
-    for at, flags, digest, _, start, file in records(open(sys.argv[1], "rb").read()):
+    for at, flags, digest, _, start, file in records(pathlib.Path(sys.argv[1]).read_bytes()):
         print(f"{at:12} flags {flags} {digest.hex()} file {len(file)} data set at {start}")

@@ -579,7 +579,7 @@ cdef extern from "dicore/store.h" nogil:
     void dicore_store_entry_write(const dicore_store_entry *entry, uint8_t *out)
     dicore_status dicore_store_entry_read(const uint8_t *data, size_t size, dicore_store_entry *out)
     dicore_status dicore_store_load(dicore_store *store, uint64_t segment, const dicore_store_entry *entries, size_t count)
-    dicore_status dicore_store_continue(dicore_store *store, const dicore_segment_info *info, int file, uint64_t end)
+    dicore_status dicore_store_continue(dicore_store *store, const dicore_segment_info *info, int file, uint64_t end, dicore_error *error)
 
     ctypedef struct dicore_instance:
         dicore_span sop_class
@@ -616,6 +616,7 @@ cdef extern from "dicore/store.h" nogil:
         dicore_segment_info info
 
     dicore_status dicore_store_work(dicore_store *store, dicore_task *task)
+    void dicore_store_prepare(dicore_store *store)
     void dicore_store_sealed(dicore_store *store, uint64_t segment)
     void dicore_store_stop(dicore_store *store)
     size_t dicore_store_find(dicore_store *store, const uint8_t *uid_hash, dicore_place *places, size_t capacity)

@@ -3,6 +3,9 @@ from typing import Any
 
 from typing_extensions import Buffer
 
+_Results = list[tuple[Any, Exception | None]]
+_Done = Callable[[_Results], object]
+
 RELAXED: int
 SYNC_DATA: int
 SYNC_DIRECT: int
@@ -82,13 +85,12 @@ class Native:
         transfer_syntax: str,
         pieces: Sequence[Buffer],
         source_ae: str,
-        done: Callable[[list[tuple[Any, Exception | None]]], object] | None,
+        done: _Done | None,
         token: Any,
     ) -> int: ...
-    def commit(
-        self,
-    ) -> list[tuple[Callable[[list[tuple[Any, Exception | None]]], object], list[tuple[Any, Exception | None]]]] | None: ...
+    def commit(self) -> list[tuple[_Done, _Results]] | None: ...
     def work(self) -> tuple[int, int, int, int] | None: ...
+    def prepare(self) -> None: ...
     def sealed(self, segment: int) -> None: ...
     def stop(self) -> None: ...
     def load(self, segment: int, entries: Buffer) -> None: ...

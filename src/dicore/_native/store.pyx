@@ -1,5 +1,6 @@
 """The instance store of libdicore: converts, gives the GIL away around I/O, raises. Policy is in dicore.store."""
 import os
+from time import sleep
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -44,7 +45,7 @@ cdef enum:
     LONGEST_VALUE = 1 << 16
 
 
-cdef void *_resize(void *context, void *pointer, size_t old_size, size_t new_size) noexcept:
+cdef void *_resize(void *context, void *pointer, size_t old_size, size_t new_size) noexcept nogil:
     if new_size == 0:
         free(pointer)
         return NULL
@@ -255,6 +256,8 @@ cdef class Segment:
                         if status != DICORE_OK:
                             break
                         n += 1
+                if status != DICORE_END:
+                    check(status, NULL)
                 if left > 0:
                     left -= n
                 for i in range(n):
@@ -364,6 +367,8 @@ cdef class Segment:
 cdef class Native:
     """A store's writer and UID table over the directory descriptor `folder` (borrowed)."""
     cdef dicore_store *store
+    cdef Py_ssize_t busy  # calls that are under way without the GIL; counted with it
+    cdef bint closing
     cdef object _implementation, _version_name
 
     def __cinit__(self, int folder, *, uint64_t segment_size, uint64_t fill_ahead, int durability, int duplicates, bint read_only,
@@ -390,12 +395,15 @@ cdef class Native:
         dicore_store_close(self.store)
 
     def close(self):
-        """Free it and its locks. No other call may be under way, none may follow."""
+        """Free it and its locks, after the appends that are under way; `commit` and `work` have ended."""
+        self.closing = True
+        while self.busy:
+            sleep(0.001)
         dicore_store_close(self.store)
         self.store = NULL
 
     cdef int _open(self) except -1:
-        if self.store == NULL:
+        if self.store == NULL or self.closing:
             raise errors.StoreError("the store is closed")
         return 0
 
@@ -418,8 +426,10 @@ cdef class Native:
         instance.count = <size_t>held.count
         instance.token = <void *>waiter
         Py_INCREF(waiter)  # the commit loop may be done with it before the call returns
+        self.busy += 1
         with nogil:
             status = dicore_store_append(self.store, &instance, &outcome, &error)
+        self.busy -= 1
         if status != DICORE_OK or outcome != DICORE_WAITS:
             Py_DECREF(waiter)
         if status == DICORE_LIMIT:
@@ -466,6 +476,9 @@ cdef class Native:
             status = dicore_store_work(self.store, &task)
         return None if status == DICORE_END else (<int>task.kind, task.info.id, task.info.nonce, task.end)
 
+    def prepare(self):
+        dicore_store_prepare(self.store)
+
     def sealed(self, uint64_t segment):
         with nogil:
             dicore_store_sealed(self.store, segment)
@@ -493,16 +506,18 @@ cdef class Native:
             check(dicore_store_load(self.store, segment, batch, n), NULL)
 
     def resume(self, Segment segment not None, uint64_t end):
-        """Continue a locked, recovered segment, whose descriptor is ours from now on. False: not needed, it was closed."""
+        """Continue a locked, recovered segment, whose descriptor is ours from now on. False: not needed, it was closed.
+        StoreFull: it was closed, there is no room to continue it."""
         cdef int file = segment.file
         cdef dicore_status status
+        cdef dicore_error error
         self._open()
         segment.file = -1
         with nogil:
-            status = dicore_store_continue(self.store, &segment.info, file, end)
+            status = dicore_store_continue(self.store, &segment.info, file, end, &error)
         if status == DICORE_LIMIT:
             return False
-        check(status, NULL)
+        check_os(status, &error, f"segments/{segment.info.id:010d}.seg")
         return True
 
     def find(self, str uid not None):
@@ -606,8 +621,10 @@ cdef class NativeLane:
         cdef dicore_status status
         cdef _Pieces held = _Pieces(pieces)
         self._alive()
+        self.native.busy += 1
         with nogil:
             status = dicore_lane_write(&self.lane, held.spans, <size_t>held.count, &error)
+        self.native.busy -= 1
         if status != DICORE_OK:
             self.abort()
             _raise(status, &error, self.uid)
@@ -619,8 +636,10 @@ cdef class NativeLane:
         cdef dicore_status status
         self._alive()
         self.open = False
+        self.native.busy += 1
         with nogil:
             status = dicore_lane_commit(&self.lane, &outcome, &error)
+        self.native.busy -= 1
         if status != DICORE_OK:
             _raise(status, &error, self.uid)
         return <int>outcome
@@ -629,10 +648,12 @@ cdef class NativeLane:
         if self.open:
             self._alive()
             self.open = False
+            self.native.busy += 1
             with nogil:
                 dicore_lane_abort(&self.lane)
+            self.native.busy -= 1
 
     cdef int _alive(self) except -1:
-        if not self.open or self.native.store == NULL:
+        if not self.open or self.native.store == NULL or self.native.closing:
             raise errors.StoreError(f"{self.uid}: this lane has ended")
         return 0

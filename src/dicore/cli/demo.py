@@ -124,9 +124,7 @@ def _run(folder: Path, associations: int, seed: int, out: Path) -> tuple[_Clock,
     with dicore.Store(folder / "store", segment_size=256 << 20) as store:
         say(f"dicore: sending them over {associations} associations")
         report = asyncio.run(_send(store, files, associations))
-        clock.steps.append(
-            _Step(f"send and store, durable, {associations} associations", report.sent, report.bytes, report.seconds)
-        )
+        clock.steps.append(_Step(f"send and store, {associations} at once", report.sent, report.bytes, report.seconds))
         failures = [f"{path}: {reason}" for path, reason in report.failures]
         say("dicore: looking at what was stored")
         studies = clock.time("query the studies", lambda: store.find(level="STUDY"), instances=report.sent)

@@ -11,7 +11,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["SETTINGS", "Progress", "escape", "human_bytes", "progress", "say", "show", "show_json", "show_table"]
+__all__ = [
+    "SETTINGS",
+    "Progress",
+    "escape",
+    "human_bytes",
+    "log_to_stderr",
+    "progress",
+    "say",
+    "show",
+    "show_json",
+    "show_table",
+]
 
 Progress = Callable[[int, int], None]
 """`progress(done, total)`: called as often as the work likes."""
@@ -75,13 +86,29 @@ def show_table(
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index in right else "left", no_wrap=index in right)
+        table.add_column(column, justify="right" if index in right else "left", overflow="fold")
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
     console = Console(highlight=False)
     if not console.is_terminal and not os.environ.get("COLUMNS"):
         console.width = 120  # nobody's screen is 80 columns wide any more, and a file has no width
     console.print(table)
+
+
+def log_to_stderr(level: str) -> None:
+    """Let `dicore.*` log to stderr from `level` on: a record a line, with nothing in it that a terminal would obey."""
+    import logging
+
+    class OneLine(logging.Formatter):
+        def formatMessage(self, record: logging.LogRecord) -> str:
+            return escape(super().formatMessage(record))
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger("dicore")
+    root.handlers = [handler]
+    root.setLevel(level)
+    root.propagate = False
 
 
 def human_bytes(size: float) -> str:

@@ -131,7 +131,15 @@ class _Sending:
                 self.address, calling=self.calling, contexts=contexts, timeouts=self.timeouts, limits=self.limits
             )
 
-        results = await asyncio.gather(*(one() for _ in range(count)), return_exceptions=True)
+        tasks = [self.loop.create_task(one()) for _ in range(count)]
+        try:
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        except asyncio.CancelledError:
+            await asyncio.wait(tasks)
+            for task in tasks:
+                if not task.cancelled() and task.exception() is None:
+                    task.result().abort()
+            raise
         opened = [each for each in results if isinstance(each, Association)]
         other = next((each for each in results if not isinstance(each, Association | NetworkError)), None)
         if other is not None:

@@ -265,8 +265,8 @@ def listen(
     """A listener: `async with dicore.listen(port=11112, on_c_store=sink) as scp:`. Port 0 takes a free one, `scp.port`.
 
     Every SOP class is accepted, unknown ones too, in the first transfer syntax that the peer proposes. To restrict:
-    `check_called_ae` refuses who calls another title than `ae_title`; `calling_ae` lists who may call; `admit` says of a
-    peer's IP address ('' for a Unix socket) whether it may; `sop_classes` (UIDs) and `transfer_syntaxes` (UIDs or
+    `check_called_ae` refuses who calls another title than `ae_title`; `calling_ae` lists who may call; `admit` says of
+    a peer's IP address ('' for a Unix socket) whether it may; `sop_classes` (UIDs) and `transfer_syntaxes` (UIDs or
     keywords) list what is accepted. Without `on_c_store` only C-ECHO is served.
 
     `on_c_store` is a `Sink`, or a function `(request, dataset) -> status`, sync or async (see `function_sink`).

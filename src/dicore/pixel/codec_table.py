@@ -12,18 +12,19 @@ import importlib
 import importlib.metadata
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from dicore import uid
 from dicore.errors import CodecUnavailable, PixelDataError
-from dicore.pixel.layout import DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, FrameLayout
+from dicore.pixel.layout import NATIVE, FrameLayout
 from dicore.pixel.streams import Stream, sniff
 
-__all__ = ["CODECS", "NAMES", "Adapter", "CodecInfo", "codecs", "find"]
+__all__ = ["CODECS", "Adapter", "CodecInfo", "codecs", "family", "find"]
 
 Array = npt.NDArray[Any]
 Source = memoryview | bytes
@@ -32,34 +33,6 @@ ENCAPSULATED = "1.2.840.10008.1.2.1.98"
 DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
 RLE = "1.2.840.10008.1.2.5"
 _JPEG = "1.2.840.10008.1.2.4."
-
-NAMES = {
-    IMPLICIT_LITTLE: "Implicit VR Little Endian",
-    EXPLICIT_LITTLE: "Explicit VR Little Endian",
-    DEFLATED_LITTLE: "Deflated Explicit VR Little Endian",
-    EXPLICIT_BIG: "Explicit VR Big Endian",
-    ENCAPSULATED: "Encapsulated Uncompressed Explicit VR Little Endian",
-    DEFLATED_FRAME: "Deflated Image Frame Compression",
-    RLE: "RLE Lossless",
-    _JPEG + "50": "JPEG Baseline (Process 1)",
-    _JPEG + "51": "JPEG Extended (Process 2 and 4)",
-    _JPEG + "53": "JPEG Spectral Selection, Non-Hierarchical (Process 6 and 8)",
-    _JPEG + "55": "JPEG Full Progression, Non-Hierarchical (Process 10 and 12)",
-    _JPEG + "57": "JPEG Lossless, Non-Hierarchical (Process 14)",
-    _JPEG + "70": "JPEG Lossless, Non-Hierarchical, First-Order Prediction",
-    _JPEG + "80": "JPEG-LS Lossless",
-    _JPEG + "81": "JPEG-LS Lossy (Near-Lossless)",
-    _JPEG + "90": "JPEG 2000 (Lossless Only)",
-    _JPEG + "91": "JPEG 2000",
-    _JPEG + "92": "JPEG 2000 Part 2 Multi-component (Lossless Only)",
-    _JPEG + "93": "JPEG 2000 Part 2 Multi-component",
-    _JPEG + "110": "JPEG XL Lossless",
-    _JPEG + "111": "JPEG XL JPEG Recompression",
-    _JPEG + "112": "JPEG XL",
-    _JPEG + "201": "High-Throughput JPEG 2000 (Lossless Only)",
-    _JPEG + "202": "High-Throughput JPEG 2000 with RPCL Options (Lossless Only)",
-    _JPEG + "203": "High-Throughput JPEG 2000",
-}
 
 
 class CodecInfo(NamedTuple):
@@ -251,10 +224,10 @@ CODECS: dict[str, list[Adapter]] = {
 }
 
 _FAMILY = {
-    IMPLICIT_LITTLE: "plain",
-    EXPLICIT_LITTLE: "plain",
-    DEFLATED_LITTLE: "plain",
-    EXPLICIT_BIG: "plain",
+    uid.IMPLICIT_LITTLE: "plain",
+    uid.EXPLICIT_LITTLE: "plain",
+    uid.DEFLATED: "plain",
+    uid.EXPLICIT_BIG: "plain",
     ENCAPSULATED: "plain",
     DEFLATED_FRAME: "deflate",
     RLE: "rle",
@@ -295,7 +268,7 @@ def find(kind: str, stream: Stream | None, transfer_syntax: str, codec: str | No
     packages = " or ".join(dict.fromkeys(a.distribution for a in able))
     process = f" (process {stream.process})" if stream is not None and stream.process >= 0 else ""
     raise CodecUnavailable(
-        f"no codec for {NAMES.get(transfer_syntax, transfer_syntax)}{process} is installed",
+        f"no codec for {uid.name(transfer_syntax)}{process} is installed",
         transfer_syntax=transfer_syntax,
         hint=f"pip install {packages}" if packages else "no library that is known decodes it",
     )
@@ -306,16 +279,15 @@ def codecs() -> list[CodecInfo]:
 
     The version and licence are those of the first choice that is installed; `decode_by` names them all, in order."""
     rows = []
-    for syntax, name in NAMES.items():
-        there = [a for a in CODECS[_FAMILY[syntax]] if a.available]
+    for syntax, kind in _FAMILY.items():
+        there = [a for a in CODECS[kind] if a.available]
         first = there[0] if there else None
-        native: Sequence[str] = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED_LITTLE, EXPLICIT_BIG)
         rows.append(
             CodecInfo(
                 syntax,
-                name,
+                uid.TRANSFER_SYNTAXES[syntax].name,
                 ", ".join(a.name for a in there),
-                "dicore" if syntax in native else "",
+                "dicore" if syntax in NATIVE else "",
                 first.version if first else "",
                 first.licence if first else "",
             )

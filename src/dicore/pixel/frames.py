@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["FREE_BYTES", "MAX_RATIO", "Window", "decode", "iter_frames"]
 
 Array = npt.NDArray[Any]
-Frames = int | slice | Sequence[int] | None
+Frames = int | slice | Iterable[int] | None
 
 #: A compressed frame may decode to FREE_BYTES, and beyond them to MAX_RATIO times its own length: what no honest stream
 #: exceeds and every bomb does. Checked before anything is allocated.
