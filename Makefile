@@ -3,6 +3,7 @@
 #   make test     all checks: lint, types, C tests with and without sanitizers, Python tests, real peers, faults
 # and then
 #   make bench    measure it beside pydicom, fastdicom, DCMTK and pynetdicom; prints one table
+#   make fuzz     every fuzz target under libFuzzer, ASan and UBSan, FUZZ_SECONDS each (60), FUZZ=one for only one
 #   make clean    remove what these made
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ SOURCES := $(shell find src csrc/include csrc/base csrc/dataset csrc/pixel csrc/
              \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.c' -o -name '*.h' \) 2>/dev/null)
 export PYTHON
 
-.PHONY: demo test lint test-c test-python bench clean
+.PHONY: demo test lint test-c test-python bench fuzz clean
 .DEFAULT_GOAL := test
 
 # ---- the environment --------------------------------------------------------------------------------------------------
@@ -64,6 +65,11 @@ test-python: $(VENV)/.test build/.tools
 
 bench: $(VENV)/.bench build/.tools
 	@$(BIN)/python -m benchmarks.report $(BENCH)
+
+FUZZ_SECONDS ?= 60
+fuzz:
+	@$(STEP) 'clang, zlib' .ci/need clang=clang zlib1g-dev=/usr/include/zlib.h
+	@$(STEP) 'fuzz targets' .ci/fuzz $(FUZZ_SECONDS) $(FUZZ)
 
 clean:
 	rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -21,9 +21,10 @@ static inline size_t pass_plain(dicore_walk *c, const uint32_t *tags, size_t wan
             break;
         if (is_explicit) {
             vr = load_u16be(p + 4);
+            const unsigned kind = vr_kind(load_u16le(p + 4));
             length = load_u16le(p + 6);
-            if (!vr_in(SHORT_VRS, vr)) {
-                if (!vr_in(KNOWN_VRS, vr))
+            if (kind != VR_KIND_SHORT) {
+                if (kind == VR_KIND_OTHER)
                     break;
                 length = load_u32le(p + 8);
                 header = 12;
@@ -47,7 +48,7 @@ static inline size_t pass_plain(dicore_walk *c, const uint32_t *tags, size_t wan
             }
         }
         last = tag;
-        position += header + length;
+        position += (uint64_t)header + length; /* may exceed 32 bits */
     }
     f->last_tag = last;
     c->position = position;

@@ -144,6 +144,42 @@ def test_dump_json_refers_to_long_values(phantoms: Path) -> None:
     assert "InlineBinary" not in first["7FE00010"]
 
 
+def test_dump_json_of_a_path_into_a_sequence(nested: Path) -> None:
+    ds = pydicom.dcmread(nested)
+    tag, sequence = next((e.tag, e.value) for e in ds if e.VR == "SQ" and e.value)
+    inner = next(e for e in sequence[0] if e.VR != "SQ")
+    path = f"{tag.group:04X},{tag.elem:04X}[0].{inner.tag.group:04X},{inner.tag.elem:04X}"
+    (one,) = json_of("dump", nested, "--path", path)
+    assert list(one) == [f"{int(inner.tag):08X}"]
+    (item,) = json_of("dump", nested, "--path", f"{tag.group:04X},{tag.elem:04X}[0]")
+    assert item == json.loads(sequence[0].to_json())
+
+
+def test_dump_diff_tells_what_differs_nested_too_and_says_so_by_its_status(nested: Path, tmp_path: Path) -> None:
+    ds = pydicom.dcmread(nested)
+    tag, sequence = next((e.tag, e.value) for e in ds if e.VR == "SQ" and e.value)
+    sequence[0].PatientComments = "\x1b[2Jnew"
+    ds.Rows = 7
+    del ds.PatientName
+    other = tmp_path / "other.dcm"
+    ds.save_as(other)
+    result = dicore("dump", "--diff", nested, other)
+    assert result.returncode == 1
+    lines = result.stdout.splitlines()
+    assert lines[:2] == [f"--- {nested}", f"+++ {other}"]
+    assert "- (0028,0010) US 512 # Rows" in lines
+    assert "+ (0028,0010) US 7 # Rows" in lines
+    assert any(line.startswith("- (0010,0010) PN ") for line in lines)
+    assert any(line.startswith(f"+ ({tag.group:04x},{tag.elem:04x}[0].0010,4000) LT ") for line in lines)
+    assert "\x1b" not in result.stdout
+    same = dicore("dump", "--diff", nested, nested)
+    assert (same.returncode, same.stdout) == (0, "")
+    only = dicore("dump", "--diff", nested, other, "--path", "0028,0010")
+    assert (only.returncode, len(only.stdout.splitlines())) == (1, 4)
+    assert dicore("dump", "--diff", nested).returncode == 2
+    assert dicore("dump", "--diff", nested, tmp_path / "none.dcm").returncode == 1
+
+
 def test_dump_tells_a_bad_file_and_goes_on(nested: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.dcm"
     bad.write_bytes(nested.read_bytes()[:300])

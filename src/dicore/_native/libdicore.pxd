@@ -20,6 +20,7 @@ cdef extern from "dicore/base.h" nogil:
         DICORE_BAD_SYNTAX
         DICORE_DEVIATION
         DICORE_BAD_DEFLATE
+        DICORE_NO_ITEM
         DICORE_BAD_FRAGMENTS
         DICORE_NO_FRAME
         DICORE_BAD_FRAME
@@ -94,11 +95,24 @@ cdef extern from "dicore/dataset.h" nogil:
     const char *dicore_deviation_name(uint32_t code)
     const char *dicore_deviation_text(uint32_t code)
 
-    ctypedef struct dicore_read_options:
+    ctypedef struct dicore_private_entry:
+        const char *creator
+        uint32_t tag
+        uint16_t vr
+
+    ctypedef struct dicore_private_dictionary:
+        const dicore_private_entry *entries
+        size_t count
+
+    ctypedef struct dicore_read_options:  # zero it first: all zero is the default
         uint8_t strict
         uint8_t partial
         uint8_t depth_limit
         dicore_deviations *deviations
+        uint64_t total
+        uint64_t chain_value
+        uint64_t chain_end
+        const dicore_private_dictionary *private_dictionary
 
     const uint16_t DICORE_ENTRY_ENCODING
     const uint16_t DICORE_ENTRY_EXPLICIT
@@ -172,6 +186,50 @@ cdef extern from "dicore/dataset.h" nogil:
 
     dicore_status dicore_inflate(const uint8_t *data, size_t size, const dicore_inflate_limits *limits, const dicore_read_options *options, const dicore_allocator *allocator, uint8_t **out, size_t *out_size, size_t *out_capacity, dicore_error *error)
 
+    ctypedef enum dicore_change_kind:
+        DICORE_CHANGE_PUT
+        DICORE_CHANGE_REPLACE
+        DICORE_CHANGE_ADD
+        DICORE_CHANGE_DELETE
+
+    ctypedef struct dicore_step:
+        uint32_t tag
+        uint32_t item
+
+    ctypedef struct dicore_change:
+        const dicore_step *path
+        uint32_t path_length
+        uint32_t item
+        uint32_t tag
+        uint16_t vr
+        uint8_t kind
+        uint8_t encoded
+        dicore_span value
+
+    ctypedef struct dicore_edit_options:
+        uint8_t reencode
+        uint8_t encoding
+        uint8_t lengths
+        uint8_t canonical
+        uint32_t item
+
+    ctypedef struct dicore_piece:
+        const uint8_t *data
+        size_t size
+        uint32_t swap
+
+    ctypedef struct dicore_plan:
+        dicore_piece *pieces
+        size_t count
+        uint64_t size
+        size_t swapped
+
+    dicore_status dicore_edit_plan(dicore_plan *plan, const dicore_tape *tape, const uint8_t *data, size_t size, dicore_encoding encoding, const dicore_change *changes, size_t count, const dicore_edit_options *options, const dicore_allocator *allocator, dicore_error *error)
+    dicore_status dicore_plan_emit(const dicore_plan *plan, uint8_t *out, size_t capacity)
+    dicore_status dicore_plan_spans(const dicore_plan *plan, dicore_span *out, size_t capacity)
+    void dicore_plan_free(dicore_plan *plan, const dicore_allocator *allocator)
+    dicore_status dicore_deflate(const uint8_t *data, size_t size, int level, const dicore_allocator *allocator, uint8_t **out, size_t *out_size, size_t *out_capacity, dicore_error *error)
+
     size_t dicore_vr_width(uint16_t vr)
     size_t dicore_value_trim(const uint8_t *data, size_t size)
     dicore_status dicore_value_decimal(const uint8_t *data, size_t size, double *out)
@@ -191,6 +249,7 @@ cdef extern from "dicore/dataset.h" nogil:
     uint32_t dicore_dictionary_keyword(const char *keyword, size_t size, int *found)
     int dicore_dictionary_private(const uint8_t *creator, size_t size, uint32_t tag, dicore_dictionary_entry *out)
     uint16_t dicore_dictionary_private_vr(const uint8_t *creator, size_t size, uint32_t tag)
+    uint16_t dicore_private_vr(const dicore_private_dictionary *dictionary, const uint8_t *creator, size_t size, uint32_t tag)
     size_t dicore_dictionary_count()
     int dicore_dictionary_at(size_t number, dicore_dictionary_entry *out)
 

@@ -8,8 +8,7 @@ from dicore._native.status cimport check
 
 cdef class Encapsulation:
     """The frames of an encapsulated value: `items` as stored, basic offset table first, without the delimiter."""
-    cdef const uint8_t[::1] items
-    cdef object view
+    cdef object view  # a memoryview and no typed one: garbage collection may clear what those still export
     cdef dicore_encapsulation found
     cdef dicore_fragment *fragments
     cdef dicore_frame *frames
@@ -28,9 +27,9 @@ cdef class Encapsulation:
             raise PixelDataError(f"{frames} is no number of frames")
         self.wanted = frames
         self.view = memoryview(items).cast("B")
-        self.items = self.view
-        cdef size_t size = <size_t>self.items.shape[0]
-        cdef const uint8_t *data = &self.items[0] if size else NULL
+        cdef const uint8_t[::1] bytes_of = self.view
+        cdef size_t size = <size_t>bytes_of.shape[0]
+        cdef const uint8_t *data = &bytes_of[0] if size else NULL
         cdef dicore_span extended, extended_lengths
         extended.size = <size_t>offset_bytes.shape[0]
         extended.data = &offset_bytes[0] if extended.size else NULL
@@ -79,6 +78,14 @@ cdef class Encapsulation:
     def table_length(self):
         """Bytes of the basic offset table."""
         return self.found.table_length
+
+    def extent(self, Py_ssize_t index):
+        """(offset, size) of the items' bytes that hold frame `index`, all its fragments; (0, 0) when there is no such frame."""
+        if not 0 <= index < <Py_ssize_t>self.frame_count:
+            return 0, 0
+        cdef dicore_frame frame = self.frames[index]
+        cdef dicore_fragment first = self.fragments[frame.first], last = self.fragments[frame.first + frame.count - 1]
+        return first.offset, last.offset + last.length - first.offset
 
     def frame(self, Py_ssize_t index):
         """The stream of frame `index`: a view of the items, or bytes when it is spread over several fragments.

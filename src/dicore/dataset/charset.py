@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["Charset", "charset_for", "decode_text"]
+from dicore.errors import CharacterSetError
+
+__all__ = ["Charset", "charset_for", "decode_text", "encode_text"]
 
 # PS3.3 tables C.12-2 (without code extensions), C.12-3 and C.12-4 (with), C.12-5 (multi-byte, without).
 # Undeclared bytes from 80H in the default repertoire are read as Latin-1, which loses nothing.
@@ -209,3 +211,99 @@ def decode_text(raw: bytes, charsets: Sequence[str], *, person_name: bool = Fals
     Bad bytes become U+FFFD, as in a lenient `read`."""
     names = (charsets,) if isinstance(charsets, str) else tuple(charsets)
     return charset_for(names).decode(raw, b"\\^=" if person_name else b"\\").text
+
+
+# ---- the other way ---------------------------------------------------------------------------------------------------
+
+_TO_SET = {  # number of a declared set: (G0 or G1, codec, escape sequence)
+    _DECLARED_BY[codec]: (slot, codec, b"\x1b" + escape)
+    for escape, (slot, codec) in ESCAPES.items()
+    if codec in _DECLARED_BY and escape != b"$@"  # of 1978; JIS X 0208 is of 1983
+}
+
+
+def encode_text(text: str, charsets: Sequence[str], *, person_name: bool = False, single: bool = False) -> bytes:
+    """Text to bytes by the values of (0008,0005): the reverse of `decode_text`, with code extensions where they are
+    declared (PS3.5 6.1.2.5). `single` for the VRs with one value, where a backslash is text. Not padded.
+
+    Raises CharacterSetError when no declared set has a character.
+    """
+    names = (charsets,) if isinstance(charsets, str) else tuple(charsets)
+    charset = charset_for(names)
+    if text.isascii() and "\x1b" not in text:
+        return text.encode("ascii")
+    if "\x1b" in text and charset.extended:
+        raise CharacterSetError("an escape character cannot be text where code extensions are in use")
+    if not charset.extended:
+        try:
+            return text.encode(charset.codec)
+        except UnicodeEncodeError as error:
+            raise _unencodable(text[error.start], names) from None
+    resets = ("" if single else "\\") + ("^=" if person_name else "") + "\t\n\f\r"
+    parts = re.split(f"([{re.escape(resets)}])", text)
+    return b"".join(part.encode("ascii") if i % 2 else _encode_part(part, charset) for i, part in enumerate(parts))
+
+
+def _encode_part(text: str, charset: Charset) -> bytes:
+    """Text between two delimiters: begins and ends with the first set in G0."""
+    first_g1 = _FIRST_G1.get(charset.codec, "" if charset.single else charset.codec)
+    back = b"\x1b(J" if charset.codec == "shift_jis" else b"\x1b(B"
+    g0, g1 = "ascii", first_g1
+    out = bytearray()
+    for character in text:
+        if character.isascii():
+            if g0 != "ascii":
+                out += back
+                g0 = "ascii"
+            out += character.encode("ascii")
+            continue
+        for slot, codec, escape in [(1, first_g1, b""), *(_TO_SET[n] for n in _numbers(charset) if n in _TO_SET)]:
+            raw = _in_codec(character, codec)
+            if raw is None or (codec == first_g1 and g1 != first_g1 and not escape):
+                continue
+            if slot == 0 and g0 != codec:
+                out += escape
+                g0 = codec
+            elif slot == 1 and g0 != "ascii":
+                out += back
+                g0 = "ascii"
+            if slot == 1 and g1 != codec:
+                out += escape
+                g1 = codec
+            out += raw
+            break
+        else:
+            raise _unencodable(character, charset.terms)
+    if g0 != "ascii":
+        out += back
+    return bytes(out)
+
+
+def _numbers(charset: Charset) -> list[str]:
+    """The declared sets by number, in order, the first one included: it may have to come back."""
+    return [term.rpartition(" ")[2] for term in charset.terms]
+
+
+def _in_codec(character: str, codec: str) -> bytes | None:
+    """One character in one set, as it stands in its half of the code table; None when it is not in it."""
+    try:
+        if codec in ("jisx0208", "jisx0212"):
+            raw = character.encode("euc_jp")
+            wanted = 3 if codec == "jisx0212" else 2
+            if len(raw) != wanted or raw[0] == 0x8E or (wanted == 3) != (raw[0] == 0x8F):
+                return None
+            return bytes(byte & 0x7F for byte in raw[-2:])
+        raw = character.encode("shift_jis" if codec == "katakana" else codec) if codec else b""
+    except UnicodeEncodeError:
+        return None
+    if codec in ("euc_kr", "gb2312"):
+        return raw if len(raw) == 2 and min(raw) >= 0xA1 else None
+    return raw if len(raw) == 1 and raw[0] >= 0x80 else None
+
+
+def _unencodable(character: str, names: tuple[str, ...]) -> CharacterSetError:
+    said = "\\".join(names) if any(names) else "the default repertoire, since there is no Specific Character Set"
+    return CharacterSetError(
+        f"{character!r} cannot be written in {said}",
+        expected="SpecificCharacterSet='ISO_IR 192', set in the same edit or before",
+    )
