@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_STUDIES: tuple[tuple[Literal["CT", "MR"], int, int], ...] = (("CT", 2, 60), ("MR", 2, 40))  # modality, studies, slices in each
+_STUDIES: tuple[tuple[Literal["CT", "MR"], int, int], ...] = (
+    ("CT", 2, 60),
+    ("MR", 2, 40),
+)  # modality, studies, slices in each
 _COLUMNS = 6  # thumbnails of a study
 
 
