@@ -182,7 +182,8 @@ def test_pickling_takes_the_bytes_along(ds, tmp_path) -> None:
 
 def test_copies_are_data_sets_of_their_own_over_the_same_bytes(ds) -> None:
     for other in (copy.copy(ds), copy.deepcopy(ds)):
-        assert other is not ds and other.PatientID == ds.PatientID
+        assert other is not ds
+        assert other.PatientID == ds.PatientID
         assert other.part10_bytes().obj is ds.part10_bytes().obj
 
 
