@@ -1,4 +1,4 @@
-"""Readers of seven tags of one file: dicore, fastdicom, dicomsdl, each of pydicom's own ways. reader(path) -> seven values.
+"""Readers of seven tags of one file: dicore, fastdicom, dicomsdl, each of pydicom's own ways; a reader takes a path.
 
 And readers of every value of every element, which count them."""
 
