@@ -51,9 +51,36 @@ def measure(rounds: int, passes: int = 8) -> Iterator[tuple[str, list[float]]]:
     yield from took.items()
 
 
+def measure_whole(rounds: int) -> Iterator[tuple[str, list[float]]]:
+    """As `measure`, for every value of every element, nested ones and the pixels' bytes too."""
+    found = files()
+    for path in found:
+        if len({reader(path) for reader in headers.WHOLE.values()}) != 1:
+            raise AssertionError(f"{path.name}: not the same number of elements")
+    took: dict[str, list[float]] = {name: [] for name in headers.WHOLE}
+    for _ in range(rounds):
+        for name, whole in headers.WHOLE.items():
+            for path in found:  # not timed: the heap takes its shape, whoever was before
+                whole(path)
+            start = time.perf_counter()
+            for path in found:
+                whole(path)
+            took[name].append((time.perf_counter() - start) / len(found) * 1e6)
+    yield from took.items()
+
+
 def summary(rounds: int) -> dict[str, tuple[float, float, float]]:
     """reader: (median, least, most) microseconds per file."""
-    return {name: (statistics.median(took), min(took), max(took)) for name, took in measure(rounds)}
+    return _medians(measure(rounds))
+
+
+def summary_whole(rounds: int) -> dict[str, tuple[float, float, float]]:
+    """reader: (median, least, most) microseconds per file for every value of every element."""
+    return _medians(measure_whole(rounds))
+
+
+def _medians(measured: Iterator[tuple[str, list[float]]]) -> dict[str, tuple[float, float, float]]:
+    return {name: (statistics.median(took), min(took), max(took)) for name, took in measured}
 
 
 @pytest.mark.parametrize(("name", "reader"), headers.readers().items(), ids=list(headers.readers()))

@@ -22,6 +22,8 @@ README = Path(__file__).with_name("README.md")
 WANTED = {  # key: the least ratio that counts as held
     "pydicom": 60.0,
     "fastdicom": 6.0,
+    "dicomsdl": 4.0,  # which stops behind the last of the tags here; reading all of its header it is 120 us
+    "all-values": 15.0,
     "scp-relaxed": 1.2,
     "scp-durable": 0.7,
     "nagle-relaxed": 40.0,
@@ -63,6 +65,14 @@ def header_rows(rounds: int) -> tuple[list[Row], dict[str, float]]:
         ratio, wanted = ("", "") if name == "dicore" else verdict(key, middle / ours)
         if key in WANTED:
             ratios[key] = middle / ours
+        rows.append((name, f"{middle:,.1f}", f"{least:,.1f}-{most:,.1f}", ratio, wanted, "", ""))
+    whole = bench_dataset.summary_whole(rounds)
+    ours = whole["dicore"][0]
+    rows.append(("**Every value of every element of the same files**", "us per file", "", "dicore is", "", "", ""))
+    for name, (middle, least, most) in whole.items():
+        ratio, wanted = ("", "") if name == "dicore" else verdict("all-values", middle / ours)
+        if name != "dicore":
+            ratios["all-values"] = middle / ours
         rows.append((name, f"{middle:,.1f}", f"{least:,.1f}-{most:,.1f}", ratio, wanted, "", ""))
     return rows, ratios
 

@@ -1,4 +1,6 @@
-"""Readers of seven tags of one file: dicore, fastdicom, each of pydicom's own ways. reader(path) -> seven values."""
+"""Readers of seven tags of one file: dicore, fastdicom, dicomsdl, each of pydicom's own ways; a reader takes a path.
+
+And readers of every value of every element, which count them."""
 
 from __future__ import annotations
 
@@ -79,4 +81,42 @@ def readers() -> dict[str, Reader]:
         pass
     else:
         found["fastdicom"] = by_fastdicom
+    try:
+        import dicomsdl  # noqa: F401 only whether it is there
+    except ImportError:
+        pass
+    else:
+        found["dicomsdl"] = by_dicomsdl
     return found | {f"pydicom {name}": reader for name, reader in PYDICOM.items()}
+
+
+# ---- every value of every element ------------------------------------------------------------------------------------
+
+
+def all_by_dicore(path: Path) -> int:
+    """Read the file and decode every element's value, nested ones too: how many there are."""
+    import dicore
+
+    count = 0
+    for _, element in dicore.read(path).walk():
+        _ = element.value
+        count += 1
+    return count
+
+
+def all_by_pydicom(path: Path) -> int:
+    count = 0
+    for element in pydicom.dcmread(path).iterall():
+        _ = element.value
+        count += 1
+    return count
+
+
+def by_dicomsdl(path: Path) -> tuple[Any, ...]:
+    import dicomsdl
+
+    ds = dicomsdl.open(str(path), load_until=TAGS[-1])
+    return tuple(getattr(ds, keyword) for keyword in KEYWORDS)
+
+
+WHOLE: dict[str, Callable[[Path], int]] = {"dicore": all_by_dicore, "pydicom dcmread": all_by_pydicom}

@@ -40,8 +40,8 @@ if TYPE_CHECKING:  # what `_LAZY` below does at run time
     from dicore.dataset import Typed as Typed
     from dicore.dataset import dcmread as dcmread
     from dicore.dataset import from_json as from_json
-    from dicore.dataset import from_xml as from_xml
     from dicore.dataset import from_pydicom as from_pydicom
+    from dicore.dataset import from_xml as from_xml
     from dicore.dataset import new as new
     from dicore.dataset import read as read
     from dicore.net import connect as connect
@@ -105,8 +105,8 @@ __all__ = [
     "connect",
     "dcmread",
     "from_json",
-    "from_xml",
     "from_pydicom",
+    "from_xml",
     "listen",
     "new",
     "pixel",

@@ -29,6 +29,7 @@ import dicore
 from dicore.dataset import PersonName
 
 ROOT = Path(__file__).resolve().parents[2]
+LOST = "pydicom loses the whole data set, dicore keeps it"
 NOT_DICOM = frozenset({".tsv", ".jsonl", ".gz", ".json", ".md", ".txt", ".py"})
 
 
@@ -129,6 +130,9 @@ def compare_file(path: Path, result: Result) -> None:
             result.differ("dicore cannot read the file", str(error))
             return
     result.files += 1
+    if not theirs and ours:
+        result.kinds[LOST] += len(ours)
+        return
     for where, vr, value in theirs:
         at = f"{path.name} {where} {vr}"
         if where not in ours:

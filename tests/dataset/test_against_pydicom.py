@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from compare_values import compare_corpus, corpus_files
+from compare_values import LOST, compare_corpus, corpus_files
 
 import dicore
 
@@ -21,6 +21,8 @@ def test_values_equal_those_of_pydicom(dev: Path) -> None:
     result = compare_corpus(dev)
     assert result.files > 0
     assert result.percent >= 98, result.kinds.most_common()
+    if result.files > 300:  # the development corpus: every difference is one that docs/reference/deviations.md lists
+        assert result.kinds.keys() <= {LOST, "dicore cannot read the file"}, result.examples
     differing = {kind.partition(":")[2].strip() for kind in result.kinds}
     assert not differing & {"another value", "another type"}, result.examples
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import struct
 
 import pytest
-
-import dicore
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dicore
 from dicore.dataset.charset import CODECS, charset_for, decode_text, encode_text
 from vectors.deviations import element, item, part10
 
@@ -84,9 +83,11 @@ TERMS = [
     *(f"ISO 2022 IR {n}" for n in (6, 100, 101, 109, 110, 144, 127, 126, 138, 148, 203, 13, 166, 87, 159, 149, 58)),
     "GB18030", "GBK",
 ]  # fmt: skip
-SAMPLES = {"58": "张小东", "87": "山田やまだ", "149": "김희중", "159": "丂丄", "13": "ﾔﾏﾀﾞ", "100": "Äé", "101": "Čaj", "109": "ĥ",
-           "110": "ģ", "144": "Люк", "127": "قباني", "126": "Διον", "138": "שרון", "148": "ğış", "203": "œ€",
-           "166": "นาม", "6": "plain"}  # fmt: skip
+SAMPLES = {
+    "58": "张小东", "87": "山田やまだ", "149": "김희중", "159": "丂丄", "13": "ﾔﾏﾀﾞ", "100": "Äé", "101": "Čaj",
+    "109": "ĥ", "110": "ģ", "144": "Люк", "127": "قباني", "126": "Διον", "138": "שרון", "148": "ğış", "203": "œ€",
+    "166": "นาม", "6": "plain",
+}  # fmt: skip
 
 
 def test_the_standards_tables_are_complete() -> None:

@@ -20,14 +20,20 @@ BODY = IDS + MODALITY + element(0x00081115, "SQ", item(PATIENT)) + element(0x000
 
 
 def test_equal_is_what_says_the_same_in_whatever_encoding(tmp_path) -> None:
-    explicit = dicore.read(part10(MODALITY + element(0x00081115, "SQ", item(PATIENT)) + element(0x00280010, "US", b"\1\2")))
+    explicit = dicore.read(
+        part10(MODALITY + element(0x00081115, "SQ", item(PATIENT)) + element(0x00280010, "US", b"\1\2"))
+    )
     undefined = element(0x00081115, "SQ", item(PATIENT) + b"\xfe\xff\xdd\xe0\0\0\0\0", 0xFFFFFFFF)
     same = [
         part10(MODALITY + undefined + element(0x00280010, "US", b"\1\2")),
-        part10(implicit(0x00080060, b"CT") + implicit(0x00081115, item(implicit(0x00100020, b"4711")))
-               + implicit(0x00280010, b"\1\2"), IMPLICIT),
+        part10(
+            implicit(0x00080060, b"CT")
+            + implicit(0x00081115, item(implicit(0x00100020, b"4711")))
+            + implicit(0x00280010, b"\1\2"),
+            IMPLICIT,
+        ),
         MODALITY + undefined + element(0x00280010, "US", b"\1\2"),
-    ]  # fmt: skip
+    ]
     for data in same:
         assert dicore.read(data) == explicit
     big = Dataset.from_bytes(b"\0\x28\0\x10US\0\2\2\1", transfer_syntax="1.2.840.10008.1.2.2")
@@ -40,9 +46,14 @@ def test_equal_is_what_says_the_same_in_whatever_encoding(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [MODALITY, MODALITY + PATIENT + PATIENT, MODALITY + element(0x00100020, "LO", b"4712"),
-     MODALITY + element(0x00100020, "SH", b"4711"), MODALITY + element(0x00100021, "LO", b"4711")],
-)  # fmt: skip
+    [
+        MODALITY,
+        MODALITY + PATIENT + PATIENT,
+        MODALITY + element(0x00100020, "LO", b"4712"),
+        MODALITY + element(0x00100020, "SH", b"4711"),
+        MODALITY + element(0x00100021, "LO", b"4711"),
+    ],
+)
 def test_unequal_in_any_element(other) -> None:
     assert dicore.read(part10(MODALITY + PATIENT)) != dicore.read(part10(other))
     assert (dicore.read(part10(MODALITY + PATIENT)) == 3) is False
@@ -82,7 +93,12 @@ class _Checker(HTMLParser):
 
 def test_html_is_well_formed_escaped_and_folds_sequences() -> None:
     evil = b"<script>alert(1)</script>&\x1b[2J"
-    ds = dicore.read(part10(element(0x00081115, "SQ", item(element(0x00100020, "LO", evil + b" "))) + element(0x00100020, "LO", evil + b" ")))
+    ds = dicore.read(
+        part10(
+            element(0x00081115, "SQ", item(element(0x00100020, "LO", evil + b" ")))
+            + element(0x00100020, "LO", evil + b" ")
+        )
+    )
     text = ds._repr_html_()
     checker = _Checker()
     checker.feed(text)

@@ -77,7 +77,8 @@ def test_bulk_data_is_fetched() -> None:
     text = ds.to_json(bulk_data_threshold=200, bulk_data_uri=where)
     assert asked == [("7FE0,0010", 200)]
     assert from_json(text, bulk_data=lambda uri: {"bulk:7FE0,0010": bytes(range(200))}[uri])["PixelData"].value == (
-        bytes(range(200)))  # fmt: skip
+        bytes(range(200))
+    )
     with pytest.raises(dicore.DicomFormatError, match="bulk data at"):
         from_json(text)
 
@@ -89,9 +90,18 @@ def test_big_endian_binary_is_turned() -> None:
 
 
 def test_text_that_the_declared_set_has_not_becomes_utf8() -> None:
-    ds = from_json({"00080005": {"vr": "CS", "Value": ["ISO_IR 100"]}, "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Люк"}]},
-                    "00081115": {"vr": "SQ", "Value": [{"00080005": {"vr": "CS", "Value": ["ISO_IR 144"]},
-                                                        "00081030": {"vr": "LO", "Value": ["名"]}}]}})  # fmt: skip
+    ds = from_json(
+        {
+            "00080005": {"vr": "CS", "Value": ["ISO_IR 100"]},
+            "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Люк"}]},
+            "00081115": {
+                "vr": "SQ",
+                "Value": [
+                    {"00080005": {"vr": "CS", "Value": ["ISO_IR 144"]}, "00081030": {"vr": "LO", "Value": ["名"]}}
+                ],
+            },
+        }
+    )
     assert (ds.SpecificCharacterSet, ds.PatientName) == ("ISO_IR 192", "Люк")
     assert ds["ReferencedSeriesSequence[0].StudyDescription"].value == "名"
     assert ds.warnings == []
@@ -123,18 +133,30 @@ def test_long_values_of_short_vrs_become_un() -> None:
 @pytest.mark.parametrize(
     ("source", "match"),
     [
-        ("{", "not JSON"), ("[]", "object"), ("3", "object"), ('{"1": {"vr": "CS"}}', "no tag"),
-        ('{"0010002G": {"vr": "CS"}}', "no tag"), ('{"00100020": {}}', "no VR"), ('{"00100020": {"vr": "ZZ"}}', "no VR"),
-        ('{"00100020": []}', "no VR"), ('{"00100020": {"vr": "LO", "Value": "x"}}', "array"),
-        ('{"00100020": {"vr": "LO", "Value": [1]}}', "no text"), ('{"00100020": {"vr": "LO", "Value": [["x"]]}}', "no value"),
-        ('{"00280010": {"vr": "US", "Value": [70000]}}', "US"), ('{"00280010": {"vr": "US", "Value": [null]}}', "empty"),
-        ('{"00280010": {"vr": "US", "Value": ["x"]}}', "invalid"), ('{"00280010": {"vr": "US", "InlineBinary": "AAA="}}', "binary"),
-        ('{"00091001": {"vr": "OB", "InlineBinary": "?"}}', "InlineBinary"), ('{"00091001": {"vr": "OB", "Value": [1]}}', "Value"),
-        ('{"00081115": {"vr": "SQ", "Value": [3]}}', "object"), ('{"00101030": {"vr": "DS", "Value": [true]}}', "bool"),
-        ('{"00100020": {"vr": "LT", "Value": ["a", "b"]}}', "one value"), ("[" * 100_000, "not JSON"),
+        ("{", "not JSON"),
+        ("[]", "object"),
+        ("3", "object"),
+        ('{"1": {"vr": "CS"}}', "no tag"),
+        ('{"0010002G": {"vr": "CS"}}', "no tag"),
+        ('{"00100020": {}}', "no VR"),
+        ('{"00100020": {"vr": "ZZ"}}', "no VR"),
+        ('{"00100020": []}', "no VR"),
+        ('{"00100020": {"vr": "LO", "Value": "x"}}', "array"),
+        ('{"00100020": {"vr": "LO", "Value": [1]}}', "no text"),
+        ('{"00100020": {"vr": "LO", "Value": [["x"]]}}', "no value"),
+        ('{"00280010": {"vr": "US", "Value": [70000]}}', "US"),
+        ('{"00280010": {"vr": "US", "Value": [null]}}', "empty"),
+        ('{"00280010": {"vr": "US", "Value": ["x"]}}', "invalid"),
+        ('{"00280010": {"vr": "US", "InlineBinary": "AAA="}}', "binary"),
+        ('{"00091001": {"vr": "OB", "InlineBinary": "?"}}', "InlineBinary"),
+        ('{"00091001": {"vr": "OB", "Value": [1]}}', "Value"),
+        ('{"00081115": {"vr": "SQ", "Value": [3]}}', "object"),
+        ('{"00101030": {"vr": "DS", "Value": [true]}}', "bool"),
+        ('{"00100020": {"vr": "LT", "Value": ["a", "b"]}}', "one value"),
+        ("[" * 100_000, "not JSON"),
         ('{"00081115": {"vr": "SQ", "Value": [' * 200 + "{}" + "]}}" * 200, "nested"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_the_model_is_refused(source, match) -> None:
     with pytest.raises(dicore.DicomFormatError, match=match):
         from_json(source)
@@ -150,7 +172,9 @@ CLAUSES = {
 }
 
 
-def differences(ours: dict[str, Any], theirs: dict[str, Any], ds: dicore.Dataset, counts: collections.Counter[str]) -> None:
+def differences(
+    ours: dict[str, Any], theirs: dict[str, Any], ds: dicore.Dataset, counts: collections.Counter[str]
+) -> None:
     for tag in ours.keys() | theirs.keys():
         a, b = ours.get(tag), theirs.get(tag)
         if a == b:
@@ -201,7 +225,9 @@ def test_the_corpus_comes_back(corpus: Path) -> None:
             text = ds.to_json()
         except dicore.DicoreError:
             continue
-        compressed = ds.pixel_layout().encapsulated if "PixelData" in ds and ds["PixelData"].is_undefined_length else False
+        compressed = (
+            ds.pixel_layout().encapsulated if "PixelData" in ds and ds["PixelData"].is_undefined_length else False
+        )
         again = from_json(text, transfer_syntax=ds.transfer_syntax if compressed else "1.2.840.10008.1.2.1")
         one, two = json.loads(text), again.to_json_dict()
         for tag in [t for t in one if "InlineBinary" in str(one[t]) and one[t] != two[t]]:

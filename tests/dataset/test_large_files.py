@@ -21,12 +21,16 @@ ROWS = COLUMNS = 512
 
 def image_head(frames: int, bits: int = 8) -> bytes:
     values = [
-        (0x00280002, "US", struct.pack("<H", 1)), (0x00280004, "CS", b"MONOCHROME2 "),
+        (0x00280002, "US", struct.pack("<H", 1)),
+        (0x00280004, "CS", b"MONOCHROME2 "),
         (0x00280008, "IS", str(frames).encode().rjust(len(str(frames)) + len(str(frames)) % 2)),
-        (0x00280010, "US", struct.pack("<H", ROWS)), (0x00280011, "US", struct.pack("<H", COLUMNS)),
-        (0x00280100, "US", struct.pack("<H", bits)), (0x00280101, "US", struct.pack("<H", bits)),
-        (0x00280102, "US", struct.pack("<H", bits - 1)), (0x00280103, "US", b"\0\0"),
-    ]  # fmt: skip
+        (0x00280010, "US", struct.pack("<H", ROWS)),
+        (0x00280011, "US", struct.pack("<H", COLUMNS)),
+        (0x00280100, "US", struct.pack("<H", bits)),
+        (0x00280101, "US", struct.pack("<H", bits)),
+        (0x00280102, "US", struct.pack("<H", bits - 1)),
+        (0x00280103, "US", b"\0\0"),
+    ]
     return IDS + MODALITY + PATIENT + b"".join(element(*v) for v in values)
 
 
@@ -135,7 +139,11 @@ def test_frames_of_an_encapsulated_file_are_the_right_ones(encapsulated) -> None
 
 def test_small_files_give_the_same_frames_by_path_and_by_bytes(tmp_path) -> None:
     random = np.random.default_rng(1).integers(0, 256, (7, ROWS, COLUMNS), np.uint8)
-    for bits, stored in ((8, random.tobytes()), (16, random.tobytes() * 2), (1, np.packbits(random & 1, bitorder="little").tobytes())):
+    for bits, stored in (
+        (8, random.tobytes()),
+        (16, random.tobytes() * 2),
+        (1, np.packbits(random & 1, bitorder="little").tobytes()),
+    ):
         data = part10(image_head(7, bits) + element(0x7FE00010, "OW" if bits > 8 else "OB", stored))
         path = tmp_path / "frames.dcm"
         path.write_bytes(data)
@@ -186,12 +194,27 @@ def per_frame(frames: int) -> bytes:
     groups = []
     for n in range(frames):
         position = f"{n}\\0\\{n * 1.5}".encode()
-        groups.append(item(
-            element(0x00089124, "SQ", item(element(0x00082112, "SQ", item(
-                element(0x00081150, "UI", b"1.2.840.10008.5.1.4.1.1.2\0") + element(0x00081155, "UI", b"1.2.826.0.1.3680043.%06d" % n + b"\0")))))
-            + element(0x00209111, "SQ", item(element(0x00209157, "UL", struct.pack("<2I", 1, n))))
-            + element(0x00209113, "SQ", item(element(0x00200032, "DS", position + b" " * (len(position) % 2))))
-            + element(0x0062000A, "SQ", item(element(0x0062000B, "US", b"\1\0")))))  # fmt: skip
+        groups.append(
+            item(
+                element(
+                    0x00089124,
+                    "SQ",
+                    item(
+                        element(
+                            0x00082112,
+                            "SQ",
+                            item(
+                                element(0x00081150, "UI", b"1.2.840.10008.5.1.4.1.1.2\0")
+                                + element(0x00081155, "UI", b"1.2.826.0.1.3680043.%06d" % n + b"\0")
+                            ),
+                        )
+                    ),
+                )
+                + element(0x00209111, "SQ", item(element(0x00209157, "UL", struct.pack("<2I", 1, n))))
+                + element(0x00209113, "SQ", item(element(0x00200032, "DS", position + b" " * (len(position) % 2))))
+                + element(0x0062000A, "SQ", item(element(0x0062000B, "US", b"\1\0")))
+            )
+        )
     return shared + element(0x52009230, "SQ", b"".join(groups))
 
 

@@ -53,7 +53,9 @@ def test_un_is_read_so_too_and_a_stored_vr_stays() -> None:
 
 
 def test_data_sets_that_are_open_do_not_change() -> None:
-    other = part10(implicit(0x00090010, b"DICORE LATE ") + implicit(0x00091001, item(implicit(0x00100020, b"in"))), IMPLICIT)
+    other = part10(
+        implicit(0x00090010, b"DICORE LATE ") + implicit(0x00091001, item(implicit(0x00100020, b"in"))), IMPLICIT
+    )
     before = dicore.read(other)
     register_private("DICORE LATE", {0x00091001: ("SQ", "1", "Late")})
     assert before[0x00091001].vr == "UN"

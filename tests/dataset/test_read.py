@@ -208,7 +208,7 @@ def test_threads_share_one_data_set(path) -> None:
 
 
 def test_garbage_cycles_around_buffers_are_collected() -> None:
-    """A data set over a slice of a memoryview, in a cycle: collecting it once released a memoryview that was cleared."""
+    """A data set over a slice of a memoryview, in a cycle: collecting it once released a cleared memoryview."""
     for _ in range(10):
         view = memoryview(bytearray(LARGE))[:-2]
         knot: list[object] = [dicore.read(view), view, dicore.read(view)["PatientID"].raw]

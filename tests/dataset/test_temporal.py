@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import date, datetime, time, timedelta, timezone
 
 import pytest
@@ -21,9 +22,15 @@ def even(text: str) -> bytes:
 
 
 def ds_of(**elements: str):
-    tags = {"StudyDate": (DATE, "DA"), "StudyTime": (TIME, "TM"), "AcquisitionDateTime": (STAMP, "DT"),
-            "TimezoneOffsetFromUTC": (ZONE, "SH")}  # fmt: skip
-    return dicore.read(part10(b"".join(element(*tags[k], even(v)) for k, v in sorted(elements.items(), key=lambda e: tags[e[0]]))))
+    tags = {
+        "StudyDate": (DATE, "DA"),
+        "StudyTime": (TIME, "TM"),
+        "AcquisitionDateTime": (STAMP, "DT"),
+        "TimezoneOffsetFromUTC": (ZONE, "SH"),
+    }
+    return dicore.read(
+        part10(b"".join(element(*tags[k], even(v)) for k, v in sorted(elements.items(), key=lambda e: tags[e[0]])))
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,11 +67,15 @@ def test_one_value(vr, text, value, precision) -> None:
         ("DA", "20240101- ", date(2024, 1, 1), None),
         ("TM", "08-1200", time(8), time(12)),
         ("DT", "1994-1996", datetime(1994, 1, 1), datetime(1996, 1, 1)),
-        ("DT", "20240101-0500-20240102-0500", datetime(2024, 1, 1, tzinfo=timezone(timedelta(hours=-5))),
-         datetime(2024, 1, 2, tzinfo=timezone(timedelta(hours=-5)))),
+        (
+            "DT",
+            "20240101-0500-20240102-0500",
+            datetime(2024, 1, 1, tzinfo=timezone(timedelta(hours=-5))),
+            datetime(2024, 1, 2, tzinfo=timezone(timedelta(hours=-5))),
+        ),
         ("DT", "2024+0100-", datetime(2024, 1, 1, tzinfo=HOUR), None),
     ],
-)  # fmt: skip
+)
 def test_ranges(vr, text, start, end) -> None:
     found = parse(vr, text)
     assert isinstance(found, Range)
@@ -74,12 +85,27 @@ def test_ranges(vr, text, start, end) -> None:
 @pytest.mark.parametrize(
     ("vr", "text"),
     [
-        ("DA", "2024"), ("DA", "20240230"), ("DA", "2024-01-01"), ("DA", "00000101"), ("DA", "-"), ("DA", "today"),
-        ("TM", "24"), ("TM", "1260"), ("TM", "120061"), ("TM", "1"), ("TM", "120000.1234567"), ("TM", "12:3"),
-        ("DT", "202413"), ("DT", "2024+1500"), ("DT", "2024-0000"), ("DT", "20240101120000.1234567"), ("DT", "--"),
-        ("DA", "٢٠٢٤٠١٠١"), ("LO", "20240101"),
+        ("DA", "2024"),
+        ("DA", "20240230"),
+        ("DA", "2024-01-01"),
+        ("DA", "00000101"),
+        ("DA", "-"),
+        ("DA", "today"),
+        ("TM", "24"),
+        ("TM", "1260"),
+        ("TM", "120061"),
+        ("TM", "1"),
+        ("TM", "120000.1234567"),
+        ("TM", "12:3"),
+        ("DT", "202413"),
+        ("DT", "2024+1500"),
+        ("DT", "2024-0000"),
+        ("DT", "20240101120000.1234567"),
+        ("DT", "--"),
+        ("DA", "٢٠٢٤٠١٠١"),
+        ("LO", "20240101"),
     ],
-)  # fmt: skip
+)
 def test_what_is_none_is_refused(vr, text) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse(vr, text)
@@ -113,14 +139,14 @@ def test_every_datetime_comes_back(stamp) -> None:
 
 @given(st.sampled_from(["DA", "TM", "DT"]), st.text("0123456789.-+: ", max_size=30))
 def test_any_text_is_a_value_or_refused(vr, text) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         assert isinstance(parse(vr, text), (Moment, Range, type(None)))
-    except ValueError:
-        pass
 
 
 def test_elements() -> None:
-    ds = ds_of(StudyDate="20240131", StudyTime="143000.5", AcquisitionDateTime="202401311430", TimezoneOffsetFromUTC="+0100")
+    ds = ds_of(
+        StudyDate="20240131", StudyTime="143000.5", AcquisitionDateTime="202401311430", TimezoneOffsetFromUTC="+0100"
+    )
     assert ds["StudyDate"].as_date() == date(2024, 1, 31)
     assert ds["StudyTime"].as_time() == time(14, 30, 0, 500000, HOUR)
     assert ds["StudyDate"].as_datetime() == datetime(2024, 1, 31, 14, 30, 0, 500000, HOUR)
@@ -128,7 +154,8 @@ def test_elements() -> None:
     assert stamp.as_datetime() == datetime(2024, 1, 31, 14, 30, tzinfo=HOUR)
     assert (stamp.as_date(), stamp.as_time()) == (date(2024, 1, 31), time(14, 30, tzinfo=HOUR))
     assert ds_of(AcquisitionDateTime="2024-0500", TimezoneOffsetFromUTC="+0100")[STAMP].as_datetime().utcoffset() == (
-        timedelta(hours=-5))  # fmt: skip
+        timedelta(hours=-5)
+    )
 
 
 def test_several_values_empty_ones_and_ranges() -> None:
@@ -139,7 +166,8 @@ def test_several_values_empty_ones_and_ranges() -> None:
     assert ds_of(StudyDate="20240131")["StudyDate"].as_datetime() == datetime(2024, 1, 31)
     assert ds_of(StudyDate="20240131-")["StudyDate"].as_date() == Range(date(2024, 1, 31), None)
     assert ds_of(AcquisitionDateTime="2023-2024")[STAMP].as_datetime() == Range(
-        datetime(2023, 1, 1), datetime(2024, 12, 31, 23, 59, 59, 999999))  # fmt: skip
+        datetime(2023, 1, 1), datetime(2024, 12, 31, 23, 59, 59, 999999)
+    )
 
 
 def test_an_item_is_in_the_zone_of_the_data_set_around() -> None:

@@ -51,7 +51,11 @@ def test_twenty_files_at_every_offset(corpus: Path, strict: bool) -> None:
 def outcome(source: object, strict: bool) -> object:
     try:
         ds = dicore.read(source, strict=strict)
-        return ([(p, e.vr, e.offset, e.length) for p, e in ds.walk()], [str(w) for w in ds.warnings], ds.transfer_syntax)
+        return (
+            [(p, e.vr, e.offset, e.length) for p, e in ds.walk()],
+            [str(w) for w in ds.warnings],
+            ds.transfer_syntax,
+        )
     except dicore.DicomFormatError as error:
         return (error.message, error.offset, error.tag_path)
 
@@ -78,7 +82,14 @@ def test_a_path_and_its_bytes_give_the_same_answer(corpus: Path, tmp_path: Path,
     seed = random.Random(4)
     path = tmp_path / "file"
     for data in sources:
-        for changed in (data, data[132:], mutated(data, seed), mutated(data[132:], seed), mutated(data[300:], seed), data[: len(data) * 2 // 3]):
+        for changed in (
+            data,
+            data[132:],
+            mutated(data, seed),
+            mutated(data[132:], seed),
+            mutated(data[300:], seed),
+            data[: len(data) * 2 // 3],
+        ):
             path.write_bytes(changed)
             assert outcome(path, strict) == outcome(changed, strict)
 

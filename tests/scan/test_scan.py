@@ -318,7 +318,7 @@ def test_values_become_their_types_and_bad_ones_null(tmp_path: Path) -> None:
         tmp_path / "2",
         StudyDate="20230229",
         StudyTime="2560",
-        PixelSpacing=["0.5", "wide"],
+        PixelSpacing=b"0.5\\wide",
         InstanceNumber="1\\2",
         PatientName="",
     )

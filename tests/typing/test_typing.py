@@ -12,7 +12,16 @@ ROOT = HERE.parent.parent
 
 
 def test_mypy_agrees(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), "--no-error-summary",
-               "--cache-dir", os.environ.get("MYPY_CACHE_DIR", str(tmp_path)), "--warn-unused-ignores"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--config-file",
+        str(ROOT / "pyproject.toml"),
+        "--no-error-summary",
+        "--cache-dir",
+        os.environ.get("MYPY_CACHE_DIR", str(tmp_path)),
+        "--warn-unused-ignores",
+    ]
     done = subprocess.run([*command, str(HERE / "expected_types.py")], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -107,7 +107,8 @@ cdef extern from *:
 
 cdef enum:
     HEAD = 8192          # the first pread
-    LARGE = 1 << 18      # a file from this size on gets pages of its own
+    LARGE = 1 << 18      # a value from this size on gets a window of its own
+    MAPPED = 1 << 25     # a file from this size on gets pages of its own
     HOLE = 65536         # a value from this size on is not fetched until it is asked for
     GIL_LIMIT = 1 << 20  # from this many bytes on the tape is read without the GIL
     PEEKS = 12           # attributes that are searched for one by one before the tape is made
@@ -434,7 +435,7 @@ cdef inline PersonName person_name(str text):
 # ---- bytes -----------------------------------------------------------------------------------------------------------
 
 cdef class Region:
-    """Memory that views stand on: zeroed memory that pread fills (its pages cost nothing until then), or a map of a file."""
+    """Memory that views stand on: what pread fills (pages cost nothing until then), or a map of a file."""
 
     cdef uint8_t *data
     cdef size_t size
@@ -463,11 +464,12 @@ cdef class Export:
             PyBuffer_Release(&self.view)
 
 
-cdef Region new_region(size_t size):
+cdef Region new_region(size_t size, bint zeroed=False):
+    """Memory for a file, of which only what pread has filled is looked at; `zeroed`: all of it may be."""
     cdef Region region = Region.__new__(Region)
     cdef void *at
-    if size < LARGE:
-        region.data = <uint8_t *>PyMem_RawCalloc(size if size else 1, 1)
+    if size < MAPPED and not zeroed:  # from the heap, where fresh pages need not be faulted in each time
+        region.data = <uint8_t *>PyMem_RawMalloc(size if size else 1)
         if region.data == NULL:
             raise MemoryError(f"{size} bytes for a file")
     else:  # address space, whatever the size of the file; memory is what pread fills
@@ -667,6 +669,7 @@ cdef class Source:
     cdef str syntax
     cdef dicore_tape tape
     cdef object lock
+    cdef dict values          # offset: bytes of a large value that was read apart
     cdef list notes           # Warnings that decoding values gave
     cdef set noted
     cdef list deviations      # Warnings that the structure gave; None: not asked for yet
@@ -749,6 +752,47 @@ cdef class Source:
         with self.guard():
             self.fetch(offset + size, self.tail)
         return 0
+
+    cdef bytes apart(self, size_t offset, size_t size):
+        """A large value that is still in the file as bytes of its own, read once: what `raw` and `value` both stand on. None:
+        it is at `base`, or too small for that."""
+        cdef bytes found
+        cdef file_identity now
+        cdef const char *path
+        cdef char *out
+        cdef size_t got = 0
+        cdef int fd, failed = 0
+        if size < HOLE or self.fs_path is None or offset + size <= self.have or offset >= self.tail:
+            return None
+        with self.guard():
+            if self.values is None:
+                self.values = {}
+            known = self.values.get(offset)
+            if known is not None and len(<bytes>known) == <Py_ssize_t>size:
+                return known
+            if offset + size <= self.have:  # fetched meanwhile
+                return None
+            found = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
+            out = PyBytes_AS_STRING(found)
+            path = PyBytes_AS_STRING(self.fs_path)
+            with nogil:
+                fd = open_file(path)
+                if fd < 0 or identify(fd, &now) != 0:
+                    failed = 1
+                elif not same_file(&now, &self.identity):
+                    failed = 2
+                elif pread_all(fd, <uint8_t *>out, size, offset, &got) != 0:
+                    failed = 1
+                elif got != size:
+                    failed = 2
+                if fd >= 0:
+                    close_quietly(fd)
+            if failed == 1:
+                PyErr_SetFromErrnoWithFilenameObject(OSError, self.path)
+            if failed == 2:
+                raise_changed(self.path, offset)
+            self.values[offset] = found
+            return found
 
     cdef int inflate(self) except -1:
         cdef uint8_t *out = NULL
@@ -915,7 +959,7 @@ cdef class Source:
         """`base` spans the whole size, be it with a hole that nobody reads."""
         cdef Region region
         if self.have < self.size and not isinstance(self.owner, Region):
-            region = new_region(self.size)
+            region = new_region(self.size, self.size >= LARGE)
             memcpy(region.data, self.base, self.have)
             self.owner = region
             self.base = region.data
@@ -1445,6 +1489,7 @@ cdef class DatasetBase:
     cdef dict kept            # tag: value
     cdef dict lists           # index of a sequence: its items
     cdef tuple names          # of the character sets; None: not looked up yet
+    cdef int order            # 1: tags ascend strictly, -1: they do not, 0: not looked at yet
     cdef int sign             # Pixel Representation: 0, 1, -1 unknown, -2 not looked up yet
     cdef dict changes         # tag: patch, None when deleted; None: nothing was changed here
     cdef bint patch           # stands for one changed element of `parent`
@@ -1581,6 +1626,9 @@ cdef class DatasetBase:
 
     cdef object raw_at(self, const dicore_entry *entry):
         cdef size_t at = entry.offset + entry.header
+        cdef bytes apart = self.source.apart(at, entry.length)
+        if apart is not None:
+            return PyMemoryView_FromObject(apart)
         self.source.present(at, entry.length)
         return PyMemoryView_FromObject(self.source.owner)[at:at + entry.length]
 
@@ -1650,8 +1698,31 @@ cdef class DatasetBase:
             value = self.value_at(index)
         return self.kept.setdefault(key, value)
 
+    cdef bint ascending(self) noexcept:
+        """Whether tags ascend strictly here, so that none stands twice. False while the tape is not whole."""
+        cdef uint32_t i = self.first, end = self.last(), before = 0
+        cdef const dicore_entry *entries = self.source.tape.entries
+        if self.order == 0 and self.source.complete:
+            self.order = 1
+            while i < end:
+                if entries[i].tag <= before and i != self.first:
+                    self.order = -1
+                    break
+                before = entries[i].tag
+                i = entries[i].next
+        return self.order == 1
+
     cdef object element_value(self, Element element):
         cdef uint32_t tag = element.entry.tag
+        cdef PyObject *known
+        if self.changes is None and self.ascending():  # it is the one that counts
+            key = <object>tag
+            known = PyDict_GetItem(self.kept, key)
+            if known != NULL:
+                return <object>known
+            value = self.items_at(element.index) if element.resolved == VR_SQ else self.decode(
+                &element.entry, element.resolved)
+            return self.kept.setdefault(key, value)
         if (self.changes is None or tag not in self.changes) and self.find(tag) == element.index:
             return self.value_of(tag, <object>tag, None)
         return self.value_at(element.index)
@@ -1680,6 +1751,10 @@ cdef class DatasetBase:
         width = width_of(vr)
         if n == 0:
             return empty_value(vr, width)
+        if n >= HOLE and not width and not is_text(vr):
+            apart = self.source.apart(entry.offset + entry.header, n)
+            if apart is not None:
+                return apart
         self.source.present(entry.offset + entry.header, n)
         owner = self.source.owner
         p = self.source.base + entry.offset + entry.header
@@ -2522,7 +2597,7 @@ cdef class DatasetBase:
         if entry.length < LARGE or at + entry.length <= source.have or at >= source.tail:
             return None
         window = FileWindow.__new__(FileWindow)
-        window.region = new_region(entry.length)
+        window.region = new_region(entry.length, True)
         window.path = source.path
         window.offset = at
         window.identity = source.identity

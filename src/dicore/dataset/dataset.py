@@ -11,9 +11,9 @@ from dicore import uid
 from dicore._native.dataset import DatasetBase, Element, deflated, open_buffer, read_into
 from dicore.dataset import editing
 from dicore.dataset.charset import charset_for
-from dicore.dataset.equality import same_elements
 from dicore.dataset.editing import CHARSET, DELETE
 from dicore.dataset.encode import Fragments, Typed, encode_element
+from dicore.dataset.equality import same_elements
 from dicore.dataset.text import dataset_lines, element_line
 from dicore.errors import MissingElement, PixelDataError
 
@@ -381,8 +381,8 @@ class Dataset(DatasetBase):
         return _remade, state
 
     def __eq__(self, other: object) -> bool:
-        """The same elements: tags in the same order, VRs and values, nested ones too, whatever the encoding they are stored
-        in. File meta and where the bytes came from do not count."""
+        """The same elements: tags in the same order, VRs and values, nested ones too, whatever the encoding they are
+        stored in. File meta and where the bytes came from do not count."""
         if not isinstance(other, DatasetBase):
             return NotImplemented
         return self is other or same_elements(self, other)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from dicore.dataset.charset import encode_text
-
 from dicore.uid import EXPLICIT_LITTLE, IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION
 
 __all__ = [
@@ -129,7 +128,9 @@ def encode(elements: Iterable[Element], charset: str | Sequence[str] = "", *, bi
     return b"".join([encode_element(tag, vr, value, charset, big=big) for tag, vr, value in listed])
 
 
-def file_meta(sop_class_uid: str | bytes, sop_instance_uid: str | bytes, transfer_syntax: str = EXPLICIT_LITTLE) -> bytes:
+def file_meta(
+    sop_class_uid: str | bytes, sop_instance_uid: str | bytes, transfer_syntax: str = EXPLICIT_LITTLE
+) -> bytes:
     """Preamble, DICM and the file meta group (PS3.10 7.1)."""
     group = encode(
         [

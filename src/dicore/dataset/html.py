@@ -35,17 +35,12 @@ def _cell(text: str) -> str:
 
 
 def _rows(dataset: Dataset, left: list[int]) -> Iterator[str]:
-    shown = 0
-    for element in dataset:
+    for shown, element in enumerate(dataset):
         if left[0] <= 0:
             yield f"<tr>{_cell(f'{len(dataset) - shown} more elements')}</tr>"
             return
         left[0] -= 1
-        shown += 1
-        if element.vr == "SQ":
-            value = _sequence(element.value, left)
-        else:
-            value = escape(value_text(element))
+        value = _sequence(element.value, left) if element.vr == "SQ" else escape(value_text(element))
         cells = (escape(str(element.tag)), escape(printable(element.name)), escape(element.vr), value)
         yield f"<tr>{''.join(map(_cell, cells))}</tr>"
 

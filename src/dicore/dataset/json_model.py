@@ -18,9 +18,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dicore.dataset.encode import EXPLICIT_LITTLE
 from dicore.dataset.model import BINARY, NUMBERS, VRS, BulkURI, Node, attributes, build, little, uri_of
 from dicore.errors import DicomFormatError
+from dicore.uid import EXPLICIT_LITTLE
 
 if TYPE_CHECKING:
     from dicore.dataset.dataset import Dataset

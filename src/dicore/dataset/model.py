@@ -1,4 +1,4 @@
-"""What the JSON and the XML model share: which VR is written how, bulk data, and a Dataset made of (tag, VR, values)."""
+"""What the JSON and the XML model share: how VRs are written, bulk data, and a Dataset made of (tag, VR, values)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 from dicore._native.dataset import Element, PersonName
 from dicore.dataset.charset import encode_text
-from dicore.dataset.encode import EXPLICIT_LITTLE, Fragments, encode, file_meta
+from dicore.dataset.encode import Fragments, encode, file_meta
 from dicore.errors import CharacterSetError, DicomFormatError
+from dicore.uid import EXPLICIT_LITTLE
 
 if TYPE_CHECKING:
     from dicore.dataset.dataset import Dataset
@@ -32,8 +33,8 @@ BulkURI = str | Callable[[str, Element], str]
 
 
 class Node(NamedTuple):
-    """One attribute as a model has it. `values`: bytes for BINARY; lists of Nodes for SQ; else text or numbers, None for
-    an empty one among several."""
+    """One attribute as a model has it. `values`: bytes for BINARY; lists of Nodes for SQ; else text or numbers, None
+    for an empty one among several."""
 
     tag: int
     vr: str
@@ -65,7 +66,7 @@ def uri_of(uri: BulkURI, path: str, element: Element) -> str:
 
 
 def build(nodes: Iterable[Node], transfer_syntax: str = EXPLICIT_LITTLE) -> Dataset:
-    """A Dataset of these attributes, in explicit VR little endian; a whole file when it has a SOP Class and Instance UID.
+    """A Dataset of these attributes, in explicit VR little endian; a whole file when it has SOP Class and Instance UID.
 
     Text is written in the Specific Character Set that is among the attributes, and in ISO_IR 192 where that cannot hold
     it. With a `transfer_syntax` for compressed frames the Pixel Data is the items as `Element.raw` gives them.

@@ -12,12 +12,12 @@ __all__ = ["register_private"]
 def register_private(creator: str, elements: Mapping[int | tuple[int, int], tuple[str, str, str]]) -> None:
     """Tell how the private elements of `creator` are read where the file has no VR (implicit VR) or UN.
 
-        dicore.dataset.register_private("ACME 1.1", {0x00091001: ("DS", "1-n", "Gantry Drift"), (0x0009, 0x1002): ...})
+        dicore.dataset.register_private("ACME", {0x00091001: ("DS", "1-n", "Gantry Drift"), (0x0009, 0x1002): ...})
 
     `elements` maps tags to (VR, VM, name). The block (here 10) does not matter: a file may reserve any other. Data sets
     that are opened from now on know them, those that are open do not. They go before the built-in private dictionary;
-    what is registered again is replaced. Thread-safe. ValueError for a tag that is not private, a VR that does not exist
-    or a creator that is empty or not Latin-1: then nothing is registered.
+    what is registered again is replaced. Thread-safe. ValueError for a tag that is not private, a VR that does not
+    exist or a creator that is empty or not Latin-1: then nothing is registered.
     """
     if not creator.strip(" \0") or "\\" in creator:
         raise ValueError(f"{creator!r} is no private creator")

@@ -180,7 +180,7 @@ def _as(moment: Moment | None, kind: str, clock: time | None, zone: timezone | N
     if isinstance(value, datetime):
         return value.date() if kind == "date" else value.timetz() if kind == "time" else value
     if kind == "datetime":  # of a DA
-        return datetime.combine(value, clock or time(23, 59, 59, 999999, zone) if latest else clock or time(tzinfo=zone))
+        return datetime.combine(value, clock or (time(23, 59, 59, 999999, zone) if latest else time(tzinfo=zone)))
     return value
 
 

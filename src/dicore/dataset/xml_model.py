@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
 
 from dicore._native.dataset import Element
-from dicore.dataset.encode import EXPLICIT_LITTLE
 from dicore.dataset.model import BINARY, NUMBERS, VRS, BulkURI, Node, attributes, build, little, uri_of
 from dicore.errors import DicomFormatError
+from dicore.uid import EXPLICIT_LITTLE
 
 if TYPE_CHECKING:
     from dicore.dataset.dataset import Dataset
