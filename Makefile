@@ -3,17 +3,18 @@
 #   make test     all checks: lint, types, C tests with and without sanitizers, Python tests, real peers, faults
 # and then
 #   make bench    measure it beside pydicom, fastdicom, DCMTK and pynetdicom; prints one table
+#   make fuzz     every fuzz target under libFuzzer, ASan and UBSan, FUZZ_SECONDS each (60), FUZZ=one for only one
 #   make clean    remove what these made
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STEP := .ci/step
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-SOURCES := $(shell find src csrc/include csrc/base csrc/dataset csrc/pixel csrc/net csrc/store -type f \
+SOURCES := $(shell find src csrc/include csrc/base csrc/dataset csrc/pixel csrc/scan csrc/net csrc/store -type f \
              \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.c' -o -name '*.h' \) 2>/dev/null)
 export PYTHON
 
-.PHONY: demo test lint test-c test-python bench clean
+.PHONY: demo test lint test-c test-python bench fuzz clean
 .DEFAULT_GOAL := test
 
 # ---- the environment --------------------------------------------------------------------------------------------------
@@ -47,6 +48,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/dicore demo
 
 test: lint test-c test-python
+	@echo '  ok     all of it: lint, types, C with and without sanitizers, Python, real peers, faults'
 
 lint: $(VENV)/.test
 	@$(STEP) 'ruff' $(BIN)/ruff check src tests benchmarks
@@ -63,6 +65,11 @@ test-python: $(VENV)/.test build/.tools
 
 bench: $(VENV)/.bench build/.tools
 	@$(BIN)/python -m benchmarks.report $(BENCH)
+
+FUZZ_SECONDS ?= 60
+fuzz:
+	@$(STEP) 'clang, zlib' .ci/need clang=clang zlib1g-dev=/usr/include/zlib.h
+	@$(STEP) 'fuzz targets' .ci/fuzz $(FUZZ_SECONDS) $(FUZZ)
 
 clean:
 	rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

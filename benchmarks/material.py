@@ -69,7 +69,8 @@ def _real(side: int) -> Dataset:
 def ct(kind: str, side: int, count: int) -> list[Path]:
     """`count` CT files of side x side 16-bit pixels, `kind` 'lean' or 'real' header, each its own UID and pixels."""
     folder = ROOT / f"ct-{kind}-{side}-{count}"
-    if not (folder / ".complete").exists():
+    complete = folder.with_suffix(".complete")  # beside it: the folder itself holds nothing but what is sent
+    if not complete.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         ds = {"lean": _lean, "real": _real}[kind](side)
@@ -86,7 +87,7 @@ def ct(kind: str, side: int, count: int) -> list[Path]:
             data = head.replace(model_uid.encode(), f"{UID}1.{1_000_000 + i}".encode()) + body
             (folder / f"{i:05}.dcm").write_bytes(data)
         os.sync()
-        (folder / ".complete").touch()
+        complete.touch()
     files = sorted(folder.glob("*.dcm"))
     assert len(files) == count
     return files
@@ -142,7 +143,8 @@ def machine() -> str:
     named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     cpu = named[0].split(":")[1].strip() if named else platform.machine()
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    kind = subprocess.run(["stat", "-f", "-c", "%T", "."], capture_output=True, text=True).stdout.strip()
+    where = ["findmnt", "--noheadings", "--output", "FSTYPE", "--target", "."]
+    kind = subprocess.run(where, capture_output=True, text=True).stdout.strip()
     return (
         f"{os.cpu_count()} x {cpu}, {pages / (1 << 30):.0f} GiB, Linux {platform.release()}, {kind}, "
         f"Python {platform.python_version()}"
@@ -157,4 +159,4 @@ def versions() -> Iterator[tuple[str, str]]:
             continue
     if path := shutil.which("storescp"):
         line = subprocess.run([path, "--version"], capture_output=True, text=True).stdout.splitlines()[0]
-        yield "DCMTK", line.split()[3].lstrip("v")
+        yield "DCMTK", line.split()[2].lstrip("v")

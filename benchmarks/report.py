@@ -1,7 +1,8 @@
 """python -m benchmarks.report: measure everything and print one table.
 
 Peers run on the same bytes in the same minutes; their answers are compared before or after every run. Rounds in which
-the raw floor itself fell below 80 % of its best are left out: something else had the machine then.
+the raw floor itself fell below 80 % of its best are left out: something else had the machine then. When that is half of
+them or more the measurement is invalid: it says so, is not written down, and ends with status 4.
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ def net_rows(count: int, rounds: int, only: Sequence[str]) -> tuple[list[Row], d
         cell.rates = [cell.rates[i] for i in sound]
         cell.cpu = [cell.cpu[i] for i in sound]
     note = f"{len(sound)} of {rounds} rounds count (floor at 80 % of its best or better)."
+    if 2 * len(sound) <= rounds:
+        note = f"INVALID: the machine was busy with something else, only {note}"
     rows: list[Row] = []
     ratios, group = {}, ""
     size = ct("lean", bench_net.SIDE, count)[0].stat().st_size
@@ -154,12 +157,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(text)
     ROOT.mkdir(parents=True, exist_ok=True)
     (ROOT / "report.json").write_text(json.dumps({"rows": rows, "ratios": ratios, "wanted": WANTED}, indent=1))
-    if not (a.no_write or a.only or a.cells):
+    invalid = any("INVALID" in note for note in notes)
+    if not (invalid or a.no_write or a.only or a.cells):
         page = README.read_text()
         README.write_text(
             re.sub(r"(<!-- table -->\n).*(\n<!-- end -->)", lambda m: m[1] + text + m[2], page, flags=re.S)
         )
     missed = [key for key, ratio in ratios.items() if ratio < WANTED[key]]
+    if invalid:
+        return 4
     return 3 if a.check and missed else 0
 
 

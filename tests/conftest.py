@@ -52,7 +52,7 @@ def dcmtk() -> str:
     missing = [tool for tool in ("dcmsend", "storescp", "storescu", "echoscu") if not shutil.which(tool)]
     if missing:
         absent(f"DCMTK is not installed ({', '.join(missing)}): apt-get install dcmtk")
-    return subprocess.run(["dcmsend", "--version"], capture_output=True, text=True, check=True).stdout.split()[3]
+    return subprocess.run(["dcmsend", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +94,8 @@ def run_on(kind: str, coroutine: Coroutine[Any, Any, T], timeout: float = 60) ->
 
     async def within_time() -> T:
         asyncio.get_running_loop().set_exception_handler(note)
-        result = await asyncio.wait_for(coroutine, timeout)
+        async with asyncio.timeout(timeout):  # no task of its own: a test may count them
+            result = await coroutine
         left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         if left:
             await asyncio.wait(left, timeout=1)  # what was cancelled needs a turn to end
@@ -126,9 +127,8 @@ def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 # ---- dicore as a process
 def dicore_command() -> list[str]:
-    """How this Python's `dicore` is started."""
-    script = Path(sys.executable).with_name("dicore")
-    return [str(script)] if script.exists() else [sys.executable, "-m", "dicore"]
+    """`dicore` of the very package that the tests import, whatever script stands on the PATH."""
+    return [sys.executable, "-m", "dicore"]
 
 
 @dataclass
@@ -171,8 +171,13 @@ class Served:
         return self._status("Threads")
 
     @property
-    def descriptors(self) -> int:
-        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+    def connections(self) -> int:
+        """Its open sockets. (Other descriptors come when a segment or the index is first used.)"""
+        found = 0
+        for link in Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found += os.readlink(link).startswith("socket:")
+        return found
 
     def stop(self) -> int:
         """SIGTERM; its exit status."""
@@ -237,6 +242,7 @@ def serve(tmp_path: Path) -> Iterator[Serving]:
             served.kill()
             assert served.process.stdout is not None
             served.process.stdout.close()
+            shutil.rmtree(served.store / "segments", ignore_errors=True)  # a GiB each, and many tests
 
 
 def dicore_cli(

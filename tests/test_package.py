@@ -48,15 +48,23 @@ def test_one_version_everywhere() -> None:
     assert f"## {project}" in (ROOT / "CHANGELOG.md").read_text().replace("[", "").replace("]", "")
 
 
+def test_the_installed_script_is_this_package() -> None:
+    script = Path(sys.executable).with_name("dicore")
+    if not script.exists():
+        absent("dicore is not installed beside this Python")
+    out = subprocess.run([script, "--version"], capture_output=True, text=True, check=True).stdout
+    assert dicore.__version__ in out
+
+
 def test_help_names_every_command_and_loads_little() -> None:
     text = dicore_cli("--help").stdout
-    for command in ("dump", "edit", "echo", "send", "serve", "synth", "store", "codecs", "demo"):
+    for command in ("dump", "edit", "echo", "send", "serve", "scan", "synth", "store", "codecs", "demo"):
         assert re.search(rf"\b{command}\b", text), command
 
 
 @pytest.mark.parametrize(
-    "command", ["dump", "edit", "echo", "send", "serve", "synth", "store", "store ls", "store export", "store verify",
-                "store rebuild", "store stats", "codecs", "demo"],
+    "command", ["dump", "edit", "echo", "send", "serve", "scan", "synth", "store", "store ls", "store export",
+                "store verify", "store rebuild", "store stats", "codecs", "demo"],
 )  # fmt: skip
 def test_every_command_has_help_with_an_example(command: str) -> None:
     text = dicore_cli(*command.split(), "--help").stdout

@@ -5,7 +5,7 @@
 #include "base/cpu.h"
 #include "base/crc32c_table.h"
 #include "base/load.h"
-#include "dicore/store.h"
+#include "dicore/base.h"
 
 uint32_t dicore_crc32c_portable(uint32_t crc, const uint8_t *data, size_t size)
 {

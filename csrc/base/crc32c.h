@@ -1,4 +1,4 @@
-/* The two ways to compute CRC-32C (dicore/store.h has the public call, which picks one): seen by the test, which compares them. */
+/* The two ways to compute CRC-32C (dicore/base.h has the public call, which picks one): seen by the test, which compares them. */
 #ifndef DICORE_CRC32C_H
 #define DICORE_CRC32C_H
 

@@ -50,6 +50,18 @@ dicore_status dicore_file_size(int file, uint64_t *size, dicore_error *error)
     return DICORE_OK;
 }
 
+dicore_status dicore_file_read_some(int file, uint64_t offset, void *data, size_t size, size_t *got, dicore_error *error)
+{
+    ssize_t n;
+    do
+        n = pread(file, data, size, (off_t)offset);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return io_failed(error, offset);
+    *got = (size_t)n;
+    return DICORE_OK;
+}
+
 dicore_status dicore_file_read(int file, uint64_t offset, void *data, size_t size, size_t *got, dicore_error *error)
 {
     size_t done = 0;
@@ -74,6 +86,23 @@ dicore_status dicore_file_read_whole(int file, uint64_t offset, void *data, size
     if (status == DICORE_OK && got < size)
         return dicore_fail(error, DICORE_TRUNCATED, offset + got, 0);
     return status;
+}
+
+void dicore_file_next_data(int file, uint64_t from, uint64_t limit, uint64_t *start, uint64_t *end)
+{
+    *start = from;
+    *end = limit;
+    const off_t data = lseek(file, (off_t)from, SEEK_DATA);
+    if (data < 0) {
+        if (errno == ENXIO || from >= limit)
+            *start = *end = limit;
+        return;
+    }
+    const off_t hole = lseek(file, data, SEEK_HOLE);
+    if ((uint64_t)data > from)
+        *start = (uint64_t)data < limit ? (uint64_t)data : limit;
+    if (hole > data && (uint64_t)hole < limit)
+        *end = (uint64_t)hole;
 }
 
 /* Fill `to` from pieces[*at] on, of which *inside bytes are done already. */

@@ -15,11 +15,19 @@ void dicore_file_close(int file);
 
 dicore_status dicore_file_size(int file, uint64_t *size, dicore_error *error);
 
+/** One pread(2): `*got` may fall short anywhere, and is 0 at the end of the file only. */
+dicore_status dicore_file_read_some(int file, uint64_t offset, void *data, size_t size, size_t *got, dicore_error *error);
+
 /** Read up to `size` bytes at `offset`; `*got` falls short only at the end of the file. */
 dicore_status dicore_file_read(int file, uint64_t offset, void *data, size_t size, size_t *got, dicore_error *error);
 
 /** As above, but an earlier end is DICORE_TRUNCATED with `error->offset` at the end. */
 dicore_status dicore_file_read_whole(int file, uint64_t offset, void *data, size_t size, dicore_error *error);
+
+/** The next stretch [*start, *end) at or behind `from` and before `limit` that is not a hole; both are `limit` when there is
+ *  none. Ask for all stretches before reading any: ext4 calls an unwritten extent data once reading ahead has cached its pages.
+ *  A file system that knows no holes has one stretch. */
+void dicore_file_next_data(int file, uint64_t from, uint64_t limit, uint64_t *start, uint64_t *end);
 
 /** Write all pieces one behind the other at `offset`: one pwritev(2) where the kernel takes it in one. */
 dicore_status dicore_file_write(int file, uint64_t offset, const dicore_span *pieces, size_t count, dicore_error *error);

@@ -112,6 +112,10 @@ dicore_status cursor_padding(dicore_walk *c, dicore_walk_frame *f, dicore_error 
 /* The private element `tag` stands at c->position: is it, or has it, a creator? */
 dicore_status cursor_private(dicore_walk *c, dicore_walk_frame *f, uint32_t tag, dicore_error *error);
 
+/* Whether nothing is to be said of the private `tag` at `position`: it is a creator, or its block has one, which `f` then
+ * knows. The part of cursor_private that is no deviation. */
+int cursor_enter_block(const uint8_t *data, uint64_t position, dicore_walk_frame *f, uint32_t tag);
+
 /* Is an element without a telling VR a sequence? */
 int cursor_is_sequence(const dicore_walk *c, const dicore_walk_frame *f, const dicore_entry *e);
 
@@ -122,48 +126,61 @@ dicore_status cursor_fragments(dicore_walk *c, const dicore_walk_frame *f, dicor
 dicore_status cursor_overrun(dicore_walk *c, dicore_walk_frame *f, dicore_entry *e, dicore_error *error);
 
 /* The element as nearly all are: explicit or implicit VR little endian, in order, a known VR, an even length that
- * fits, no sequence. 1 when it was one, and then `*out` is it and the cursor behind it; else nothing has changed.
- * cursor_next does the same and everything else; this is only faster. */
-static inline int cursor_plain(dicore_walk *c, dicore_walk_frame *f, dicore_entry *out)
+ * fits, no sequence. 1 when one stands at data[*position], and then `*out` is it, `*position` behind it and `*last` its
+ * tag; else nothing has changed but what cursor_enter_block keeps in `f`.
+ * cursor_next does the same and everything else; this is only faster: one load has tag, VR and short length, and what
+ * goes from one element to the next stays in registers where it is called in a loop. */
+static inline __attribute__((always_inline)) int plain_element(const uint8_t *data, uint64_t end, unsigned encoding, unsigned depth,
+                                                              dicore_walk_frame *f, uint64_t *position, uint32_t *last,
+                                                              dicore_entry *out)
 {
-    uint64_t position = c->position;
-    if (!(f->flags & FRAME_IN_ITEM) || f->encoding > DICORE_EXPLICIT_LE || position + 16 > f->item_end)
+    if (end < 16 || *position > end - 16)
         return 0;
-    const uint8_t *p = c->data + position;
-    uint32_t tag = load_tag_le(p), length, header = 8;
+    const uint8_t *p = data + *position;
+    const uint64_t word = load_u64le(p);
+    const uint32_t tag = (uint32_t)word << 16 | (uint32_t)word >> 16;
+    uint32_t length, header = 8;
     uint16_t vr = 0;
-    if (tag <= f->last_tag || tag >= 0xFFFE0000u)
+    if (tag <= *last || tag >= 0xFFFE0000u)
         return 0;
-    if (tag & 0x10000 && f->block != ((tag & 0xFFFF0000) | (tag >> 8 & 0xFF))) /* not in the block that was looked at last */
+    if (tag & 0x10000 && f->block != ((tag & 0xFFFF0000) | (tag >> 8 & 0xFF)) && !cursor_enter_block(data, *position, f, tag))
         return 0;
-    if (f->encoding == DICORE_EXPLICIT_LE) {
-        vr = load_u16be(p + 4);
-        length = load_u16le(p + 6);
-        if (!vr_in(SHORT_VRS, vr)) {
-            if (!vr_in(KNOWN_VRS, vr) || vr == DICORE_VR_SQ || vr == DICORE_VR_UN)
+    if (encoding == DICORE_EXPLICIT_LE) {
+        const unsigned kind = vr_kind((unsigned)(word >> 32) & 0xFFFF);
+        vr = (uint16_t)((word >> 24 & 0xFF00) | (word >> 40 & 0xFF));
+        length = (uint32_t)(word >> 48);
+        if (kind != VR_KIND_SHORT) {
+            if (kind != VR_KIND_LONG)
                 return 0;
             length = load_u32le(p + 8);
             header = 12;
         }
     } else {
-        length = load_u32le(p + 4);
+        length = (uint32_t)(word >> 32);
         if (load_u32le(p + 8) == 0xE000FFFEu) /* perhaps an item */
             return 0;
     }
-    if (length & 1 || length > f->item_end - position - header) /* an undefined length is odd, too */
+    if (length & 1 || length > end - *position - header) /* an undefined length is odd, too */
         return 0;
-    f->last_tag = tag;
-    c->position = position + header + length;
-    out->offset = position;
+    out->offset = *position;
     out->length = length;
     out->tag = tag;
     out->next = 0;
     out->vr = vr;
-    out->flags = f->encoding;
+    out->flags = (uint16_t)encoding;
     out->header = (uint8_t)header;
-    out->depth = (uint8_t)c->depth;
+    out->depth = (uint8_t)depth;
     out->reserved = 0;
+    *last = tag;
+    *position += (uint64_t)header + length; /* up to 4 GiB and 10 bytes */
     return 1;
+}
+
+static inline int cursor_plain(dicore_walk *c, dicore_walk_frame *f, dicore_entry *out)
+{
+    if (!(f->flags & FRAME_IN_ITEM) || f->encoding > DICORE_EXPLICIT_LE)
+        return 0;
+    return plain_element(c->data, f->item_end, f->encoding, c->depth, f, &c->position, &f->last_tag, out);
 }
 
 static inline dicore_status cursor_next(dicore_walk *c, cursor_mode mode, dicore_entry *out, dicore_error *error)

@@ -152,6 +152,25 @@ uint16_t dicore_dictionary_private_vr(const uint8_t *creator, size_t size, uint3
     return row ? dictionary_vrs[row->vrs][0] : 0;
 }
 
+uint16_t dicore_private_vr(const dicore_private_dictionary *dictionary, const uint8_t *creator, size_t size, uint32_t tag)
+{
+    size_t low = 0, high = dictionary ? dictionary->count : 0, end = high;
+    tag &= 0xFFFF00FF;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (dictionary->entries[middle].tag < tag)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < end && dictionary->entries[low].tag == tag; low++) {
+        const char *name = dictionary->entries[low].creator;
+        if (strlen(name) == size && (size == 0 || memcmp(name, creator, size) == 0))
+            return dictionary->entries[low].vr;
+    }
+    return dicore_dictionary_private_vr(creator, size, tag);
+}
+
 size_t dicore_dictionary_count(void) { return dictionary_public_count + dictionary_repeating_count; }
 
 int dicore_dictionary_at(size_t number, dicore_dictionary_entry *out)

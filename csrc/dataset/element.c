@@ -1,6 +1,21 @@
 /* The element header, read and written; and what deviations are called. */
 #include "dataset/element.h"
 
+#define AT(a, b) [((a) & 31) << 5 | ((b) & 31)]
+const uint8_t VR_KINDS[1024] = {
+    /* PS3.5 table 7.1-2 */
+    AT('A', 'E') = VR_KIND_SHORT, AT('A', 'S') = VR_KIND_SHORT, AT('A', 'T') = VR_KIND_SHORT, AT('C', 'S') = VR_KIND_SHORT,
+    AT('D', 'A') = VR_KIND_SHORT, AT('D', 'S') = VR_KIND_SHORT, AT('D', 'T') = VR_KIND_SHORT, AT('F', 'D') = VR_KIND_SHORT,
+    AT('F', 'L') = VR_KIND_SHORT, AT('I', 'S') = VR_KIND_SHORT, AT('L', 'O') = VR_KIND_SHORT, AT('L', 'T') = VR_KIND_SHORT,
+    AT('P', 'N') = VR_KIND_SHORT, AT('S', 'H') = VR_KIND_SHORT, AT('S', 'L') = VR_KIND_SHORT, AT('S', 'S') = VR_KIND_SHORT,
+    AT('S', 'T') = VR_KIND_SHORT, AT('T', 'M') = VR_KIND_SHORT, AT('U', 'I') = VR_KIND_SHORT, AT('U', 'L') = VR_KIND_SHORT,
+    AT('U', 'S') = VR_KIND_SHORT,
+    /* table 7.1-1 */
+    AT('O', 'B') = VR_KIND_LONG, AT('O', 'D') = VR_KIND_LONG, AT('O', 'F') = VR_KIND_LONG, AT('O', 'L') = VR_KIND_LONG,
+    AT('O', 'V') = VR_KIND_LONG, AT('O', 'W') = VR_KIND_LONG, AT('S', 'V') = VR_KIND_LONG, AT('U', 'C') = VR_KIND_LONG,
+    AT('U', 'R') = VR_KIND_LONG, AT('U', 'T') = VR_KIND_LONG, AT('U', 'V') = VR_KIND_LONG,
+    AT('S', 'Q') = VR_KIND_SEQUENCE, AT('U', 'N') = VR_KIND_SEQUENCE};
+
 int dicore_vr_known(uint16_t vr) { return vr_in(KNOWN_VRS, vr); }
 int dicore_vr_short(uint16_t vr) { return vr_in(SHORT_VRS, vr); }
 

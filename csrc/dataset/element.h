@@ -28,6 +28,16 @@ static const uint64_t KNOWN_VRS[11] = {
     0x00000000000c0010, 0x0000000300004040, 0x0000000000002020, 0x0000000400000000, 0x0002100000000000, 0x0082a00000000000,
     0x0000000000080006, 0x040002d088000000, 0x000000002e290400, 0x0000000000000000, 0x0000000000000000};
 
+/* What the loops need to know of a VR, by the five low bits of its letters: one look. `letters` as loaded little endian. */
+enum { VR_KIND_OTHER = 0, VR_KIND_SHORT = 1, VR_KIND_LONG = 2 /* but SQ and UN, which may be sequences */, VR_KIND_SEQUENCE = 3 };
+extern const uint8_t VR_KINDS[1024];
+static inline unsigned vr_kind(unsigned letters)
+{
+    if ((letters & 0xE0E0) != 0x4040)
+        return VR_KIND_OTHER;
+    return VR_KINDS[(letters & 31) << 5 | (letters >> 8 & 31)];
+}
+
 static inline uint32_t load_tag(const uint8_t *p, unsigned encoding)
 {
     return encoding & DICORE_ENTRY_BIG_ENDIAN ? load_tag_be(p) : load_tag_le(p);

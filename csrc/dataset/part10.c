@@ -2,6 +2,9 @@
 #include <limits.h>
 #include <string.h>
 #include <zlib.h>
+#ifdef DICORE_LIBDEFLATE
+#include <libdeflate.h>
+#endif
 
 #include "dataset/deviation.h"
 #include "dataset/element.h"
@@ -32,11 +35,11 @@ dicore_encoding dicore_syntax_encoding(const uint8_t *uid, size_t size, int *def
 }
 
 /* How well the 8 bytes at `p` read as the first element of a data set in `encoding`: 0 not at all, 1 possible, 2 a tag of
- * the dictionary with a VR or length that fits. `left` bytes stand there (8 at least). */
-static int plausible(const uint8_t *p, uint64_t left, unsigned encoding)
+ * the dictionary with a VR or length that fits. `left` bytes stand there (8 at least), of which `here` are at hand. */
+static int plausible(const uint8_t *p, uint64_t here, uint64_t left, unsigned encoding)
 {
     dicore_element_header h;
-    dicore_status status = read_header(p, left, encoding, &h);
+    dicore_status status = read_header(p, here, encoding, &h);
     if (status != DICORE_OK || (h.vr && !vr_in(KNOWN_VRS, h.vr)))
         return 0;
     if (h.tag == 0 && h.length != 4) /* a command group length, not zeros */
@@ -49,26 +52,34 @@ static int plausible(const uint8_t *p, uint64_t left, unsigned encoding)
 }
 
 /* The encoding that the data set at data[at..] really has. What was declared (-1: nothing) holds unless the bytes say
- * otherwise: VRs or their absence at the first element, and its tag for the byte order. */
-static unsigned find_encoding(const uint8_t *data, uint64_t size, uint64_t at, int declared)
+ * otherwise: VRs or their absence at the first element, and its tag for the byte order. Of `total` bytes `size` are here;
+ * when they do not suffice, `*needs` says how many would. */
+static unsigned find_encoding(const uint8_t *data, uint64_t size, uint64_t total, uint64_t at, int declared, uint64_t *needs)
 {
     unsigned fallback = declared < 0 ? DICORE_IMPLICIT_LE : (unsigned)declared;
     dicore_element_header h;
     while (size - at >= 8 && read_header(data + at, size - at, DICORE_IMPLICIT_LE, &h) == DICORE_OK && h.tag >> 16 == 0 &&
-           (h.tag != 0 || h.length == 4) && h.length <= size - at - 8)
+           (h.tag != 0 || h.length == 4) && h.length <= total - at - 8) {
         at += 8 + (uint64_t)h.length; /* a command set (PS3.7 6.3), always implicit little endian */
-    while (size - at >= 8 && tag_has_no_vr(load_tag(data + at, fallback)))
+        if (at > size)
+            break;
+    }
+    while (at <= size && size - at >= 8 && tag_has_no_vr(load_tag(data + at, fallback)))
         at += 8; /* stray delimiters tell nothing */
+    if (total > size && (at > size || size - at < 12)) {
+        *needs = at + 12;
+        return fallback;
+    }
     if (size - at < 8)
         return fallback;
     const uint8_t *p = data + at;
-    uint64_t left = size - at;
+    uint64_t here = size - at, left = total - at;
     int has_vr = is_capital(p[4]) && is_capital(p[5]);
     if (declared >= 0 && !(fallback & DICORE_ENTRY_EXPLICIT))
         has_vr = vr_in(KNOWN_VRS, load_u16be(p + 4)); /* two letters can also be a length */
     unsigned found = has_vr ? fallback | DICORE_ENTRY_EXPLICIT : fallback & ~DICORE_ENTRY_EXPLICIT;
     unsigned other = found ^ DICORE_ENTRY_BIG_ENDIAN;
-    if (plausible(p, left, other) == 2 && plausible(p, left, found) < 2)
+    if (plausible(p, here, left, other) == 2 && plausible(p, here, left, found) < 2)
         found = other;
     else if (declared < 0 && has_vr && load_u16le(p) >= 0x400 && load_u16be(p) < 0x400)
         found = DICORE_EXPLICIT_BE; /* pydicom's rule: no data set begins with so high a group */
@@ -85,6 +96,8 @@ dicore_status dicore_part10_parse(const uint8_t *data, size_t size, const dicore
 {
     dicore_read_options opts = options ? *options : (dicore_read_options){0};
     dicore_part10 part = {0};
+    const uint64_t total = opts.partial && opts.total > size ? opts.total : size;
+    uint64_t needs = 0;
     if (opts.partial && size < 132)
         return need(132, size, error);
     uint64_t at = 0;
@@ -97,8 +110,8 @@ dicore_status dicore_part10_parse(const uint8_t *data, size_t size, const dicore
     /* group 0002, as long as the group lasts: its length is often wrong */
     int has_meta = size - at >= 8 && load_u16le(data + at) == 2;
     if (at == 0 && !has_meta &&
-        (size < 8 || !(plausible(data, size, DICORE_EXPLICIT_LE) || plausible(data, size, DICORE_EXPLICIT_BE) ||
-                       plausible(data, size, DICORE_IMPLICIT_LE) == 2)))
+        (size < 8 || !(plausible(data, size, total, DICORE_EXPLICIT_LE) || plausible(data, size, total, DICORE_EXPLICIT_BE) ||
+                       plausible(data, size, total, DICORE_IMPLICIT_LE) == 2)))
         return dicore_fail(error, DICORE_NOT_DICOM, 0, 0);
     if (!part.has_preamble)
         DEVIATE(DICORE_DEV_NO_PREAMBLE, 0, 0);
@@ -178,11 +191,13 @@ dicore_status dicore_part10_parse(const uint8_t *data, size_t size, const dicore
         return need(at + 20, size, error);
     part.guessed = declared < 0;
     part.deflated = (uint8_t)deflated;
-    if (deflated && size - at >= 8 && plausible(data + at, size - at, DICORE_EXPLICIT_LE) == 2) {
+    if (deflated && size - at >= 8 && plausible(data + at, size - at, total - at, DICORE_EXPLICIT_LE) == 2) {
         part.deflated = 0; /* declared and not done */
         DEVIATE(DICORE_DEV_WRONG_TRANSFER_SYNTAX, at, load_tag_le(data + at));
     }
-    part.encoding = (uint8_t)(part.deflated ? (unsigned)declared : find_encoding(data, size, at, declared));
+    part.encoding = (uint8_t)(part.deflated ? (unsigned)declared : find_encoding(data, size, total, at, declared, &needs));
+    if (needs)
+        return need(needs, size, error);
     if (declared >= 0 && part.encoding != declared)
         DEVIATE(DICORE_DEV_WRONG_TRANSFER_SYNTAX, at, load_tag(data + at, part.encoding));
     *out = part;
@@ -259,6 +274,42 @@ static void zlib_free(void *context, void *address)
     allocator->resize(allocator->context, block, size, 0);
 }
 
+#ifdef DICORE_LIBDEFLATE
+/* libdeflate wants the whole output in one piece: 1 when the stream ends within `most` bytes, 0 to let zlib decide. */
+static int inflate_whole(const uint8_t *data, size_t size, uint64_t most, const dicore_allocator *allocator, uint8_t **out,
+                         size_t *out_size, size_t *out_capacity)
+{
+    struct libdeflate_decompressor *inflater = libdeflate_alloc_decompressor();
+    uint8_t *buffer = NULL;
+    size_t capacity = 0, consumed, produced = 0;
+    enum libdeflate_result said = LIBDEFLATE_INSUFFICIENT_SPACE;
+    while (inflater && said == LIBDEFLATE_INSUFFICIENT_SPACE && capacity < most) {
+        size_t wanted = capacity ? capacity * 4 : size < 16384 ? 65536 : size * 4; /* each time it begins again */
+        if (capacity == 0 && wanted > (size_t)1 << 24)
+            wanted = (size_t)1 << 24;
+        if (wanted > most)
+            wanted = (size_t)most;
+        if (buffer)
+            allocator->resize(allocator->context, buffer, capacity, 0);
+        buffer = allocator->resize(allocator->context, NULL, 0, wanted);
+        if (!buffer)
+            break;
+        capacity = wanted;
+        said = libdeflate_deflate_decompress_ex(inflater, data, size, buffer, capacity, &consumed, &produced);
+    }
+    libdeflate_free_decompressor(inflater);
+    if (buffer && said == LIBDEFLATE_SUCCESS) {
+        *out = buffer;
+        *out_size = produced;
+        *out_capacity = capacity;
+        return 1;
+    }
+    if (buffer)
+        allocator->resize(allocator->context, buffer, capacity, 0);
+    return 0;
+}
+#endif
+
 dicore_status dicore_inflate(const uint8_t *data, size_t size, const dicore_inflate_limits *limits,
                              const dicore_read_options *options, const dicore_allocator *allocator, uint8_t **out,
                              size_t *out_size, size_t *out_capacity, dicore_error *error)
@@ -275,6 +326,10 @@ dicore_status dicore_inflate(const uint8_t *data, size_t size, const dicore_infl
     if (!allocator)
         return dicore_fail(error, DICORE_BAD_ARGUMENT, 0, 0);
 
+#ifdef DICORE_LIBDEFLATE
+    if (inflate_whole(data, size, most, allocator, out, out_size, out_capacity))
+        return DICORE_OK;
+#endif
     dicore_allocator memory = *allocator; /* zlib wants it without const */
     z_stream stream = {.zalloc = zlib_alloc, .zfree = zlib_free, .opaque = &memory};
     if (inflateInit2(&stream, -MAX_WBITS) != Z_OK)

@@ -1,27 +1,30 @@
 /* A few wanted tags of the top level: the loop of an archive scan. */
 #include "dataset/cursor.h"
 
-/* Pass the elements before `wanted` that cursor_plain would give, and those that have only to be skipped: private ones and
- * sequences with a length. Nothing is noted here, so not for strict reading. */
-static inline void skip_plain(dicore_walk *c, uint32_t wanted)
+/* Pass the elements that cursor_plain would give, and those that have only to be skipped: private ones and sequences with a
+ * length. What is wanted among the plain ones is put down, all but the last tag, behind which more has to be looked at.
+ * tags[wanted] is the first tag not passed; its new number is returned. Nothing is noted here, so not for strict reading. */
+static inline size_t pass_plain(dicore_walk *c, const uint32_t *tags, size_t wanted, size_t count, dicore_selected *out)
 {
     dicore_walk_frame *f = &c->frames[0];
     const uint64_t end = f->item_end;
     uint64_t position = c->position;
-    uint32_t last = f->last_tag;
+    uint32_t last = f->last_tag, target = tags[wanted];
     const int is_explicit = f->encoding == DICORE_EXPLICIT_LE;
     if (f->encoding > DICORE_EXPLICIT_LE || c->depth != 0)
-        return;
+        return wanted;
     while (position + 12 <= end) {
         const uint8_t *p = c->data + position;
         uint32_t tag = load_tag_le(p), length, header = 8;
-        if (tag <= last || tag >= wanted || tag >= 0xFFFE0000u)
+        uint16_t vr = 0;
+        if (tag <= last || tag > c->stop || tag >= 0xFFFE0000u)
             break;
         if (is_explicit) {
-            uint16_t vr = load_u16be(p + 4);
+            vr = load_u16be(p + 4);
+            const unsigned kind = vr_kind(load_u16le(p + 4));
             length = load_u16le(p + 6);
-            if (!vr_in(SHORT_VRS, vr)) {
-                if (!vr_in(KNOWN_VRS, vr))
+            if (kind != VR_KIND_SHORT) {
+                if (kind == VR_KIND_OTHER)
                     break;
                 length = load_u32le(p + 8);
                 header = 12;
@@ -31,11 +34,25 @@ static inline void skip_plain(dicore_walk *c, uint32_t wanted)
         }
         if (length & 1 || length > end - position - header)
             break;
+        if (tag >= target) {
+            while (tags[wanted] < tag) /* stops, for tag <= tags[count - 1] */
+                wanted++;
+            target = tags[wanted];
+            if (tag == target) {
+                if (wanted == count - 1 || tag & 0x10000 || vr == DICORE_VR_SQ || vr == DICORE_VR_UN ||
+                    (!is_explicit && load_u32le(p + 8) == 0xE000FFFEu))
+                    break;
+                out[wanted] = (dicore_selected){.offset = position + header, .length = length, .tag = tag, .vr = vr,
+                                                .flags = (uint16_t)(f->encoding | DICORE_SELECTED)};
+                target = tags[++wanted];
+            }
+        }
         last = tag;
-        position += header + length;
+        position += (uint64_t)header + length; /* may exceed 32 bits */
     }
     f->last_tag = last;
     c->position = position;
+    return wanted;
 }
 
 /* Does the last wanted tag come twice? Only bytes that are here are looked at. */
@@ -68,7 +85,7 @@ dicore_status dicore_select(const uint8_t *data, size_t size, uint64_t start, di
     const int quick = !c.options.strict && !c.options.deviations;
     for (;;) {
         if (quick && wanted < count && !open)
-            skip_plain(&c, tags[wanted]);
+            wanted = pass_plain(&c, tags, wanted, count, out);
         status = cursor_next(&c, CURSOR_SELECT, &e, &why);
         if (status != DICORE_OK)
             break;

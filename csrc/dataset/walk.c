@@ -7,9 +7,17 @@ dicore_status dicore_walk_begin(dicore_walk *walk, const uint8_t *data, size_t s
     return cursor_begin(walk, data, size, start, encoding, options);
 }
 
-dicore_status dicore_walk_next(dicore_walk *walk, dicore_entry *out, dicore_error *error)
+/* Apart, so that the usual element does not pay for the registers that the unusual needs. */
+static __attribute__((noinline)) dicore_status next_of_any_kind(dicore_walk *walk, dicore_entry *out, dicore_error *error)
 {
     return cursor_next(walk, CURSOR_WALK, out, error);
+}
+
+dicore_status dicore_walk_next(dicore_walk *walk, dicore_entry *out, dicore_error *error)
+{
+    if (cursor_plain(walk, &walk->frames[walk->depth], out))
+        return DICORE_OK;
+    return next_of_any_kind(walk, out, error);
 }
 
 /* Only with options.partial: `bytes` are needed at least. */
@@ -282,6 +290,8 @@ dicore_status cursor_fragments(dicore_walk *c, const dicore_walk_frame *f, dicor
     if (e->tag != DICORE_TAG_PIXEL_DATA || (e->vr != DICORE_VR_OB && e->vr != DICORE_VR_OW && e->vr != 0))
         DEVIATE(DICORE_DEV_UNDEFINED_LENGTH, e->offset, e->tag);
     if (value >= c->broken_fragments) { /* else this is inside a chain that is known to break */
+        if (value == c->options.chain_value && c->options.chain_end > value)
+            at = c->options.chain_end;
         while (end >= 8 && at <= end - 8 && load_tag(c->data + at, encoding) == DICORE_TAG_ITEM)
             at += 8 + (uint64_t)load_length(c->data + at + 4, encoding);
         if (at + 8 <= end && load_tag(c->data + at, encoding) == DICORE_TAG_SEQUENCE_END) {
@@ -332,24 +342,34 @@ dicore_span cursor_find_creator(const uint8_t *data, uint64_t at, uint64_t end, 
     return (dicore_span){0};
 }
 
-dicore_status cursor_private(dicore_walk *c, dicore_walk_frame *f, uint32_t tag, dicore_error *error)
+int cursor_enter_block(const uint8_t *data, uint64_t position, dicore_walk_frame *f, uint32_t tag)
 {
-    uint32_t element = tag & 0xFFFF, group = tag & 0xFFFF0000;
+    uint32_t element = tag & 0xFFFF, group = tag & 0xFFFF0000, block = group | element >> 8;
     if (element >= 0x10 && element <= 0xFF) {
         if (f->creators == 0 || (f->block & 0xFFFF0000) != group) {
-            f->creators = c->position + 1;
+            f->creators = position + 1;
             f->block = group;
         }
-    } else if (element >= 0x1000) {
-        uint32_t block = group | element >> 8;
-        if (f->block == block)
-            return DICORE_OK;
-        if ((f->block & 0xFFFF0000) != group)
-            f->creators = 0;
-        f->block = block;
-        if (f->creators == 0 || cursor_find_creator(c->data, f->creators - 1, c->position, f->encoding, block).size == 0)
-            DEVIATE(DICORE_DEV_NO_PRIVATE_CREATOR, c->position, tag);
+        return 1;
     }
+    if (element < 0x1000)
+        return 1; /* neither reserves nor is reserved */
+    if (f->creators == 0 || (f->block & 0xFFFF0000) != group ||
+        cursor_find_creator(data, f->creators - 1, position, f->encoding, block).size == 0)
+        return 0;
+    f->block = block;
+    return 1;
+}
+
+dicore_status cursor_private(dicore_walk *c, dicore_walk_frame *f, uint32_t tag, dicore_error *error)
+{
+    uint32_t element = tag & 0xFFFF, group = tag & 0xFFFF0000, block = group | element >> 8;
+    if ((element >= 0x1000 && f->block == block) || cursor_enter_block(c->data, c->position, f, tag))
+        return DICORE_OK;
+    if ((f->block & 0xFFFF0000) != group)
+        f->creators = 0;
+    f->block = block;
+    DEVIATE(DICORE_DEV_NO_PRIVATE_CREATOR, c->position, tag);
     return DICORE_OK;
 }
 
@@ -371,7 +391,8 @@ int cursor_is_sequence(const dicore_walk *c, const dicore_walk_frame *f, const d
         if (f->creators == 0 || (e->tag & 0xFFFF) < 0x1000)
             return 0;
         dicore_span creator = cursor_find_creator(c->data, f->creators - 1, e->offset, f->encoding, block);
-        return creator.size && dicore_dictionary_private_vr(creator.data, creator.size, e->tag) == DICORE_VR_SQ;
+        return creator.size &&
+               dicore_private_vr(c->options.private_dictionary, creator.data, creator.size, e->tag) == DICORE_VR_SQ;
     }
     return !(e->vr && e->length >= 0xFFFF) && dicore_dictionary_vr(e->tag) == DICORE_VR_SQ;
 }

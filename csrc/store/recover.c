@@ -4,12 +4,11 @@
 #include "base/load.h"
 #include "dicore/store.h"
 
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #define GAP 4096u /* a group written by O_DIRECT ends at a multiple of this, zeros before it */
 #define UNIT DICORE_RECORD_UNIT
+#define STRETCHES 64
 
 /* Read up to `size` bytes for a scan: what cannot be read counts as zeros that are not there, the caller sees them as damage. */
 static size_t read_some(const dicore_scan *scan, uint64_t offset, size_t size, int *unreadable)
@@ -45,27 +44,22 @@ static int is_whole(const dicore_scan *scan, uint64_t offset, const dicore_recor
     return load_u32le(scan->buffer) == dicore_crc32c_combine(crc[0], crc[1], record->file_size - record->data_offset);
 }
 
-/* The first believable header at or behind `from`, or the limit. `*dirty` becomes 1 when anything but zeros was passed. Holes
- * of the file are stepped over, not read. */
-static uint64_t search(const dicore_scan *scan, uint64_t from, int *dirty)
+/* The first believable header in [from, end), or `end`. `*dirty` becomes 1 when anything but zeros was passed. */
+static uint64_t search_stretch(const dicore_scan *scan, uint64_t from, uint64_t end, int *dirty)
 {
     static const uint8_t nothing[UNIT];
     dicore_record record;
-    while (from < scan->limit) {
-        const off_t data = lseek(scan->file, (off_t)from, SEEK_DATA);
-        if (data < 0 && errno == ENXIO)
-            return scan->limit; /* a hole up to the end */
-        if (data > 0 && (uint64_t)data > from)
-            from = (uint64_t)data / UNIT * UNIT;
+    while (from < end) {
         int unreadable = 0;
-        const size_t got = read_some(scan, from, scan->capacity, &unreadable);
+        const size_t want = end - from < scan->capacity ? (size_t)(end - from) : scan->capacity;
+        const size_t got = read_some(scan, from, want, &unreadable);
         if (unreadable) { /* a bad sector: go on behind its page */
             *dirty = 1;
             from = (from / GAP + 1) * GAP;
             continue;
         }
-        if (got < UNIT)
-            return scan->limit;
+        if (got < UNIT) /* the file ends within the unit */
+            return end;
         for (size_t i = 0; i + UNIT <= got; i += UNIT) {
             if (memcmp(scan->buffer + i, nothing, UNIT) == 0)
                 continue;
@@ -75,7 +69,28 @@ static uint64_t search(const dicore_scan *scan, uint64_t from, int *dirty)
         }
         from += got / UNIT * UNIT;
     }
-    return scan->limit;
+    return end;
+}
+
+/* As above up to the limit; holes of the file are stepped over, not read. */
+static uint64_t search(const dicore_scan *scan, uint64_t from, int *dirty)
+{
+    for (;;) {
+        uint64_t stretch[STRETCHES][2];
+        size_t count = 0;
+        while (count < STRETCHES && from < scan->limit) { /* all before any is read: see file.h */
+            dicore_file_next_data(scan->file, from, scan->limit, &stretch[count][0], &stretch[count][1]);
+            from = stretch[count][1];
+            count += stretch[count][0] < scan->limit;
+        }
+        for (size_t i = 0; i < count; i++) {
+            const uint64_t found = search_stretch(scan, stretch[i][0] / UNIT * UNIT, stretch[i][1], dirty);
+            if (found < stretch[i][1])
+                return found;
+        }
+        if (count < STRETCHES)
+            return scan->limit;
+    }
 }
 
 dicore_status dicore_scan_next(dicore_scan *scan, dicore_found *out)
@@ -103,9 +118,10 @@ dicore_status dicore_scan_next(dicore_scan *scan, dicore_found *out)
         uint64_t next = search(scan, scan->offset, &dirty);
         if (next >= scan->limit) {
             scan->dirty |= dirty;
-            if (scan->expected <= scan->offset)
+            const uint64_t padded = dirty ? scan->offset : (scan->offset + GAP - 1) / GAP * GAP;
+            if (scan->expected <= padded)
                 return DICORE_END;
-            next = scan->expected / UNIT * UNIT; /* records were here and are gone, with the end of the file perhaps */
+            next = (scan->expected + UNIT - 1) / UNIT * UNIT; /* records were here and are gone, with the end of the file perhaps */
             scan->expected = 0;
         }
         *out = (dicore_found){.kind = DICORE_FOUND_UNREADABLE, .offset = scan->offset, .size = next - scan->offset};

@@ -22,9 +22,8 @@ typedef struct dicore_open_segment {
     size_t waiting;              /* waiters that are not answered yet */
     int error;                   /* errno of the sync or write that failed: never written or synced again */
     int dirty;                   /* relaxed: written since the last sync */
-    int syncing;                 /* relaxed: a sync is under way; grouped: part of the group under way */
+    int syncing;                 /* 1: part of the group under way, 2: and synced. Relaxed: 1, a sync is under way */
     int sealing;                 /* given out as a task */
-    int status;                  /* of the sync of the group under way */
 } dicore_open_segment;
 
 typedef struct dicore_stage {
@@ -55,6 +54,9 @@ struct dicore_store {
     uint64_t next_id;
     int stopped;
     int making_spare;
+    int prepared;                /* have a segment ready before there is anything to append */
+    int fill_soon;               /* there is something to zero-fill when appends pause */
+    uint64_t last_append;        /* milliseconds, monotonic */
     int bad_segments;            /* that failed one after the other */
     int last_error;              /* errno of the last */
     uint64_t retry_at;           /* milliseconds, monotonic: no new segment before */

@@ -92,11 +92,43 @@ static void private_elements(void)
     CHECK_EQ(dicore_dictionary_private_vr(NULL, 0, 0x00091010), 0);
 }
 
+static void private_elements_of_the_caller(void)
+{
+    const dicore_private_entry entries[] = {{"ACME", 0x00090001, DICORE_VR_SQ}, {"OTHER", 0x00090001, DICORE_VR('U', 'S')},
+                                            {"ACME", 0x00110002, DICORE_VR('D', 'S')}, {"GEMS_GENIE_1", 0x00090010 | 0x80000, DICORE_VR('I', 'S')}};
+    const dicore_private_dictionary dictionary = {entries, 3};
+    const uint8_t *acme = (const uint8_t *)"ACME", *other = (const uint8_t *)"OTHER", *gems = (const uint8_t *)"GEMS_GENIE_1";
+    CHECK_EQ(dicore_private_vr(&dictionary, acme, 4, 0x00091001), DICORE_VR_SQ);
+    CHECK_EQ(dicore_private_vr(&dictionary, other, 5, 0x0009FF01), DICORE_VR('U', 'S')); /* in any block */
+    CHECK_EQ(dicore_private_vr(&dictionary, acme, 4, 0x00111002), DICORE_VR('D', 'S'));
+    CHECK_EQ(dicore_private_vr(&dictionary, acme, 3, 0x00111002), 0);
+    CHECK_EQ(dicore_private_vr(&dictionary, acme, 4, 0x00131002), 0);
+    CHECK_EQ(dicore_private_vr(&dictionary, gems, 12, 0x00091010), DICORE_VR('L', 'O')); /* the built-in one comes after */
+    CHECK_EQ(dicore_private_vr(NULL, gems, 12, 0x00091010), DICORE_VR('L', 'O'));
+
+    bytes b = {0}; /* a private sequence that only the caller knows, in implicit VR */
+    put_text(&b, DICORE_IMPLICIT_LE, 0x00090010, NULL, "ACME");
+    put_header(&b, DICORE_IMPLICIT_LE, 0x00091001, NULL, 18);
+    put_item(&b, DICORE_IMPLICIT_LE, 10);
+    put_text(&b, DICORE_IMPLICIT_LE, 0x00100020, NULL, "in");
+    dicore_entry memory[8];
+    dicore_tape tape = {memory, 0, 8, 0};
+    dicore_read_options options = {0};
+    CHECK_EQ(dicore_tape_read(&tape, b.data, b.size, 0, DICORE_IMPLICIT_LE, &options, NULL, NULL), DICORE_OK);
+    CHECK_EQ(tape.count, 2);
+    options.private_dictionary = &dictionary;
+    CHECK_EQ(dicore_tape_read(&tape, b.data, b.size, 0, DICORE_IMPLICIT_LE, &options, NULL, NULL), DICORE_OK);
+    CHECK_EQ(tape.count, 4);
+    CHECK(tape.entries[1].flags & DICORE_ENTRY_SEQUENCE);
+    CHECK_EQ(tape.entries[3].tag, 0x00100020);
+}
+
 int main(void)
 {
     tags_have_entries();
     repeating_groups();
     keywords_and_tags_are_each_others_inverse();
     private_elements();
+    private_elements_of_the_caller();
     return check_result("test_dictionary");
 }

@@ -329,6 +329,60 @@ static void inflating_within_limits(void)
     free(plain);
 }
 
+/* With the whole size known, a beginning that suffices gives what the whole gives, and the guess does not depend on it. */
+static void a_beginning_says_what_the_whole_says(void)
+{
+    bytes b = {0};
+    put_header(&b, DICORE_IMPLICIT_LE, 0x00080005, NULL, 9000); /* longer than any first read */
+    for (int i = 0; i < 9000; i++)
+        put(&b, "x", 1);
+    put_text(&b, DICORE_IMPLICIT_LE, 0x00100020, NULL, "4711");
+    parsed whole = parse(&b, 0);
+    CHECK_EQ(whole.status, DICORE_OK);
+    for (size_t here = 0; here <= b.size; here += here < 300 ? 1 : 97) {
+        uint8_t *in = guarded_copy(b.data, here);
+        dicore_read_options options = {.partial = 1, .total = b.size};
+        dicore_part10 part;
+        dicore_error error = {0};
+        dicore_status status = dicore_part10_parse(in, here, &options, &part, &error);
+        if (status == DICORE_OK)
+            CHECK(part.encoding == whole.part.encoding && part.dataset_offset == whole.part.dataset_offset);
+        else
+            CHECK(status == DICORE_TRUNCATED && error.offset > here && error.offset <= b.size);
+        guarded_free(in, here);
+    }
+}
+
+/* Fragments that were followed already are not read again: their bytes may be missing. */
+static void a_chain_of_fragments_that_is_known(void)
+{
+    bytes b = {0};
+    put_text(&b, LE, 0x00100020, "LO", "4711");
+    put_header(&b, LE, DICORE_TAG_PIXEL_DATA, "OB", DICORE_UNDEFINED_LENGTH);
+    size_t value = b.size;
+    put_item(&b, LE, 0);
+    put_item(&b, LE, 4);
+    put(&b, "abcd", 4);
+    size_t end = b.size;
+    put_sequence_end(&b, LE);
+    put_text(&b, LE, 0xFFFCFFFC, "OB", "pad ");
+    dicore_entry memory[8];
+    dicore_tape tape = {memory, 0, 8, 0};
+    dicore_read_options options = {.strict = 1};
+    CHECK_EQ(dicore_tape_read(&tape, b.data, b.size, 0, LE, &options, NULL, NULL), DICORE_OK);
+    CHECK_EQ(tape.count, 3);
+    memset(b.data + value, 0, end - value);
+    CHECK_EQ(dicore_tape_read(&tape, b.data, b.size, 0, LE, &options, NULL, NULL), DICORE_DEVIATION);
+    options.chain_value = value;
+    options.chain_end = end;
+    CHECK_EQ(dicore_tape_read(&tape, b.data, b.size, 0, LE, &options, NULL, NULL), DICORE_OK);
+    CHECK_EQ(tape.count, 3);
+    CHECK_EQ(tape.entries[1].length, end - value);
+    CHECK(tape.entries[1].flags & DICORE_ENTRY_DELIMITED);
+    options.chain_end = b.size + 100; /* beyond the input: not believed */
+    CHECK_EQ(dicore_tape_read(&tape, b.data, b.size, 0, LE, &options, NULL, NULL), DICORE_DEVIATION);
+}
+
 int main(void)
 {
     what_is_written_is_read();
@@ -339,5 +393,7 @@ int main(void)
     a_command_set_stands_before_the_data_set();
     what_is_not_dicom();
     inflating_within_limits();
+    a_beginning_says_what_the_whole_says();
+    a_chain_of_fragments_that_is_known();
     return check_result("test_part10");
 }

@@ -1,3 +1,5 @@
+#include <sys/mman.h>
+
 #include "bytes.h"
 
 #define LE DICORE_EXPLICIT_LE
@@ -153,6 +155,40 @@ static void quick_and_thorough_agree_on_damaged_input(void)
     CHECK_EQ(agreed, 20000);
 }
 
+/* A value of 4 GiB - 2 and an element behind it: lengths and headers are added in 64 bits. Nobody touches the value. */
+static void offsets_beyond_32_bits(void)
+{
+    const size_t value = 0xFFFFFFFEu, size = value + 64;
+    uint8_t *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (data == MAP_FAILED)
+        return; /* an address space that is too small for it */
+    bytes b = {0};
+    put_header(&b, DICORE_EXPLICIT_LE, 0x00420011, "OB", (uint32_t)value);
+    memcpy(data, b.data, b.size);
+    uint64_t at = b.size + value;
+    b.size = 0;
+    put_text(&b, DICORE_EXPLICIT_LE, 0x00430020, "LO", "4711");
+    memcpy(data + at, b.data, b.size);
+    const uint32_t tags[] = {0x00430020};
+    dicore_selected found;
+    uint64_t position;
+    CHECK_EQ(dicore_select(data, at + b.size, 0, DICORE_EXPLICIT_LE, NULL, tags, 1, &found, &position, NULL), DICORE_OK);
+    CHECK_EQ(found.offset, at + 8);
+    dicore_entry memory[4];
+    dicore_tape tape = {memory, 0, 4, 0};
+    CHECK_EQ(dicore_tape_read(&tape, data, at + b.size, 0, DICORE_EXPLICIT_LE, NULL, NULL, NULL), DICORE_OK);
+    CHECK_EQ(tape.count, 2);
+    CHECK_EQ(tape.entries[1].offset, at);
+    dicore_walk walk;
+    dicore_entry entry;
+    CHECK_EQ(dicore_walk_begin(&walk, data, at + b.size, 0, DICORE_EXPLICIT_LE, NULL), DICORE_OK);
+    CHECK_EQ(dicore_walk_next(&walk, &entry, NULL), DICORE_OK);
+    CHECK_EQ(dicore_walk_next(&walk, &entry, NULL), DICORE_OK);
+    CHECK_EQ(entry.offset, at);
+    CHECK_EQ(dicore_walk_next(&walk, &entry, NULL), DICORE_END);
+    munmap(data, size);
+}
+
 int main(void)
 {
     wanted_tags_are_found_in_every_encoding();
@@ -160,5 +196,6 @@ int main(void)
     the_last_wanted_tag_ends_the_search();
     out_of_order_twice_and_strict();
     quick_and_thorough_agree_on_damaged_input();
+    offsets_beyond_32_bits();
     return check_result("test_select");
 }

@@ -1,5 +1,8 @@
-"""dicore: a native-accelerated DICOM engine. Every name below is imported when it is first used, so `import dicore` costs
-next to nothing and pulls in neither asyncio nor numpy."""
+"""dicore: a native-accelerated DICOM engine.
+
+Every name below is imported when it is first used, so `import dicore` costs next to nothing and pulls in neither
+asyncio nor numpy.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +39,16 @@ if TYPE_CHECKING:  # what `_LAZY` below does at run time
     from dicore.dataset import Dataset as Dataset
     from dicore.dataset import Typed as Typed
     from dicore.dataset import dcmread as dcmread
+    from dicore.dataset import from_json as from_json
     from dicore.dataset import from_pydicom as from_pydicom
+    from dicore.dataset import from_xml as from_xml
     from dicore.dataset import new as new
     from dicore.dataset import read as read
     from dicore.net import connect as connect
     from dicore.net import listen as listen
     from dicore.net.send import send as send
+    from dicore.scan import scan as scan
+    from dicore.scan import scan_batches as scan_batches
     from dicore.server import serve as serve
     from dicore.store import Store as Store
 
@@ -55,11 +62,15 @@ _LAZY = {  # public name: (module, name in it; None for the module itself)
     "blocking": ("dicore.blocking", None),
     "connect": ("dicore.net", "connect"),
     "dcmread": ("dicore.dataset", "dcmread"),
+    "from_json": ("dicore.dataset", "from_json"),
+    "from_xml": ("dicore.dataset", "from_xml"),
     "from_pydicom": ("dicore.dataset", "from_pydicom"),
     "listen": ("dicore.net", "listen"),
     "new": ("dicore.dataset", "new"),
     "pixel": ("dicore.pixel", None),
     "read": ("dicore.dataset", "read"),
+    "scan": ("dicore.scan", None),  # a package that can be called
+    "scan_batches": ("dicore.scan", "scan_batches"),
     "send": ("dicore.net", "send"),
     "serve": ("dicore.server", "serve"),
     "synth": ("dicore.synth", None),
@@ -93,11 +104,15 @@ __all__ = [
     "blocking",
     "connect",
     "dcmread",
+    "from_json",
     "from_pydicom",
+    "from_xml",
     "listen",
     "new",
     "pixel",
     "read",
+    "scan",
+    "scan_batches",
     "send",
     "serve",
     "synth",

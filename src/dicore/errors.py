@@ -163,7 +163,13 @@ class ProtocolViolation(NetworkError):
     """The peer broke the protocol; `section` of the standard and `offset` in the stream say where."""
 
     def __init__(
-        self, message: str, *, section: str = "", offset: int | None = None, peer: str = "", abort_reason: int | None = None
+        self,
+        message: str,
+        *,
+        section: str = "",
+        offset: int | None = None,
+        peer: str = "",
+        abort_reason: int | None = None,
     ) -> None:
         super().__init__(message, peer=peer, abort_reason=abort_reason)
         self.section = section

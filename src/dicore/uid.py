@@ -240,6 +240,9 @@ TRANSFER_SYNTAXES: Final[dict[str, TransferSyntax]] = {
         ),
         TransferSyntax("1.2.840.10008.1.2.4.107", "HEVCMP51", "HEVC/H.265 Main Profile / Level 5.1"),
         TransferSyntax("1.2.840.10008.1.2.4.108", "HEVCM10P51", "HEVC/H.265 Main 10 Profile / Level 5.1"),
+        TransferSyntax("1.2.840.10008.1.2.4.110", "JPEGXLLossless", "JPEG XL Lossless"),
+        TransferSyntax("1.2.840.10008.1.2.4.111", "JPEGXLJPEGRecompression", "JPEG XL JPEG Recompression"),
+        TransferSyntax("1.2.840.10008.1.2.4.112", "JPEGXL", "JPEG XL"),
         TransferSyntax(
             "1.2.840.10008.1.2.4.201",
             "HTJ2KLossless",
@@ -272,6 +275,7 @@ TRANSFER_SYNTAXES: Final[dict[str, TransferSyntax]] = {
             "SMPTE ST 2110-20 Uncompressed Interlaced Active Video",
         ),
         TransferSyntax("1.2.840.10008.1.2.7.3", "SMPTEST211030PCMDigitalAudio", "SMPTE ST 2110-30 PCM Digital Audio"),
+        TransferSyntax("1.2.840.10008.1.2.8.1", "DeflatedImageFrameCompression", "Deflated Image Frame Compression"),
     )
 }
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
+import re
+import sys
 
 import pytest
 
@@ -53,6 +57,34 @@ def test_progress_without_a_terminal_is_a_line_every_five_seconds(
             now = float(second)
             update(second, 100)
     assert capsys.readouterr().err == "sending: 5 of 100 instances\nsending: 10 of 100 instances\n"
+
+
+def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    for unit, shown in (("instances", "7/7"), ("bytes", "7/7 bytes")):
+        with output.progress("[red]sending[/red]", unit) as update:
+            update(7, 7)
+        assert "[red]sending[/red]" in terminal.getvalue()  # no markup from data
+        assert shown in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
+
+
+def test_a_log_record_is_one_line_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    output.log_to_stderr("INFO")
+    logger = logging.getLogger("dicore")
+    try:
+        logging.getLogger("dicore.net").info("from %s", "A\nB\x1b[2J")
+        logging.getLogger("dicore.net").debug("not told")
+    finally:
+        logger.handlers, logger.propagate = [], True
+        logger.setLevel(logging.NOTSET)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(r"INFO dicore.net: from A\x0aB\x1b[2J")
 
 
 @pytest.mark.parametrize(("size", "shown"), [(0, "0 B"), (999, "999 B"), (131_072, "131 kB"), (1.05e9, "1.05 GB")])

@@ -16,7 +16,9 @@ import pydicom
 import pytest
 
 from conftest import Serving, dicore_cli, dicore_command
-from dicore import synth
+from dicore import NetworkError, Store, blocking, synth
+
+pytestmark = pytest.mark.filterwarnings("ignore:Found unknown escape sequence")  # pydicom, of the name in `nested`
 
 
 def dicore(*args: str | Path) -> subprocess.CompletedProcess[str]:
@@ -143,6 +145,42 @@ def test_dump_json_refers_to_long_values(phantoms: Path) -> None:
     assert "InlineBinary" not in first["7FE00010"]
 
 
+def test_dump_json_of_a_path_into_a_sequence(nested: Path) -> None:
+    ds = pydicom.dcmread(nested)
+    tag, sequence = next((e.tag, e.value) for e in ds if e.VR == "SQ" and e.value)
+    inner = next(e for e in sequence[0] if e.VR != "SQ")
+    path = f"{tag.group:04X},{tag.elem:04X}[0].{inner.tag.group:04X},{inner.tag.elem:04X}"
+    (one,) = json_of("dump", nested, "--path", path)
+    assert list(one) == [f"{int(inner.tag):08X}"]
+    (item,) = json_of("dump", nested, "--path", f"{tag.group:04X},{tag.elem:04X}[0]")
+    assert item == json.loads(sequence[0].to_json())
+
+
+def test_dump_diff_tells_what_differs_nested_too_and_says_so_by_its_status(nested: Path, tmp_path: Path) -> None:
+    ds = pydicom.dcmread(nested)
+    tag, sequence = next((e.tag, e.value) for e in ds if e.VR == "SQ" and e.value)
+    sequence[0].PatientComments = "\x1b[2Jnew"
+    ds.Rows = 7
+    del ds.PatientName
+    other = tmp_path / "other.dcm"
+    ds.save_as(other)
+    result = dicore("dump", "--diff", nested, other)
+    assert result.returncode == 1
+    lines = result.stdout.splitlines()
+    assert lines[:2] == [f"--- {nested}", f"+++ {other}"]
+    assert "- (0028,0010) US 512 # Rows" in lines
+    assert "+ (0028,0010) US 7 # Rows" in lines
+    assert any(line.startswith("- (0010,0010) PN ") for line in lines)
+    assert any(line.startswith(f"+ ({tag.group:04x},{tag.elem:04x}[0].0010,4000) LT ") for line in lines)
+    assert "\x1b" not in result.stdout
+    same = dicore("dump", "--diff", nested, nested)
+    assert (same.returncode, same.stdout) == (0, "")
+    only = dicore("dump", "--diff", nested, other, "--path", "0028,0010")
+    assert (only.returncode, len(only.stdout.splitlines())) == (1, 4)
+    assert dicore("dump", "--diff", nested).returncode == 2
+    assert dicore("dump", "--diff", nested, tmp_path / "none.dcm").returncode == 1
+
+
 def test_dump_tells_a_bad_file_and_goes_on(nested: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.dcm"
     bad.write_bytes(nested.read_bytes()[:300])
@@ -261,7 +299,7 @@ def test_verify_finds_a_damaged_instance_and_says_which(phantoms: Path, serve: S
     data = (phantoms / "2.dcm").read_bytes()
     (segment,) = (server.store / "segments").glob("*.seg")
     with open(segment, "r+b") as file, mmap.mmap(file.fileno(), 0) as stored:
-        stored[stored.index(data[-2000:]) + 1000] ^= 1
+        stored[stored.find(data[-2000:]) + 1000] ^= 1
     result = dicore("store", "verify", server.store, "--json")
     assert result.returncode == 1
     verdict = json.loads(result.stdout)
@@ -287,6 +325,30 @@ def test_nobody_listening_is_told_in_one_line(port: int, phantoms: Path) -> None
         assert result.returncode == 1
         assert str(port) in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_ending_a_busy_server_loses_nothing_that_was_acknowledged(serve: Serving) -> None:
+    server = serve()
+    sent = list(synth.studies(5, 1, slices=40, size=128))
+    acknowledged = []
+
+    def send_until_it_ends() -> None:
+        with blocking.connect(server.address) as association:
+            for number, instance in enumerate(sent * 100):
+                if number == 10:
+                    server.process.send_signal(signal.SIGTERM)
+                association.c_store(instance.data)
+                acknowledged.append(instance.sop_instance_uid)
+
+    with pytest.raises(NetworkError):
+        send_until_it_ends()
+    assert server.process.wait(30) == 0
+    assert len(acknowledged) >= 10
+    with Store(server.store, read_only=True) as store:
+        bodies = {uid: body(bytes(store.record(uid))) for uid in store}
+    expected = {one.sop_instance_uid: body(one.data) for one in sent}
+    assert bodies.keys() >= set(acknowledged)
+    assert all(bodies[uid] == expected[uid] for uid in bodies)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)

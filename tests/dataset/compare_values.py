@@ -3,7 +3,8 @@
 python tests/dataset/compare_values.py [CORPUS] [--show 30]
 
 CORPUS is a folder of DICOM files (default: DICORE_CORPUS or ../shared/corpus, its dev/ folder where there is one).
-Compared are value and type: pydicom's DSfloat, IS, UID, PersonName, MultiValue count as float, int, str, PersonName, list.
+Compared are value and type: pydicom's DSfloat, IS, UID, PersonName and MultiValue count as float, int, str, PersonName
+and list.
 """
 
 from __future__ import annotations

@@ -7,7 +7,10 @@ import struct
 import pytest
 
 import dicore
-from dicore.dataset.charset import CODECS, charset_for, decode_text
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicore.dataset.charset import CODECS, charset_for, decode_text, encode_text
 from vectors.deviations import element, item, part10
 
 PN, LO, LT, CHARSET, SEQUENCE = 0x00100010, 0x00081030, 0x001021B0, 0x00080005, 0x00081115
@@ -73,6 +76,87 @@ def test_sets_without_extensions(name, text) -> None:
     ds = dicore.read(file_with((name,), element(LO, "LO", even(text.encode(CODECS[name])))), strict=True)
     assert ds.StudyDescription == text
     assert ds.warnings == []
+
+
+# PS3.3 tables C.12-2 to C.12-5, as printed
+TERMS = [
+    *(f"ISO_IR {n}" for n in (6, 100, 101, 109, 110, 144, 127, 126, 138, 148, 203, 13, 166, 192)),
+    *(f"ISO 2022 IR {n}" for n in (6, 100, 101, 109, 110, 144, 127, 126, 138, 148, 203, 13, 166, 87, 159, 149, 58)),
+    "GB18030", "GBK",
+]  # fmt: skip
+SAMPLES = {"58": "张小东", "87": "山田やまだ", "149": "김희중", "159": "丂丄", "13": "ﾔﾏﾀﾞ", "100": "Äé", "101": "Čaj", "109": "ĥ",
+           "110": "ģ", "144": "Люк", "127": "قباني", "126": "Διον", "138": "שרון", "148": "ğış", "203": "œ€",
+           "166": "นาม", "6": "plain"}  # fmt: skip
+
+
+def test_the_standards_tables_are_complete() -> None:
+    assert set(TERMS) <= CODECS.keys()
+    assert all(charset_for((term,)).problems == () for term in TERMS)
+
+
+@pytest.mark.parametrize("term", [t for t in TERMS if t.startswith("ISO 2022")])
+@pytest.mark.parametrize("first", ["", "ISO 2022 IR 100", "ISO 2022 IR 144", "ISO 2022 IR 13"])
+def test_every_extension_behind_every_kind_of_first_set(first, term) -> None:
+    sample = SAMPLES[term.rpartition(" ")[2]]
+    for text in (f"a{sample}", f"{sample}b^{sample}={sample}c", f"{sample}\\{sample}"):
+        raw = encode_text(text, (first, term), person_name=True)
+        found = charset_for((first, term)).decode(raw, b"\\^=")
+        assert (found.text, found.problem) == (text, None)
+        if term not in ("ISO 2022 IR 6", first):
+            assert b"\x1b" in raw
+
+
+def test_the_examples_are_what_we_would_write() -> None:
+    for names, raw, text in EXAMPLES.values():
+        assert decode_text(encode_text(text, names, person_name=True), names, person_name=True) == text
+        if "159" not in str(names) and "58" not in str(names):
+            assert encode_text(text, names, person_name=True) == raw.rstrip(b"=")
+
+
+GBK = [c for c in map(chr, range(0x110000)) if c.encode("gbk", "ignore")]
+
+
+@given(st.sampled_from([t for t in TERMS if t != "ISO_IR 13"]), st.data())
+def test_text_comes_back_from_every_set(term, data) -> None:
+    if term in ("ISO_IR 192", "GB18030", "GBK"):
+        alphabet = st.characters(exclude_categories=["Cs"]) if term != "GBK" else st.sampled_from(GBK)
+    else:
+        alphabet = st.sampled_from(SAMPLES.get(term.rpartition(" ")[2], "x") + "abc \\^=\t\r\n~")
+    text = data.draw(st.text(alphabet, max_size=30))
+    names = (term,)
+    for person_name in (False, True):
+        raw = encode_text(text, names, person_name=person_name)
+        assert decode_text(raw, names, person_name=person_name) == text
+
+
+@given(
+    st.lists(st.sampled_from([t for t in TERMS if t.startswith("ISO 2022")]), min_size=1, max_size=5, unique=True),
+    st.data(),
+)
+def test_text_comes_back_from_sets_together(terms, data) -> None:
+    numbers = [t.rpartition(" ")[2] for t in terms]
+    alphabet = "".join(SAMPLES[n] for n in numbers) + "ab \\^=\r\n"
+    text = data.draw(st.text(st.sampled_from(alphabet), max_size=40))
+    names = ("", *terms)
+    raw = encode_text(text, names, person_name=True)
+    found = charset_for(names).decode(raw, b"\\^=")
+    assert (found.text, found.problem) == (text, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("Ä", ()), ("Ä", ("ISO_IR 144",)), ("山", ("", "ISO 2022 IR 101", "ISO 2022 IR 126")), ("山", ("ISO_IR 13",)),
+     ("\x1b", ("", "ISO 2022 IR 87")), ("\x1bÄ", ("ISO_IR 100",)), ("😀", ("GBK",))],
+)  # fmt: skip
+def test_what_no_declared_set_has_is_refused(text, names) -> None:
+    with pytest.raises(dicore.CharacterSetError):
+        encode_text(text, names)
+
+
+@given(st.binary(max_size=60), st.lists(st.sampled_from(TERMS), max_size=3))
+def test_any_bytes_decode(raw, names) -> None:
+    assert isinstance(decode_text(raw, names), str)
+    assert isinstance(decode_text(b"\x1b$B" + raw, names, person_name=True), str)
 
 
 def test_every_defined_term_has_a_codec() -> None:

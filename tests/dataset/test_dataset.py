@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import struct
 
 import pydicom
@@ -162,6 +163,21 @@ def test_text_escapes_what_would_drive_a_terminal(ds) -> None:
     assert "\x1b" not in str(nasty)
     assert "\n" not in str(nasty)
     assert "20 bytes" in str(dicore.read(part10(element(0x00091001, "OB", bytes(20)))))
+
+
+def test_pickling_takes_the_bytes_along(ds, tmp_path) -> None:
+    path = tmp_path / "x.dcm"
+    path.write_bytes(NESTED)
+    bare = Dataset.from_bytes(IDS + PATIENT, transfer_syntax="1.2.840.10008.1.2.1")
+    for one in (ds, dicore.read(path), bare):
+        again = pickle.loads(pickle.dumps(one))
+        assert (again.PatientID, again.path, again.transfer_syntax) == ("4711", one.path, one.transfer_syntax)
+        assert [p for p, _ in again.walk()] == [p for p, _ in one.walk()]
+    item_ = pickle.loads(pickle.dumps(ds.ReferencedSeriesSequence[0]))  # with all that is around it
+    assert item_ == ds.ReferencedSeriesSequence[0]
+    inner = "ReferencedSeriesSequence[0].ReferencedInstanceSequence[1]"
+    two = pickle.loads(pickle.dumps([ds[inner], ds]))
+    assert two[0] is two[1][inner]
 
 
 def test_copies_are_data_sets_of_their_own_over_the_same_bytes(ds) -> None:

@@ -1,7 +1,8 @@
-"""`dicore.read`: every kind of source gives the same data set; files are read piecemeal and must not change meanwhile."""
+"""`dicore.read`: every kind of source gives the same data set; files are read piecemeal and must not change."""
 
 from __future__ import annotations
 
+import gc
 import io
 import mmap
 import os
@@ -172,7 +173,7 @@ def test_deflated_data_sets_are_inflated(path) -> None:
         assert ds.file_meta.TransferSyntaxUID == DEFLATED
         assert len(ds.PixelData) == 200_000
         assert bytes(ds.part10_bytes()) == data
-        assert bytes(ds.dataset_bytes()).startswith(IDS)
+        assert bytes(ds.dataset_bytes()).startswith(IDS + MODALITY + PATIENT)  # inflated
         assert ds.warnings == []
     with pytest.raises(dicore.DicomFormatError):
         len(dicore.read(part10(b"\xff" * 100, DEFLATED)))
@@ -204,6 +205,16 @@ def test_threads_share_one_data_set(path) -> None:
         for thread in threads:
             thread.join()
         assert results == [("4711", True, True)] * 8
+
+
+def test_garbage_cycles_around_buffers_are_collected() -> None:
+    """A data set over a slice of a memoryview, in a cycle: collecting it once released a memoryview that was cleared."""
+    for _ in range(10):
+        view = memoryview(bytearray(LARGE))[:-2]
+        knot: list[object] = [dicore.read(view), view, dicore.read(view)["PatientID"].raw]
+        knot.append(knot)
+        del knot, view
+        gc.collect(0)
 
 
 def test_errors_survive_pickling() -> None:

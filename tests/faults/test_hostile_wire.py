@@ -35,25 +35,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     served.process.stdout.close()
 
 
-def settled(served: Served, descriptors: int) -> None:
+def settled(served: Served, connections: int) -> None:
     """The server has closed what it had open for peers that are gone."""
     deadline = time.monotonic() + 20
-    while served.descriptors > descriptors:
-        assert time.monotonic() < deadline, f"{served.descriptors} descriptors are open, {descriptors} before"
+    while served.connections > connections:
+        assert time.monotonic() < deadline, f"{served.connections} connections are open, {connections} before"
         time.sleep(0.01)
 
 
 @pytest.fixture(autouse=True)
 def bounded_and_still_serving(server: Served) -> Iterator[None]:
     """Around every case: memory and descriptors are back, and the next peer stores an instance."""
-    rss, descriptors = server.rss, server.descriptors
+    rss, connections = server.rss, server.connections
     yield
-    settled(server, descriptors)
+    settled(server, connections)
     assert server.peak_rss < rss + GROWTH, f"{(server.peak_rss - rss) / MIB:.0f} MiB more than before"
     with wire.associate(server.port) as connection:
         assert wire.echo(connection) == 0
         wire.release(connection)
-    settled(server, descriptors)
+    settled(server, connections)
 
 
 def answers(port: int, data: bytes, contexts: Any = None, *, associated: bool = False) -> list[wire.Pdu]:
@@ -151,7 +151,7 @@ def test_unknown_user_information_is_skipped(server: Served) -> None:
 
 def test_negotiation_beyond_its_limit_is_refused(server: Served) -> None:
     item = wire.item(0x56, struct.pack(">H", 25) + wire.CT_IMAGE.encode() + b"\1" * 6)
-    data = wire.associate_rq(user_items=item * 1_800)  # as long as the 16-bit length of its parent lets it
+    data = wire.associate_rq(user_items=item * 1_700)  # as long as the 16-bit length of its parent lets it
     data = data[:2] + struct.pack(">I", 50 * MIB) + data[6:] + bytes(MIB)
     assert_aborts(answers(server.port, data), source=0)
 
@@ -278,9 +278,8 @@ def test_artim_closes_a_peer_that_does_not_ask(run: Callable[..., Any], sends: b
     """PS3.8 AA-2: the timer, here 0.2 s, ends it without a word."""
     import asyncio
 
-    from dicore.net import Timeouts
-
     import dicore
+    from dicore.net import Timeouts
 
     async def main() -> None:
         async with dicore.listen(port=0, ae_title="DICORE", timeouts=Timeouts(artim=0.2)) as listener:

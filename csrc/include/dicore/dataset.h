@@ -126,6 +126,19 @@ DICORE_API const char *dicore_deviation_name(uint32_t code);
 /** The deviation as an English phrase without a full stop. Never NULL. */
 DICORE_API const char *dicore_deviation_text(uint32_t code);
 
+/** A private element that the caller knows (PS3.5 7.8): how it is read where the file says UN or nothing. */
+typedef struct dicore_private_entry {
+    const char *creator; /* without padding, ends with NUL */
+    uint32_t tag;        /* group << 16 | the last two digits of the element: the block is not part of it */
+    uint16_t vr;
+} dicore_private_entry;
+
+/** Private elements in ascending order of their tags. The caller's memory; goes before the built-in private dictionary. */
+typedef struct dicore_private_dictionary {
+    const dicore_private_entry *entries;
+    size_t count;
+} dicore_private_dictionary;
+
 /** How to read. All zero (or a NULL pointer) is: lenient, depth 64, the input is whole, deviations are not kept. */
 typedef struct dicore_read_options {
     uint8_t strict;                /* 1: the first deviation is DICORE_DEVIATION */
@@ -134,6 +147,11 @@ typedef struct dicore_read_options {
                                       The last value given may then reach beyond the bytes: compare offset + length */
     uint8_t depth_limit;           /* sequences nested deeper are DICORE_TOO_DEEP; 0: DICORE_DEPTH_DEFAULT */
     dicore_deviations *deviations; /* filled when not NULL */
+    uint64_t total;                /* with `partial`: size of the whole input, 0 when it is not known. dicore_part10_parse
+                                      then says of a beginning what it says of the whole */
+    uint64_t chain_value;          /* not 0: the fragments whose value stands at this offset were followed already, and their */
+    uint64_t chain_end;            /* delimiter stands here. Their item headers are not read, so they need not be in memory */
+    const dicore_private_dictionary *private_dictionary; /* NULL: only the built-in one */
 } dicore_read_options;
 
 #define DICORE_DEPTH_DEFAULT 64u
@@ -329,7 +347,9 @@ typedef struct dicore_inflate_limits {
     uint64_t ratio_from; /* 0: 64 MiB */
 } dicore_inflate_limits;
 
-/** Inflate a raw deflate stream (RFC 1951, PS3.5 A.5). A trailing pad byte is not an error. `*out` comes from `allocator`
+/** Inflate a raw deflate stream (RFC 1951, PS3.5 A.5), with libdeflate when the library was built with it, which takes 11 KiB
+ *  from malloc meanwhile; whatever it does not take (cut off, damaged, too large) zlib decides, so that answers are the same.
+ *  A trailing pad byte is not an error. `*out` comes from `allocator`
  *  (capacity `*out_capacity`, which its release needs) and is the caller's on DICORE_OK. A stream that ends early is
  *  DICORE_DEV_DEFLATE_TRUNCATED: leniently kept as far as it goes.
  *  @return DICORE_OK, DICORE_BAD_DEFLATE (not such a stream, or beyond the limits), DICORE_NO_MEMORY, DICORE_DEVIATION. */
@@ -515,6 +535,9 @@ DICORE_API uint32_t dicore_dictionary_keyword(const char *keyword, size_t size, 
 DICORE_API int dicore_dictionary_private(const uint8_t *creator, size_t size, uint32_t tag, dicore_dictionary_entry *out);
 /** The first VR of a private element, 0 when it is not known. */
 DICORE_API uint16_t dicore_dictionary_private_vr(const uint8_t *creator, size_t size, uint32_t tag);
+/** The VR of a private element in the caller's dictionary (may be NULL), else in the built-in one; 0 when neither has it. */
+DICORE_API uint16_t dicore_private_vr(const dicore_private_dictionary *dictionary, const uint8_t *creator, size_t size,
+                                      uint32_t tag);
 /** Number of public entries, and the entry of a number (in tag order, repeating groups last): for tools that list them. */
 DICORE_API size_t dicore_dictionary_count(void);
 DICORE_API int dicore_dictionary_at(size_t number, dicore_dictionary_entry *out);

@@ -6,6 +6,7 @@
 #include "dicore/dataset.h"
 #include "dicore/net.h"
 #include "dicore/pixel.h"
+#include "dicore/scan.h"
 #include "dicore/store.h"
 
 #define DICORE_VERSION "0.1.0"

@@ -12,14 +12,6 @@
 extern "C" {
 #endif
 
-/* ---- checksums --------------------------------------------------------------------------------------------------- */
-
-/** CRC-32C (RFC 3720 B.4) of what `crc` is the CRC of, followed by `data`; start with 0. 25-30 GB/s with SSE 4.2. */
-DICORE_API uint32_t dicore_crc32c(uint32_t crc, const void *data, size_t size);
-
-/** The CRC-32C of A followed by B, from theirs and the size of B. No bytes are read. */
-DICORE_API uint32_t dicore_crc32c_combine(uint32_t first, uint32_t second, uint64_t second_size);
-
 /** The hash that stands for a SOP Instance UID in records and tables: SipHash-2-4 with 128 bits under the key "dicore uid hash\1".
  *  `uid` without padding. */
 DICORE_API void dicore_uid_hash(const void *uid, size_t size, uint8_t out[16]);
@@ -189,7 +181,8 @@ typedef struct dicore_store_options {
 /** All calls on a store may come from any thread at any time, except dicore_store_close, which must be the last. */
 DICORE_API dicore_status dicore_store_open(const dicore_store_options *options, dicore_store **out, dicore_error *error);
 
-/** Free everything; every append has returned and both loops (commit, work) have ended. Locks end here. */
+/** Free everything; every append has returned and both loops (commit, work) have ended. Locks end here. The segment written to
+ *  gives its unused space back until it is continued; one without records is unlinked. */
 DICORE_API void dicore_store_close(dicore_store *store);
 
 /** What sidecars hold and scans deliver: a record and its place, without its file. */
@@ -212,8 +205,9 @@ DICORE_API dicore_status dicore_store_load(dicore_store *store, uint64_t segment
 
 /** Continue a recovered segment: `file` (locked) is the store's from now on, whatever comes back; `end` is behind its last
  *  whole record. The first one given is written to, a second one without records is kept as a spare.
- *  @return DICORE_OK, DICORE_LIMIT (both are there already; the file was closed). */
-DICORE_API dicore_status dicore_store_continue(dicore_store *store, const dicore_segment_info *info, int file, uint64_t end);
+ *  @return DICORE_OK, DICORE_LIMIT (both are there already), DICORE_IO (its space cannot be reserved again); then it was closed. */
+DICORE_API dicore_status dicore_store_continue(dicore_store *store, const dicore_segment_info *info, int file, uint64_t end,
+                                               dicore_error *error);
 
 typedef struct dicore_instance {
     dicore_span sop_class, sop_instance, transfer_syntax, source_ae; /* without padding; source_ae may be empty */
@@ -248,7 +242,7 @@ typedef struct dicore_waiter {
 } dicore_waiter;
 
 /** Wait until something waits, make it durable by one sync, and say for whom. Relaxed: wait until something was written, then
- *  100 ms, then sync; no waiters. For one thread. `*waiters` is valid until the next call.
+ *  one second, then sync; no waiters. For one thread. `*waiters` is valid until the next call.
  *  @return DICORE_OK, DICORE_END (dicore_store_stop was called, and nothing waits any more). */
 DICORE_API dicore_status dicore_store_commit(dicore_store *store, const dicore_waiter **waiters, size_t *count);
 
@@ -270,6 +264,9 @@ DICORE_API dicore_status dicore_store_work(dicore_store *store, dicore_task *tas
 
 /** The segment of a DICORE_TASK_SEAL has its sidecar: its unused tail is given back, its descriptor closed. */
 DICORE_API void dicore_store_sealed(dicore_store *store, uint64_t segment);
+
+/** Instances will come soon: let the background make and zero-fill a segment now, not at the first append. Returns at once. */
+DICORE_API void dicore_store_prepare(dicore_store *store);
 
 /** Let both loops end once nothing waits; later appends fail with DICORE_BAD_STATE. */
 DICORE_API void dicore_store_stop(dicore_store *store);

@@ -122,8 +122,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int encoding = 0; encoding < 4; encoding++)
         dicore_read_element_header(data, size, (dicore_encoding)encoding, &header);
     dicore_read_options options = {.strict = flags >> 4 & 1, .partial = flags >> 5 & 1};
-    dicore_part10 part;
+    dicore_part10 part, some;
     dicore_error error = {0};
+    dicore_read_options whole = {.strict = options.strict}, beginning = {.strict = options.strict, .partial = 1, .total = size};
+    dicore_status said = dicore_part10_parse(data, size, &whole, &part, &error);
+    for (size_t here = size / 2; here > 8; here /= 2) { /* a beginning says what the whole says, or asks for more */
+        dicore_status status = dicore_part10_parse(data, here, &beginning, &some, NULL);
+        MUST(status == DICORE_TRUNCATED || status == said);
+        MUST(status != DICORE_OK || (some.encoding == part.encoding && some.dataset_offset == part.dataset_offset &&
+                                     some.deflated == part.deflated));
+    }
     if (dicore_part10_parse(data, size, &options, &part, &error) == DICORE_OK) {
         MUST(part.dataset_offset <= size && part.meta_offset + part.meta_size <= size);
         read_as(data, (size_t)(part.meta_offset + part.meta_size), part.meta_offset, (dicore_encoding)part.meta_encoding, 0);

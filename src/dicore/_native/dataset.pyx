@@ -13,6 +13,7 @@ import threading
 
 from dicore import errors
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_GetItem
@@ -22,6 +23,7 @@ from cpython.object cimport PyObject, PyObject_GenericGetAttr
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeLatin1
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport int16_t, int32_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strlen
 
 from dicore._native.libdicore cimport *
@@ -49,9 +51,14 @@ cdef extern from "<unistd.h>" nogil:
 cdef extern from "<sys/mman.h>" nogil:
     void *os_mmap "mmap"(void *address, size_t size, int protection, int flags, int fd, long long offset)
     int os_munmap "munmap"(void *address, size_t size)
+    int os_madvise "madvise"(void *address, size_t size, int advice)
     enum:
         PROT_READ
+        PROT_WRITE
         MAP_PRIVATE
+        MAP_ANONYMOUS
+        MAP_NORESERVE
+        MADV_DONTNEED
     void *MAP_FAILED
 
 cdef extern from *:
@@ -100,6 +107,7 @@ cdef extern from *:
 
 cdef enum:
     HEAD = 8192          # the first pread
+    LARGE = 1 << 18      # a file from this size on gets pages of its own
     HOLE = 65536         # a value from this size on is not fetched until it is asked for
     GIL_LIMIT = 1 << 20  # from this many bytes on the tape is read without the GIL
     PEEKS = 12           # attributes that are searched for one by one before the tape is made
@@ -154,6 +162,15 @@ HEAP.resize = <void *(*)(void *, void *, size_t, size_t) noexcept>resize
 HEAP.context = NULL
 
 
+cdef inline dicore_read_options read_options(bint strict, bint partial, dicore_deviations *deviations) noexcept nogil:
+    cdef dicore_read_options options
+    memset(&options, 0, sizeof(options))
+    options.strict = strict
+    options.partial = partial
+    options.deviations = deviations
+    return options
+
+
 cdef str vr_text(uint16_t vr):
     cdef PyObject *known = PyDict_GetItem(VRS, vr)
     if known != NULL:
@@ -200,6 +217,52 @@ cdef object keyword_tag(str name):
     number = tag
     KEYWORDS[name] = number
     return number
+
+
+# ---- private elements that the program knows ---------------------------------------------------------------------------
+
+cdef class PrivateTable:
+    """What `register_private` was told, as libdicore and as Python read it. Never changes: a new one takes its place."""
+
+    cdef dict known  # (creator in bytes, tag without block): (VR as a number, VM, name)
+    cdef dicore_private_dictionary table
+
+    def __cinit__(self, dict known):
+        cdef dicore_private_entry *entries = <dicore_private_entry *>malloc((len(known) + 1) * sizeof(dicore_private_entry))
+        cdef size_t i = 0
+        if entries == NULL:
+            raise MemoryError()
+        self.table.entries = entries
+        self.known = known
+        for creator, tag in sorted(known, key=operator.itemgetter(1, 0)):
+            entries[i].creator = PyBytes_AS_STRING(creator)  # lives as long as the key in `known`
+            entries[i].tag = tag
+            entries[i].vr = known[creator, tag][0]
+            i += 1
+        self.table.count = i
+
+    def __dealloc__(self):
+        free(<void *>self.table.entries)
+
+
+cdef PrivateTable PRIVATE = None
+cdef object REGISTERING = threading.Lock()
+
+
+def register_private_elements(str creator, list elements):
+    """Add (tag, VR, VM, name) of a private creator to what data sets opened from now on know. All or nothing."""
+    global PRIVATE
+    cdef uint16_t vr
+    cdef bytes key = creator.strip(" \0").encode("latin-1")
+    with REGISTERING:
+        known = {} if PRIVATE is None else dict(PRIVATE.known)
+        for tag, vr_name, vm, name in elements:
+            letters = vr_name.encode("ascii", "replace")
+            vr = letters[0] << 8 | letters[1] if len(letters) == 2 else 0
+            if not dicore_vr_known(vr):
+                raise ValueError(f"({tag:08X}): {vr_name!r} is no VR")
+            known[key, tag & 0xFFFF00FF] = (vr, vm, name)
+        PRIVATE = PrivateTable(known)
 
 
 class Tag(int):
@@ -387,11 +450,32 @@ cdef class Region:
         PyBuffer_FillInfo(view, self, self.data, <Py_ssize_t>self.size, 1, flags)
 
 
+@cython.no_gc
+cdef class Export:
+    """A buffer that is held. Apart, and no part of garbage collection: that would clear a memoryview of which something
+    is still exported, and releasing it then reads freed memory."""
+
+    cdef Py_buffer view
+    cdef bint held
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+
 cdef Region new_region(size_t size):
     cdef Region region = Region.__new__(Region)
-    region.data = <uint8_t *>PyMem_RawCalloc(size if size else 1, 1)
-    if region.data == NULL:
-        raise MemoryError(f"{size} bytes for a file")
+    cdef void *at
+    if size < LARGE:
+        region.data = <uint8_t *>PyMem_RawCalloc(size if size else 1, 1)
+        if region.data == NULL:
+            raise MemoryError(f"{size} bytes for a file")
+    else:  # address space, whatever the size of the file; memory is what pread fills
+        at = os_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        if at == MAP_FAILED:
+            raise MemoryError(f"{size} bytes for a file")
+        region.data = <uint8_t *>at
+        region.mapped = True
     region.size = size
     return region
 
@@ -437,6 +521,93 @@ cdef int read_head(const char *path, uint8_t *out, size_t *got, file_identity *i
     return failed
 
 
+cdef uint64_t chain_end(int fd, uint64_t value, uint64_t size) noexcept nogil:
+    """Where the fragments that begin at `value` end: the offset of their delimiter, 0 when they do not chain up to one."""
+    cdef uint8_t header[8]
+    cdef size_t got
+    cdef uint64_t at = value
+    cdef uint32_t tag
+    while at + 8 <= size:
+        if pread_all(fd, header, 8, at, &got) != 0 or got != 8:
+            return 0
+        tag = <uint32_t>header[1] << 24 | <uint32_t>header[0] << 16 | <uint32_t>header[3] << 8 | header[2]
+        if tag == 0xFFFEE0DDU:
+            return at
+        if tag != DICORE_TAG_ITEM:
+            return 0
+        at += 8 + (<uint64_t>header[7] << 24 | <uint64_t>header[6] << 16 | <uint64_t>header[5] << 8 | header[4])
+    return 0
+
+
+cdef class FileWindow:
+    """A large value that stays in its file: memory as long as it, of which only what is asked for is read.
+
+    What was not filled reads as zeros. `drop` gives all of it back. One thread at a time.
+    """
+
+    cdef Region region
+    cdef object path
+    cdef int fd
+    cdef file_identity identity
+    cdef uint64_t offset
+
+    def __cinit__(self):
+        self.fd = -1
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            os_close(self.fd)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.region.data, <Py_ssize_t>self.region.size, 1, flags)
+
+    def fill(self, size_t start, size_t size):
+        """Read [start, start + size) of the value, as far as it goes, from the file. Raises DicomFormatError, OSError."""
+        cdef file_identity now
+        cdef size_t got = 0
+        cdef int failed = 0
+        if start >= self.region.size:
+            return
+        if size > self.region.size - start:
+            size = self.region.size - start
+        with nogil:
+            if pread_all(self.fd, self.region.data + start, size, self.offset + start, &got) != 0 \
+                    or identify(self.fd, &now) != 0:
+                failed = 1
+        if failed:
+            PyErr_SetFromErrnoWithFilenameObject(OSError, self.path)
+        if got != size or not same_file(&now, &self.identity):
+            raise_changed(self.path, self.offset + start)
+
+    def fill_items(self):
+        """Read of an encapsulated value (PS3.5 A.4) the offset table whole, and of every other item the header and the
+        ends of its value. Raises as `fill`."""
+        cdef const uint8_t *p = self.region.data
+        cdef uint64_t at = 0, length, value
+        cdef size_t size = self.region.size
+        while at + 8 <= size:
+            self.fill(at, 40)
+            if p[at] != 0xFE or p[at + 1] != 0xFF or p[at + 2] != 0 or p[at + 3] != 0xE0:
+                return
+            length = <uint64_t>p[at + 7] << 24 | <uint64_t>p[at + 6] << 16 | <uint64_t>p[at + 5] << 8 | p[at + 4]
+            value = at + 8
+            if at == 0:
+                self.fill(value, min(length, <uint64_t>1 << 24))
+            elif length > 32:
+                self.fill(value + length - 16, 16)
+            at = value + length
+
+    def drop(self):
+        """Give the memory back; what was filled has to be filled again."""
+        if self.region.mapped:
+            os_madvise(self.region.data, self.region.size, MADV_DONTNEED)
+
+
+cdef int raise_changed(object path, uint64_t offset) except -1:
+    raise errors.DicomFormatError("the file has changed since it was opened", path=path, offset=offset,
+                                  expected="the same inode, size and modification time")
+
+
 cdef bytes drain(int fd, object path):
     """All that comes out of a pipe, socket or terminal; closes it."""
     cdef list pieces = []
@@ -467,8 +638,7 @@ cdef class Source:
     cdef object fs_path       # bytes for open(2); None when everything is here
     cdef object owner         # exports the bytes at `base`
     cdef object keep          # what the caller wants to live as long
-    cdef Py_buffer view
-    cdef bint viewed
+    cdef Export export        # of the caller's buffer
     cdef bint strict
     cdef bint deflated        # and not inflated yet
     cdef bint started         # the tape holds what could be read from [0, have)
@@ -479,6 +649,9 @@ cdef class Source:
     cdef size_t have, size, tail
     cdef size_t start         # of the data set
     cdef size_t hole_start, hole_end
+    cdef uint64_t chain_at               # where an encapsulated Pixel Data stands that goes beyond the bytes at hand
+    cdef uint64_t chain_value, chain_end # its value and its delimiter, once followed through the file
+    cdef PrivateTable private            # of when this was opened: the shape of the tape depends on it
     cdef int peeks
     cdef uint32_t peeked_tag[PEEKS]
     cdef uint64_t peeked_at[PEEKS]
@@ -488,8 +661,9 @@ cdef class Source:
     cdef dicore_encoding meta_encoding
     cdef object head          # exports the bytes of the head (differs from `owner` once inflated)
     cdef const uint8_t *head_base
-    cdef size_t head_size
+    cdef size_t head_size, head_total # how much of it was parsed, and the size of the file then
     cdef object packed        # the file before it was inflated
+    cdef size_t packed_start  # of the deflate stream in it
     cdef str syntax
     cdef dicore_tape tape
     cdef object lock
@@ -497,11 +671,12 @@ cdef class Source:
     cdef set noted
     cdef list deviations      # Warnings that the structure gave; None: not asked for yet
 
+    def __cinit__(self):
+        self.private = PRIVATE
+
     def __dealloc__(self):
         if self.tape.entries != NULL:
             dicore_tape_free(&self.tape, &HEAP)
-        if self.viewed:
-            PyBuffer_Release(&self.view)
 
     cdef object guard(self):
         if self.lock is None:
@@ -556,9 +731,7 @@ cdef class Source:
         if failed == 1:
             PyErr_SetFromErrnoWithFilenameObject(OSError, self.path)
         if failed == 2:
-            raise errors.DicomFormatError(
-                "the file has changed since it was opened", path=self.path, offset=have,
-                expected="the same inode, size and modification time")
+            raise_changed(self.path, have)
         self.owner = region
         self.base = out
         if until > have:
@@ -591,10 +764,7 @@ cdef class Source:
         list_of_one.items = &met
         list_of_one.capacity = 1
         list_of_one.count = 0
-        options.strict = self.strict
-        options.partial = 0
-        options.depth_limit = 0
-        options.deviations = &list_of_one
+        options = read_options(self.strict, False, &list_of_one)
         data = self.base + self.start
         size = self.size - self.start
         with nogil:
@@ -609,6 +779,7 @@ cdef class Source:
         region.data = out
         region.size = out_size
         self.packed = PyMemoryView_FromObject(self.owner)[:self.size]
+        self.packed_start = self.start
         self.owner = region
         self.base = out
         self.size = self.have = self.tail = out_size
@@ -624,10 +795,11 @@ cdef class Source:
         """The tape over [start, size) into `tape`, which the caller owns."""
         cdef dicore_read_options options
         cdef dicore_status status
-        options.strict = self.strict and deviations == NULL
-        options.partial = partial
-        options.depth_limit = 0
-        options.deviations = deviations
+        options = read_options(self.strict and deviations == NULL, partial, deviations)
+        options.chain_value = self.chain_value
+        options.chain_end = self.chain_end
+        if self.private is not None:
+            options.private_dictionary = &self.private.table
         if size - self.start < GIL_LIMIT:
             return dicore_tape_read(tape, self.base, size, self.start, self.encoding, &options, &HEAP, error)
         with nogil:
@@ -672,6 +844,8 @@ cdef class Source:
                 self.hole_start = value + 8  # whether it is a sequence has been seen
                 self.hole_end = value + last.length
                 complete = self.hole_end == self.size
+        if status == DICORE_TRUNCATED and self.hole_end == 0 and error.depth == 0 and error.tag == DICORE_TAG_PIXEL_DATA:
+            self.chain_at = tape.end
         return self.publish(&tape, complete)
 
     cdef int finish(self) except -1:
@@ -697,12 +871,45 @@ cdef class Source:
                     self.publish(&tape, True)
                     break
                 if self.started:
+                    if self.chain_at and self.follow_chain():
+                        continue
                     had = self.have
                     self.fetch(had * 8 if had * 8 > 65536 else 65536, self.size)
                     if self.have == self.size:
                         continue
                 self.begin()
         return 0
+
+    cdef bint follow_chain(self) except -1:
+        """Find the end of an encapsulated Pixel Data by its item headers in the file, so that it need not be read."""
+        cdef dicore_element_header header
+        cdef file_identity now
+        cdef const char *path
+        cdef uint64_t value, end = 0, at = self.chain_at
+        cdef int fd, failed = 0
+        self.chain_at = 0
+        if (self.fs_path is None or self.encoding & 2 or at >= self.have
+                or dicore_read_element_header(self.base + at, self.have - at, self.encoding, &header) != DICORE_OK
+                or header.tag != DICORE_TAG_PIXEL_DATA or header.length != DICORE_UNDEFINED_LENGTH
+                or at + header.size + 8 > self.have):
+            return False
+        value = at + header.size
+        path = PyBytes_AS_STRING(self.fs_path)
+        with nogil:
+            fd = open_file(path)
+            if fd < 0 or identify(fd, &now) != 0:
+                failed = 1
+            elif same_file(&now, &self.identity):
+                end = chain_end(fd, value, self.size)
+            if fd >= 0:
+                close_quietly(fd)
+        if failed or end < value + HOLE:
+            return False  # whoever reads the rest will say what is wrong
+        self.chain_value = value
+        self.chain_end = end
+        self.hole_start = value + 8
+        self.hole_end = end
+        return True
 
     cdef int whole(self) except -1:
         """`base` spans the whole size, be it with a hole that nobody reads."""
@@ -727,10 +934,7 @@ cdef class Source:
         for i in range(self.peeks):  # go on from the last element found before this one
             if self.peeked_tag[i] < tag and self.peeked_at[i] > start:
                 start = self.peeked_at[i]
-        options.strict = 0
-        options.partial = self.have < self.size
-        options.depth_limit = 0
-        options.deviations = NULL
+        options = read_options(False, self.have < self.size, NULL)
         found.flags = 0
         dicore_select(self.base, self.have, start, self.encoding, &options, &tag, 1, &found, &position, &error)
         self.peeked_tag[self.peeks] = 0xFFFFFFFF
@@ -860,8 +1064,8 @@ cdef class Source:
             tape.capacity = tape.count = 0
             try:
                 if self.part10:
-                    options.strict = options.partial = options.depth_limit = 0
-                    options.deviations = &met
+                    options = read_options(False, self.head_size < self.head_total, &met)
+                    options.total = self.head_total
                     dicore_part10_parse(self.head_base, self.head_size, &options, &part, &error)
                     for i in range(min(met.count, met.capacity)):
                         found.append(deviation(&met.items[i], tag_text(met.items[i].tag) if met.items[i].tag else None))
@@ -896,11 +1100,9 @@ cdef int parse_head(Source source) except -1:
     cdef dicore_error error
     cdef dicore_read_options options
     cdef dicore_status status
-    options.strict = source.strict
-    options.depth_limit = 0
-    options.deviations = NULL
     while True:
-        options.partial = source.have < source.size
+        options = read_options(source.strict, source.have < source.size, NULL)
+        options.total = source.size
         status = dicore_part10_parse(source.base, source.have, &options, &part, &error)
         if status == DICORE_OK:
             break
@@ -922,6 +1124,7 @@ cdef int parse_head(Source source) except -1:
     source.head = source.owner
     source.head_base = source.base
     source.head_size = source.have
+    source.head_total = source.size
     if part.transfer_syntax.size:
         source.syntax = PyUnicode_DecodeLatin1(
             <const char *>part.transfer_syntax.data, <Py_ssize_t>part.transfer_syntax.size, NULL)
@@ -997,13 +1200,14 @@ cdef Source map_file(Source source, bytes encoded):
 cdef Source source_over(object data, object path, bint strict):
     """A source over a buffer, head not parsed."""
     cdef Source source = Source.__new__(Source)
-    PyObject_GetBuffer(data, &source.view, PyBUF_SIMPLE)
-    source.viewed = True
+    source.export = Export.__new__(Export)
+    PyObject_GetBuffer(data, &source.export.view, PyBUF_SIMPLE)
+    source.export.held = True
     source.path = path
     source.strict = strict
-    source.owner = data
-    source.base = <const uint8_t *>source.view.buf
-    source.size = source.have = source.tail = <size_t>source.view.len
+    source.owner = data if type(data) is bytes else PyMemoryView_FromObject(data).toreadonly().cast("B")
+    source.base = <const uint8_t *>source.export.view.buf
+    source.size = source.have = source.tail = <size_t>source.export.view.len
     if source.base == NULL:
         source.base = <const uint8_t *>b""
     return source
@@ -1169,6 +1373,11 @@ cdef class Element:
         return bool(self.entry.flags & DICORE_ENTRY_UNDEFINED)
 
     @property
+    def is_little_endian(self):
+        """Whether numbers in `raw` are little endian; may differ from item to item (PS3.5 6.2.2)."""
+        return not self.entry.flags & DICORE_ENTRY_BIG_ENDIAN
+
+    @property
     def raw(self):
         """The value's bytes as stored, without a copy: items with the offset table but without the delimiter where the
         length is undefined. Read-only; keeps the bytes alive."""
@@ -1180,6 +1389,20 @@ cdef class Element:
         if self.kept is None:
             self.kept = self.dataset.element_value(self)
         return self.kept
+
+    def as_date(self):
+        """The value of a DA, or the day of a DT, as `datetime.date`; `temporal.Range` for a range (PS3.4 C.2.2.2.5), a
+        list for several values, None when empty. See `dicore.dataset.temporal`. Raises DicomFormatError."""
+        return self.dataset.home()._temporal(self, "date")
+
+    def as_time(self):
+        """The value of a TM, or the time of a DT, as `datetime.time`, otherwise as `as_date`."""
+        return self.dataset.home()._temporal(self, "time")
+
+    def as_datetime(self):
+        """The value of a DT as `datetime.datetime`; of a DA together with the TM that belongs to it ("StudyDate" and
+        "StudyTime"). In the time zone of the value, else of Timezone Offset From UTC, else of none. Otherwise as `as_date`."""
+        return self.dataset.home()._temporal(self, "datetime")
 
     @property
     def VM(self):
@@ -1335,18 +1558,31 @@ cdef class DatasetBase:
             return vr
         if source.tape.entries[index].flags & DICORE_ENTRY_SEQUENCE:
             return VR_SQ
+        if source.private is not None and tag >> 16 & 1 and tag & 0xFFFF >= 0x1000:
+            known = self.registered(tag)
+            if known is not None:
+                return known[0] if known[0] != VR_SQ or source.tape.entries[index].length == 0 else VR_UN
         if tag != TAG_SIGN and not tag >> 16 & 1 and dicore_dictionary_vr(tag) == VR_US:
             sign = self.pixel_sign()  # may have grown the tape: entries are fetched anew below
         return dicore_tape_vr(&source.tape, source.base, source.size if source.complete else source.have,
                               self.first, self.last(), index, sign)
+
+    cdef tuple registered(self, uint32_t tag):
+        """(VR, VM, name) of a private element by `register_private`, None when it does not know it."""
+        cdef dicore_span span = dicore_tape_creator(
+            &self.source.tape, self.source.base, self.source.size if self.source.complete else self.source.have,
+            self.first, self.last(), tag)
+        if span.size == 0:
+            return None
+        return self.source.private.known.get(
+            (PyBytes_FromStringAndSize(<const char *>span.data, <Py_ssize_t>span.size), tag & 0xFFFF00FF))
 
     # -- values --------------------------------------------------------------------------------------------------------
 
     cdef object raw_at(self, const dicore_entry *entry):
         cdef size_t at = entry.offset + entry.header
         self.source.present(at, entry.length)
-        return PyMemoryView_FromObject(self.source.owner)[at:at + entry.length].toreadonly() if (
-            self.source.viewed) else PyMemoryView_FromObject(self.source.owner)[at:at + entry.length]
+        return PyMemoryView_FromObject(self.source.owner)[at:at + entry.length]
 
     cdef str path_of(self, uint32_t tag):
         """The path of an element of this data set."""
@@ -1566,6 +1802,10 @@ cdef class DatasetBase:
             return self.parent.private_name(index, tag)
         self.source.final_tape()
         span = dicore_tape_creator(&self.source.tape, self.source.base, self.source.size, self.first, self.last(), tag)
+        if self.source.private is not None:
+            registered = self.registered(tag)
+            if registered is not None and registered[2]:
+                return f"[{registered[2]}]"
         if span.size and dicore_dictionary_private(span.data, span.size, tag, &known):
             return f"[{known.name.decode()}]"
         return "Group Length" if tag & 0xFFFF == 0 else "Private tag data"
@@ -2263,6 +2503,37 @@ cdef class DatasetBase:
                                              <Py_ssize_t>(source.meta_start + source.meta_size))
         return self._head(meta, False)
 
+    def _window(self, key):
+        """A FileWindow on the value of an element, None when it is in memory already or is not large."""
+        cdef DatasetBase dataset
+        cdef Source source = self.source
+        cdef FileWindow window
+        cdef dicore_entry entry
+        cdef const char *path
+        cdef uint32_t index
+        cdef int failed = 0
+        dataset, tag, number = self.resolve(key)
+        if dataset.located(tag, &index) is not dataset:
+            return None  # an edit: in memory
+        if index == DICORE_NO_ENTRY or number is not None or source.fs_path is None:
+            return None
+        entry = source.tape.entries[index]
+        at = entry.offset + entry.header
+        if entry.length < LARGE or at + entry.length <= source.have or at >= source.tail:
+            return None
+        window = FileWindow.__new__(FileWindow)
+        window.region = new_region(entry.length)
+        window.path = source.path
+        window.offset = at
+        window.identity = source.identity
+        path = PyBytes_AS_STRING(source.fs_path)
+        with nogil:
+            window.fd = open_file(path)
+        if window.fd < 0:
+            PyErr_SetFromErrnoWithFilenameObject(OSError, source.path)
+        window.fill(0, 0)  # the same file?
+        return window
+
     def _file_bytes(self):
         """The whole file as it is, as a memoryview; of a bare data set the data set."""
         cdef Source source
@@ -2273,6 +2544,26 @@ cdef class DatasetBase:
             return source.packed
         source.present(0, source.size)
         return PyMemoryView_FromObject(source.owner)[:source.size]
+
+    cdef DatasetBase home(self):
+        """The data set that an element belongs to: not the patch that an edit has put it in."""
+        return self.parent if self.patch else self
+
+    def _path_to(self, Element element not None):
+        """The path of an element of this data set from the top level on."""
+        return self.path_of(element.entry.tag)
+
+    def _place(self):
+        """(data set around, tag of the sequence, number) of an item; None at the top level."""
+        if self.parent is None:
+            return None
+        return self._around(), self.source.tape.entries[self.owner_index].tag, self.number
+
+    def _state(self):
+        """(bytes, path, transfer syntax of a bare data set, strict) to make it again from. At the top level only."""
+        cdef DatasetBase committed = self._committed()
+        cdef Source source = committed.source
+        return bytes(committed._file_bytes()), source.path, None if source.part10 else source.syntax, source.strict
 
     def _parts(self):
         """(head of the file, bytes of the data set as stored) as memoryviews; the second is inflated when deflated."""
@@ -2574,8 +2865,6 @@ def select(data, tags, transfer_syntax=None):
         if status != DICORE_OK:
             source.fail(status, &error)
         view = PyMemoryView_FromObject(source.owner)
-        if view.ndim != 1 or view.itemsize != 1:
-            view = view.cast("B")
         values = {}
         for i in range(count):
             if found[i].flags & DICORE_SELECTED:
@@ -2597,6 +2886,10 @@ def dictionary_entry(tag, str creator=None):
     cdef uint32_t number = tag
     if creator is not None:
         text = creator.encode("latin-1", "replace")
+        if PRIVATE is not None:
+            known = PRIVATE.known.get((text, number & 0xFFFF00FF))
+            if known is not None:
+                return (vr_text(known[0]),), known[1], known[2], "", False
         if not dicore_dictionary_private(<const uint8_t *>PyBytes_AS_STRING(text), <size_t>len(text), number, &entry):
             return None
     elif not dicore_dictionary_find(number, &entry):

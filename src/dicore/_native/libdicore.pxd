@@ -95,11 +95,24 @@ cdef extern from "dicore/dataset.h" nogil:
     const char *dicore_deviation_name(uint32_t code)
     const char *dicore_deviation_text(uint32_t code)
 
-    ctypedef struct dicore_read_options:
+    ctypedef struct dicore_private_entry:
+        const char *creator
+        uint32_t tag
+        uint16_t vr
+
+    ctypedef struct dicore_private_dictionary:
+        const dicore_private_entry *entries
+        size_t count
+
+    ctypedef struct dicore_read_options:  # zero it first: all zero is the default
         uint8_t strict
         uint8_t partial
         uint8_t depth_limit
         dicore_deviations *deviations
+        uint64_t total
+        uint64_t chain_value
+        uint64_t chain_end
+        const dicore_private_dictionary *private_dictionary
 
     const uint16_t DICORE_ENTRY_ENCODING
     const uint16_t DICORE_ENTRY_EXPLICIT
@@ -236,6 +249,7 @@ cdef extern from "dicore/dataset.h" nogil:
     uint32_t dicore_dictionary_keyword(const char *keyword, size_t size, int *found)
     int dicore_dictionary_private(const uint8_t *creator, size_t size, uint32_t tag, dicore_dictionary_entry *out)
     uint16_t dicore_dictionary_private_vr(const uint8_t *creator, size_t size, uint32_t tag)
+    uint16_t dicore_private_vr(const dicore_private_dictionary *dictionary, const uint8_t *creator, size_t size, uint32_t tag)
     size_t dicore_dictionary_count()
     int dicore_dictionary_at(size_t number, dicore_dictionary_entry *out)
 
@@ -565,7 +579,7 @@ cdef extern from "dicore/store.h" nogil:
     void dicore_store_entry_write(const dicore_store_entry *entry, uint8_t *out)
     dicore_status dicore_store_entry_read(const uint8_t *data, size_t size, dicore_store_entry *out)
     dicore_status dicore_store_load(dicore_store *store, uint64_t segment, const dicore_store_entry *entries, size_t count)
-    dicore_status dicore_store_continue(dicore_store *store, const dicore_segment_info *info, int file, uint64_t end)
+    dicore_status dicore_store_continue(dicore_store *store, const dicore_segment_info *info, int file, uint64_t end, dicore_error *error)
 
     ctypedef struct dicore_instance:
         dicore_span sop_class
@@ -602,6 +616,7 @@ cdef extern from "dicore/store.h" nogil:
         dicore_segment_info info
 
     dicore_status dicore_store_work(dicore_store *store, dicore_task *task)
+    void dicore_store_prepare(dicore_store *store)
     void dicore_store_sealed(dicore_store *store, uint64_t segment)
     void dicore_store_stop(dicore_store *store)
     size_t dicore_store_find(dicore_store *store, const uint8_t *uid_hash, dicore_place *places, size_t capacity)
@@ -635,3 +650,114 @@ cdef extern from "dicore/store.h" nogil:
     dicore_status dicore_lane_write(dicore_lane *lane, const dicore_span *pieces, size_t count, dicore_error *error)
     dicore_status dicore_lane_commit(dicore_lane *lane, dicore_outcome *outcome, dicore_error *error)
     void dicore_lane_abort(dicore_lane *lane)
+
+
+# ---- scan.h ----------------------------------------------------------------------------------------------------------
+cdef extern from "dicore/scan.h" nogil:
+    enum:
+        DICORE_SCAN_TEXT
+        DICORE_SCAN_BINARY
+        DICORE_SCAN_INT16
+        DICORE_SCAN_UINT16
+        DICORE_SCAN_INT32
+        DICORE_SCAN_UINT32
+        DICORE_SCAN_INT64
+        DICORE_SCAN_UINT64
+        DICORE_SCAN_FLOAT32
+        DICORE_SCAN_FLOAT64
+        DICORE_SCAN_DATE
+        DICORE_SCAN_TIME
+        DICORE_SCAN_LIST
+        DICORE_SCAN_DICTIONARY
+        DICORE_SCAN_SIGNED
+        DICORE_SCAN_STEPS_MAX
+        DICORE_SCAN_COLUMNS_MAX
+
+    ctypedef struct dicore_scan_step:
+        uint32_t tag
+        uint32_t item
+
+    ctypedef struct dicore_scan_column:
+        const dicore_scan_step *steps
+        uint32_t count
+        uint16_t vr
+        uint8_t type
+        uint8_t flags
+
+    void dicore_scan_column_type(uint16_t vr, int several, int ambiguous, uint8_t *type, uint8_t *flags)
+
+    ctypedef enum dicore_scan_io:
+        DICORE_SCAN_AUTO
+        DICORE_SCAN_PREAD
+        DICORE_SCAN_URING
+
+    ctypedef int (*dicore_scan_decode)(void *context, dicore_span raw, dicore_span charset, uint16_t vr, dicore_span *text) noexcept
+
+    ctypedef struct dicore_scan_options:
+        const dicore_scan_column *columns
+        size_t count
+        dicore_scan_io io
+        dicore_scan_decode decode
+        void *context
+        uint64_t limit
+        uint64_t value_limit
+
+    ctypedef struct dicore_scan:
+        pass
+    ctypedef struct dicore_scan_batch:
+        pass
+
+    dicore_status dicore_scan_open(const dicore_scan_options *options, const dicore_allocator *allocator, dicore_scan **out, dicore_error *error)
+    void dicore_scan_close(dicore_scan *scan)
+    int dicore_scan_uses_uring(const dicore_scan *scan)
+    dicore_status dicore_scan_batch_new(dicore_scan *scan, dicore_scan_batch **out)
+    dicore_status dicore_scan_run(dicore_scan *scan, const char *const *paths, size_t count, uint64_t first, dicore_scan_batch *batch, size_t *done)
+    dicore_status dicore_scan_memory(dicore_scan *scan, dicore_span name, const uint8_t *data, size_t size, int whole, uint64_t source, dicore_scan_batch *batch, uint64_t *need)
+
+    ctypedef struct dicore_scan_buffer:
+        uint8_t *data
+        size_t size
+
+    ctypedef struct dicore_scan_values:
+        uint64_t count
+        uint64_t nulls
+        dicore_scan_buffer validity
+        dicore_scan_buffer offsets
+        dicore_scan_buffer data
+
+    ctypedef struct dicore_scan_array:
+        uint8_t type
+        uint8_t flags
+        dicore_scan_values values
+        dicore_scan_values child
+
+    ctypedef struct dicore_scan_problem:
+        uint64_t source
+        uint64_t offset
+        uint32_t tag
+        uint32_t detail
+        int column
+        int system
+        dicore_status status
+
+    uint64_t dicore_scan_batch_rows(const dicore_scan_batch *batch)
+    size_t dicore_scan_batch_columns(const dicore_scan_batch *batch)
+    const dicore_scan_array *dicore_scan_batch_array(const dicore_scan_batch *batch, size_t column)
+    const dicore_scan_problem *dicore_scan_batch_problems(const dicore_scan_batch *batch, size_t *count)
+    uint64_t dicore_scan_batch_invalid(const dicore_scan_batch *batch)
+    size_t dicore_scan_batch_memory(const dicore_scan_batch *batch)
+    dicore_status dicore_scan_batch_finish(dicore_scan_batch *batch)
+    dicore_status dicore_scan_batch_filter(const dicore_scan_batch *batch, const uint8_t *keep, dicore_scan_batch **out)
+    void dicore_scan_batch_retain(dicore_scan_batch *batch)
+    void dicore_scan_batch_release(dicore_scan_batch *batch)
+
+    struct ArrowSchema:
+        void (*release)(ArrowSchema *) noexcept
+    struct ArrowArray:
+        void (*release)(ArrowArray *) noexcept
+    struct ArrowArrayStream:
+        void (*release)(ArrowArrayStream *) noexcept
+
+    dicore_status dicore_scan_export_schema(const dicore_scan_column *columns, const char *const *names, size_t count, const dicore_allocator *allocator, ArrowSchema *out)
+    dicore_status dicore_scan_export_batch(dicore_scan_batch *batch, size_t count, ArrowArray *out)
+    dicore_status dicore_scan_export_stream(const dicore_scan_column *columns, const char *const *names, size_t count, dicore_scan_batch *const *batches, size_t batch_count, const dicore_allocator *allocator, ArrowArrayStream *out)

@@ -17,7 +17,8 @@ CHANGED: int
 
 class Host:
     address: str
-    associations: int
+    connections: int
+    admitted: int
     in_flight: int
     local: bool
 
@@ -67,6 +68,7 @@ class Hub:
     draining: bool
     open: set[Acceptor]
     in_flight: int
+    admitted: int
     counters: dict[str, int]
     def __init__(
         self, *, pdu: int, negotiation: int, command: int, artim: int, network: int, dimse: int, idle: int

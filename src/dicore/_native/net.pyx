@@ -146,12 +146,13 @@ cdef str same_text(str known, dicore_span span):
 
 
 cdef bint is_uid(dicore_span span) noexcept nogil:
-    """1 to 64 digits and dots: what may be called a UID without being one by PS3.5 9.1 to the letter."""
+    """1 to 64 printable characters without a space. PS3.5 9.1 has digits and dots alone, but files whose UIDs an
+    anonymiser has replaced by hashes are worth keeping: a UID is a name here, never a path."""
     cdef size_t i
     if span.data == NULL or span.size == 0 or span.size > 64:
         return False
     for i in range(span.size):
-        if span.data[i] != c'.' and not (c'0' <= span.data[i] <= c'9'):
+        if not (c'!' <= span.data[i] <= c'~') or span.data[i] == 0x5C:
             return False
     return True
 
@@ -171,7 +172,8 @@ TIMEOUT_NAMES = {
 cdef class Host:
     """What all associations from one address share."""
     cdef readonly str address
-    cdef readonly Py_ssize_t associations
+    cdef readonly Py_ssize_t connections
+    cdef readonly uint64_t admitted      # associations
     cdef readonly uint64_t in_flight
     cdef readonly bint local
 
@@ -211,13 +213,13 @@ cdef class Buffer:
 cdef class Window:
     """The writable room that `get_buffer` lends to the transport: one object per listener, moved for each read."""
     cdef Buffer buffer
-    cdef size_t start
+    cdef size_t start, size
 
     def __len__(self):
-        return <Py_ssize_t>(self.buffer.capacity - self.start)
+        return <Py_ssize_t>self.size
 
     def __getbuffer__(self, Py_buffer *view, int flags):
-        PyBuffer_FillInfo(view, self, self.buffer.data + self.start, <Py_ssize_t>(self.buffer.capacity - self.start), 0, flags)
+        PyBuffer_FillInfo(view, self, self.buffer.data + self.start, <Py_ssize_t>self.size, 0, flags)
 
 
 cdef struct fragment:
@@ -301,6 +303,7 @@ cdef class Hub:
     cdef public bint draining
     cdef readonly set open
     cdef readonly uint64_t in_flight
+    cdef readonly uint64_t admitted
     cdef readonly dict counters
     cdef dicore_association_options options
     cdef dict hosts
@@ -376,15 +379,15 @@ cdef class Hub:
         if host is None:
             host = Host(address, address.startswith("127.") or address in ("::1", ""))
             self.hosts[address] = host
-        (<Host>host).associations += 1
+        (<Host>host).connections += 1
         return <Host>host
 
     cdef object leave(self, Host host):
-        host.associations -= 1
+        host.connections -= 1
         self.forget(host)
 
     cdef object forget(self, Host host):
-        if host.associations == 0 and host.in_flight == 0:
+        if host.connections == 0 and host.in_flight == 0:
             self.hosts.pop(host.address, None)
 
     cdef Buffer landing(self):
@@ -418,7 +421,7 @@ cdef class Hub:
                 self.in_flight -= buffer.capacity
             if buffer is not self.current and buffer.exports == 0 and buffer.capacity == LANDING and len(self.spare) < KEPT:
                 self.spare.append(buffer)
-            if host is not None and host.associations == 0:
+            if host is not None and host.connections == 0:
                 self.forget(host)
             if self.waiting:
                 self.wake()
@@ -459,7 +462,7 @@ cdef class Acceptor:
     cdef object transport
     cdef int fd                # for writing past the transport; -1: do not
     cdef bint queued           # the transport has bytes of ours waiting
-    cdef bint over_limit       # of associations: it is only here to be told so
+    cdef bint admitted         # it counts against the limits of associations
     cdef bint ended            # nothing is read or answered any more
     cdef bint paused, paused_by_limit, paused_by_peer, resumed
     cdef uint64_t closing_since
@@ -469,6 +472,7 @@ cdef class Acceptor:
     cdef bytes context_ids
     cdef StoreRequest request  # whose data set is coming
     cdef uint64_t message_size # bytes of it so far
+    cdef uint64_t gathered     # of those the ones in `fragments`
     cdef list buffers          # that hold fragments of it; each is held once
     cdef Buffer own            # the last of them when there is room in it for what comes next
     cdef Buffer tail           # the small one that slow senders' bytes are copied to
@@ -511,16 +515,13 @@ cdef class Acceptor:
             self.fd = transport.get_extra_info("socket").fileno()
         self.started = now_ms()
         hub.count("connections")
-        if <uint64_t>len(hub.open) >= hub.limit_associations:
-            self.over_limit = True
-            if <uint64_t>len(hub.open) >= hub.limit_associations + OVERFLOW:
-                hub.count("limit_associations")
-                self.why = "closed: too many connections"
-                hub.open.add(self)
-                self.end()
-                transport.abort()
-                return
         hub.open.add(self)
+        if <uint64_t>len(hub.open) > hub.limit_associations + OVERFLOW:
+            hub.count("limit_associations")
+            self.why = "closed: too many connections"
+            self.end()
+            transport.abort()
+            return
         check(dicore_association_connected(self.core), NULL)
         dicore_association_deadline(self.core, self.started)
 
@@ -530,9 +531,11 @@ cdef class Acceptor:
         if own is not None:
             window.buffer = own
             window.start = own.used
+            window.size = own.capacity - own.used
         else:
             window.buffer = self.hub.landing()
             window.start = 0
+            window.size = TAKE if self.hub.full(self.host) else LANDING
         return window
 
     def buffer_updated(self, Py_ssize_t size):
@@ -573,6 +576,9 @@ cdef class Acceptor:
         self.end()
         self.transport = None
         self.hub.open.discard(self)
+        if self.admitted:
+            self.hub.admitted -= 1
+            self.host.admitted -= 1
         self.hub.leave(self.host)
         if self.hub.on_end is not None:
             self.hub.on_end(self)
@@ -633,10 +639,10 @@ cdef class Acceptor:
         self.called_ae = hub.shared(proposal.called_ae)
         if hub.draining:
             return self.refuse("shutting down", 2, 3, 1)
-        if self.over_limit or <uint64_t>len(hub.open) > hub.limit_associations:
+        if hub.admitted >= hub.limit_associations:
             hub.count("limit_associations")
             return self.refuse("too many associations", 2, 3, 2)
-        if not self.host.local and <uint64_t>self.host.associations > hub.limit_per_peer:
+        if not self.host.local and self.host.admitted >= hub.limit_per_peer:
             hub.count("limit_per_peer")
             return self.refuse("too many associations of this peer", 2, 3, 2)
         if text_of(proposal.application_context) != "1.2.840.10008.3.1.1.1":
@@ -676,6 +682,9 @@ cdef class Acceptor:
             free(contexts)
         self.contexts = tuple(accepted)
         self.context_ids = bytes(ids)
+        self.admitted = True
+        hub.admitted += 1
+        self.host.admitted += 1
         hub.count("associations")
         return 0
 
@@ -736,6 +745,10 @@ cdef class Acceptor:
             self.request = None
             self.message_size = 0
         dicore_command_response(&event.command, status, &answer)
+        if not is_uid(answer.affected_class):  # what is none cannot be repeated
+            answer.affected_class.data = NULL
+        if not is_uid(answer.affected_instance):
+            answer.affected_instance.data = NULL
         return self.respond(event.context_id, &answer)
 
     cdef int begin_store(self, const dicore_event *event) except -1:
@@ -774,6 +787,7 @@ cdef class Acceptor:
             if event.size:
                 offset = <uint32_t>(event.data - buffer.data)
                 length = <uint32_t>event.size
+                self.gathered += length
                 self.add_fragment(buffer, offset, length)
             if event.last:
                 if self.kind == MESSAGE_STREAM:
@@ -833,6 +847,8 @@ cdef class Acceptor:
         if self.fragment_count == 0:
             self.own = None
             return 0
+        if self.kind == MESSAGE_STREAM and self.writing is None and self.gathered >= LANDING - ROOM:
+            return self.write(buffer)
         if buffer is self.own:
             buffer.used = end
         else:
@@ -843,7 +859,7 @@ cdef class Acceptor:
                 inside += self.fragments[first].length
             if inside == 0:
                 return 0
-            if inside < TAKE:
+            if inside < TAKE or (self.hub.full(self.host) and end <= TAKE):
                 self.copy_out(buffer, first, inside)
                 return 0
             self.hub.hold(buffer, self.host)
@@ -852,8 +868,6 @@ cdef class Acceptor:
             buffer.used = end
         if buffer.capacity - buffer.used < ROOM:
             self.own = None
-            if self.kind == MESSAGE_STREAM and self.writing is None:
-                self.write(buffer)
         return 0
 
     cdef int copy_out(self, Buffer buffer, uint32_t first, size_t size) except -1:
@@ -898,6 +912,7 @@ cdef class Acceptor:
                 whole = PyMemoryView_FromObject(self.buffers[f.buffer])
             pieces.append(whole[f.offset:f.offset + f.length])
         self.fragment_count = 0
+        self.gathered = 0
         if self.fragment_capacity > 64:
             free(self.fragments)
             self.fragments = NULL
@@ -986,7 +1001,7 @@ cdef class Acceptor:
         if request._buffers is not None:
             self.let_go(request._buffers)
             request._buffers = None
-        if self.host.associations == 0:
+        if self.host.connections == 0:
             hub.forget(self.host)
         if request._waits and hub.waiting:
             hub.wake()
@@ -1091,6 +1106,7 @@ cdef class Acceptor:
     cdef int drop_fragments(self) except -1:
         cdef list buffers = self.buffers
         self.fragment_count = 0
+        self.gathered = 0
         self.buffers = None
         self.own = None
         self.tail = None
@@ -1929,7 +1945,8 @@ cdef class Pump:
         """Make `run` abort its associations and return."""
         cdef uint64_t one = 1
         self.cancelled = True
-        c_write(self.wake, &one, sizeof(one))
+        if self.wake >= 0:
+            c_write(self.wake, &one, sizeof(one))
 
     def run(self):
         """Send. Returns when every file has an outcome or no association is left."""
@@ -1937,6 +1954,8 @@ cdef class Pump:
         cdef Link link
         with nogil:
             self.loop()
+        c_close(self.wake)
+        self.wake = -1
         for i in range(self.lane_count):
             link = <Link>self.links[i]
             link.message_id = self.lanes[i].message_id
@@ -2016,9 +2035,8 @@ cdef class Pump:
         for i in range(self.lane_count):       # cancelled
             if not self.lanes[i].dead:
                 dicore_association_abort(self.lanes[i].link.core, 0, 0)
-                self.lanes[i].link.sending = False
-                if self.lanes[i].link.piece == 0:
-                    self.lanes[i].link.piece_count = 0
+                if self.lanes[i].link.piece == self.lanes[i].link.piece_count:   # else amid a PDU: nobody could read it
+                    self.lanes[i].link.sending = False
                     link_push(self.lanes[i].link)
                 self.die(&self.lanes[i], DICORE_EVENT_CLOSED, 0, 0, 0)
 

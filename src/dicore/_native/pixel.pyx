@@ -1,15 +1,14 @@
 """Encapsulated Pixel Data and RLE over libdicore (dicore/pixel.h)."""
 from libc.stdlib cimport calloc, free
 
-from dicore import errors
+from dicore.errors import PixelDataError
 from dicore._native.libdicore cimport *
 from dicore._native.status cimport check
 
 
 cdef class Encapsulation:
     """The frames of an encapsulated value: `items` as stored, basic offset table first, without the delimiter."""
-    cdef const uint8_t[::1] items
-    cdef object view
+    cdef object view  # a memoryview and no typed one: garbage collection may clear what those still export
     cdef dicore_encapsulation found
     cdef dicore_fragment *fragments
     cdef dicore_frame *frames
@@ -25,12 +24,12 @@ cdef class Encapsulation:
         if self.frames != NULL or self.fragments != NULL:
             raise ValueError("an Encapsulation is made once")
         if frames < 1:
-            raise errors.PixelDataError(f"{frames} is no number of frames")
+            raise PixelDataError(f"{frames} is no number of frames")
         self.wanted = frames
         self.view = memoryview(items).cast("B")
-        self.items = self.view
-        cdef size_t size = <size_t>self.items.shape[0]
-        cdef const uint8_t *data = &self.items[0] if size else NULL
+        cdef const uint8_t[::1] bytes_of = self.view
+        cdef size_t size = <size_t>bytes_of.shape[0]
+        cdef const uint8_t *data = &bytes_of[0] if size else NULL
         cdef dicore_span extended, extended_lengths
         extended.size = <size_t>offset_bytes.shape[0]
         extended.data = &offset_bytes[0] if extended.size else NULL
@@ -41,7 +40,7 @@ cdef class Encapsulation:
         if status != DICORE_NO_MEMORY:
             check(status, &error)
         if self.found.count == 0:
-            raise errors.PixelDataError("the encapsulated Pixel Data has no fragment", offset=self.found.end)
+            raise PixelDataError("the encapsulated Pixel Data has no fragment", offset=self.found.end)
         cdef uint64_t room = min(self.found.count, <uint64_t>frames)
         self.fragments = <dicore_fragment *>calloc(self.found.count, sizeof(dicore_fragment))
         self.frames = <dicore_frame *>calloc(room, sizeof(dicore_frame))
@@ -80,15 +79,23 @@ cdef class Encapsulation:
         """Bytes of the basic offset table."""
         return self.found.table_length
 
+    def extent(self, Py_ssize_t index):
+        """(offset, size) of the items' bytes that hold frame `index`, all its fragments; (0, 0) when there is no such frame."""
+        if not 0 <= index < <Py_ssize_t>self.frame_count:
+            return 0, 0
+        cdef dicore_frame frame = self.frames[index]
+        cdef dicore_fragment first = self.fragments[frame.first], last = self.fragments[frame.first + frame.count - 1]
+        return first.offset, last.offset + last.length - first.offset
+
     def frame(self, Py_ssize_t index):
         """The stream of frame `index`: a view of the items, or bytes when it is spread over several fragments.
         PixelDataError when there is no such frame, or when the items end inside it."""
         if not 0 <= index < <Py_ssize_t>self.frame_count:
-            raise errors.PixelDataError(
+            raise PixelDataError(
                 f"the Pixel Data holds {self.frame_count} of {self.wanted} frames", frame=index, offset=self.found.end)
         cdef dicore_frame frame = self.frames[index]
         if self.found.truncated and frame.first + frame.count == self.found.count:
-            raise errors.PixelDataError("the Pixel Data ends inside this frame", frame=index, offset=self.found.end)
+            raise PixelDataError("the Pixel Data ends inside this frame", frame=index, offset=self.found.end)
         cdef dicore_fragment part = self.fragments[frame.first]
         if frame.count == 1:
             return self.view[part.offset:part.offset + frame.size]

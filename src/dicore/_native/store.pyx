@@ -1,5 +1,6 @@
 """The instance store of libdicore: converts, gives the GIL away around I/O, raises. Policy is in dicore.store."""
 import os
+from time import sleep
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -9,6 +10,9 @@ from libc.string cimport memcpy
 from dicore import errors
 from dicore._native.libdicore cimport *
 from dicore._native.status cimport check, check_os
+
+cdef extern from "base/file.h" nogil:
+    dicore_status dicore_file_read(int file, uint64_t offset, void *data, size_t size, size_t *got, dicore_error *error)
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
@@ -35,9 +39,13 @@ FAILPOINTS = {
 cdef enum:
     INLINE_PIECES = 32
     BATCH = 256
+    MOST_TAGS = 64
+    FIRST_READ = 8192
+    MOST_READ = 16 << 20      # a data set that hides its identity behind more is found by its UID only
+    LONGEST_VALUE = 1 << 16
 
 
-cdef void *_resize(void *context, void *pointer, size_t old_size, size_t new_size) noexcept:
+cdef void *_resize(void *context, void *pointer, size_t old_size, size_t new_size) noexcept nogil:
     if new_size == 0:
         free(pointer)
         return NULL
@@ -248,6 +256,8 @@ cdef class Segment:
                         if status != DICORE_OK:
                             break
                         n += 1
+                if status != DICORE_END:
+                    check(status, NULL)
                 if left > 0:
                     left -= n
                 for i in range(n):
@@ -275,6 +285,76 @@ cdef class Segment:
             scan.end = scan.offset
         return bytes(entries), damage, max(scan.end, <uint64_t>DICORE_SEGMENT_HEADER), scan.synced, bool(scan.dirty)
 
+    def values(self, uint64_t offset, tags not None):
+        """The values of top-level elements (`tags` strictly ascending) of the record at `offset`, from as few bytes of it as
+        will do: (SOP Instance UID, transfer syntax, big endian, [bytes | None, ...]). For a deflated data set the list is
+        None. What cannot be read as a data set has no values. StoreCorrupt when there is no record."""
+        cdef uint32_t wanted[MOST_TAGS]
+        cdef dicore_selected found[MOST_TAGS]
+        cdef dicore_record record
+        cdef dicore_part10 parts
+        cdef dicore_read_options options
+        cdef dicore_error error
+        cdef dicore_status status
+        cdef size_t count = 0, got = 0, size = FIRST_READ, i
+        cdef uint64_t position = 0, need
+        cdef uint8_t *data = NULL
+        cdef bint whole
+        if len(tags) > MOST_TAGS:
+            raise ValueError("too many tags")
+        for tag in tags:
+            wanted[count] = tag
+            count += 1
+        options.strict = 0
+        options.depth_limit = 0
+        options.deviations = NULL
+        try:
+            while True:
+                free(data)
+                data = <uint8_t *>malloc(size)
+                if data == NULL:
+                    raise MemoryError
+                with nogil:
+                    status = dicore_file_read(self.file, offset, data, size, &got, &error)
+                check(status, &error, f"segments/{self.info.id:010d}.seg")
+                status = dicore_record_read_header(data, got, self.info.nonce, offset, &record)
+                if status != DICORE_OK:
+                    raise errors.StoreCorrupt("no record stands here", segment=f"{self.info.id:010d}.seg", offset=offset)
+                if record.file_size < got - DICORE_RECORD_HEADER:
+                    got = <size_t>record.file_size + DICORE_RECORD_HEADER
+                whole = got == record.file_size + DICORE_RECORD_HEADER
+                options.partial = not whole
+                status = dicore_part10_parse(data + DICORE_RECORD_HEADER, got - DICORE_RECORD_HEADER, &options, &parts, &error)
+                need = size * 2
+                if status == DICORE_OK:
+                    if parts.deflated:
+                        return _decoded(parts.sop_instance), _decoded(parts.transfer_syntax), False, None
+                    status = dicore_select(data + DICORE_RECORD_HEADER, got - DICORE_RECORD_HEADER, parts.dataset_offset,
+                                           <dicore_encoding>parts.encoding, &options, wanted, count, found, &position, &error)
+                    need = position
+                    for i in range(count):
+                        if found[i].flags & DICORE_SELECTED and found[i].length <= LONGEST_VALUE:
+                            need = max(need, found[i].offset + found[i].length)
+                elif status != DICORE_TRUNCATED:
+                    check(status, &error, f"segments/{self.info.id:010d}.seg")
+                need += DICORE_RECORD_HEADER
+                if whole or need <= got or size >= MOST_READ:
+                    break
+                size = min(<size_t>MOST_READ, max(<size_t>need, size * 2))
+            values = []
+            for i in range(count):
+                if (status == DICORE_OK or status == DICORE_TRUNCATED) and found[i].flags & DICORE_SELECTED and \
+                        found[i].length <= LONGEST_VALUE and \
+                        found[i].offset + found[i].length <= got - DICORE_RECORD_HEADER:
+                    values.append(data[DICORE_RECORD_HEADER + found[i].offset:
+                                       DICORE_RECORD_HEADER + found[i].offset + found[i].length])
+                else:
+                    values.append(None)
+            return (_decoded(parts.sop_instance), _decoded(parts.transfer_syntax),
+                    bool(parts.encoding & DICORE_EXPLICIT_BE & ~DICORE_EXPLICIT_LE), values)
+        finally:
+            free(data)
+
     def repair(self):
         """Make everything behind the last whole record of the last scan zeros, durably."""
         cdef dicore_error error
@@ -287,6 +367,8 @@ cdef class Segment:
 cdef class Native:
     """A store's writer and UID table over the directory descriptor `folder` (borrowed)."""
     cdef dicore_store *store
+    cdef Py_ssize_t busy  # calls that are under way without the GIL; counted with it
+    cdef bint closing
     cdef object _implementation, _version_name
 
     def __cinit__(self, int folder, *, uint64_t segment_size, uint64_t fill_ahead, int durability, int duplicates, bint read_only,
@@ -313,12 +395,15 @@ cdef class Native:
         dicore_store_close(self.store)
 
     def close(self):
-        """Free it and its locks. No other call may be under way, none may follow."""
+        """Free it and its locks, after the appends that are under way; `commit` and `work` have ended."""
+        self.closing = True
+        while self.busy:
+            sleep(0.001)
         dicore_store_close(self.store)
         self.store = NULL
 
     cdef int _open(self) except -1:
-        if self.store == NULL:
+        if self.store == NULL or self.closing:
             raise errors.StoreError("the store is closed")
         return 0
 
@@ -341,8 +426,10 @@ cdef class Native:
         instance.count = <size_t>held.count
         instance.token = <void *>waiter
         Py_INCREF(waiter)  # the commit loop may be done with it before the call returns
+        self.busy += 1
         with nogil:
             status = dicore_store_append(self.store, &instance, &outcome, &error)
+        self.busy -= 1
         if status != DICORE_OK or outcome != DICORE_WAITS:
             Py_DECREF(waiter)
         if status == DICORE_LIMIT:
@@ -389,6 +476,9 @@ cdef class Native:
             status = dicore_store_work(self.store, &task)
         return None if status == DICORE_END else (<int>task.kind, task.info.id, task.info.nonce, task.end)
 
+    def prepare(self):
+        dicore_store_prepare(self.store)
+
     def sealed(self, uint64_t segment):
         with nogil:
             dicore_store_sealed(self.store, segment)
@@ -416,16 +506,18 @@ cdef class Native:
             check(dicore_store_load(self.store, segment, batch, n), NULL)
 
     def resume(self, Segment segment not None, uint64_t end):
-        """Continue a locked, recovered segment, whose descriptor is ours from now on. False: not needed, it was closed."""
+        """Continue a locked, recovered segment, whose descriptor is ours from now on. False: not needed, it was closed.
+        StoreFull: it was closed, there is no room to continue it."""
         cdef int file = segment.file
         cdef dicore_status status
+        cdef dicore_error error
         self._open()
         segment.file = -1
         with nogil:
-            status = dicore_store_continue(self.store, &segment.info, file, end)
+            status = dicore_store_continue(self.store, &segment.info, file, end, &error)
         if status == DICORE_LIMIT:
             return False
-        check(status, NULL)
+        check_os(status, &error, f"segments/{segment.info.id:010d}.seg")
         return True
 
     def find(self, str uid not None):
@@ -529,8 +621,10 @@ cdef class NativeLane:
         cdef dicore_status status
         cdef _Pieces held = _Pieces(pieces)
         self._alive()
+        self.native.busy += 1
         with nogil:
             status = dicore_lane_write(&self.lane, held.spans, <size_t>held.count, &error)
+        self.native.busy -= 1
         if status != DICORE_OK:
             self.abort()
             _raise(status, &error, self.uid)
@@ -542,8 +636,10 @@ cdef class NativeLane:
         cdef dicore_status status
         self._alive()
         self.open = False
+        self.native.busy += 1
         with nogil:
             status = dicore_lane_commit(&self.lane, &outcome, &error)
+        self.native.busy -= 1
         if status != DICORE_OK:
             _raise(status, &error, self.uid)
         return <int>outcome
@@ -552,10 +648,12 @@ cdef class NativeLane:
         if self.open:
             self._alive()
             self.open = False
+            self.native.busy += 1
             with nogil:
                 dicore_lane_abort(&self.lane)
+            self.native.busy -= 1
 
     cdef int _alive(self) except -1:
-        if not self.open or self.native.store == NULL:
+        if not self.open or self.native.store == NULL or self.native.closing:
             raise errors.StoreError(f"{self.uid}: this lane has ended")
         return 0

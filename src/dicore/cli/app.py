@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dicore.cli.output import SETTINGS, escape, say
+from dicore.cli.output import SETTINGS, escape, log_to_stderr, say
 from dicore.errors import DicoreError
 
 VERBS = {  # in the order of the help page; each is a module of this package with a function or a Typer of that name
@@ -27,6 +27,7 @@ VERBS = {  # in the order of the help page; each is a module of this package wit
     "send": "Send files and folders to a DICOM node (C-STORE).",
     "serve": "Receive instances into a store, durably.",
     "store": "Look into a store: list, export, verify, rebuild, count.",
+    "scan": "Read a few elements of many files into one table.",
     "synth": "Write synthetic CT and MR studies that look real.",
     "codecs": "List the pixel codecs that are installed.",
     "demo": "Send, store, query, decode and check synthetic studies, in seconds.",
@@ -43,6 +44,7 @@ class _Verbs(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] in VERBS:
+            log_to_stderr("WARNING")
             self.commands[args[0]] = _load(args[0])
         return super().resolve_command(ctx, args)
 

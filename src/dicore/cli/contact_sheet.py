@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -89,8 +90,9 @@ def _area(image: npt.NDArray[np.float32], size: int) -> npt.NDArray[np.float32]:
 
 
 def _write(sheet: Grey, x: int, y: int, text: str, ink: tuple[int, int, int]) -> int:
-    """Write text in capitals from (x, y), as much as fits; returns where it ended."""
-    for char in text.upper():
+    """Write text in capitals without accents from (x, y), as much as fits; returns where it ended."""
+    plain = (char for char in unicodedata.normalize("NFKD", text.upper()) if not unicodedata.combining(char))
+    for char in plain:
         if x + 6 * _TEXT > sheet.shape[1] - _MARGIN:
             break
         if char != " ":

@@ -124,9 +124,7 @@ def _run(folder: Path, associations: int, seed: int, out: Path) -> tuple[_Clock,
     with dicore.Store(folder / "store", segment_size=256 << 20) as store:
         say(f"dicore: sending them over {associations} associations")
         report = asyncio.run(_send(store, files, associations))
-        clock.steps.append(
-            _Step(f"send and store, durable, {associations} associations", report.sent, report.bytes, report.seconds)
-        )
+        clock.steps.append(_Step(f"send and store, {associations} at once", report.sent, report.bytes, report.seconds))
         failures = [f"{path}: {reason}" for path, reason in report.failures]
         say("dicore: looking at what was stored")
         studies = clock.time("query the studies", lambda: store.find(level="STUDY"), instances=report.sent)
@@ -207,7 +205,7 @@ def _rows(store: Store, studies: list[dict[str, str]]) -> list[Row]:
     from dicore.cli.contact_sheet import Row
 
     rows = []
-    for study in sorted(studies, key=lambda row: (row.get("PatientName", ""), row["StudyInstanceUID"])):
+    for study in sorted(studies, key=lambda row: (row["ModalitiesInStudy"], row["PatientName"])):
         images = store.find(level="IMAGE", StudyInstanceUID=study["StudyInstanceUID"])
         images.sort(key=lambda row: int(row.get("InstanceNumber") or 0))
         step = max(1.0, len(images) / _COLUMNS)
@@ -225,11 +223,11 @@ def _rows(store: Store, studies: list[dict[str, str]]) -> list[Row]:
                 )
             )
         size = f"{dataset.Columns} x {dataset.Rows}" if picked else ""
-        name = str(study.get("PatientName", "")).replace("^", " ")
+        name = study["PatientName"].replace("^", " ")
         rows.append(
             Row(
                 f"{dataset.get('Modality', '')} {name}",
-                f"{study.get('StudyDescription', '')}  {len(images)} images, {size}",
+                f"{study['StudyDescription']}  {len(images)} images, {size}",
                 tiles,
             )
         )
@@ -252,4 +250,4 @@ def _report(clock: _Clock) -> None:
         rows.append(
             [step.name, step.instances or "", human_bytes(step.bytes) if step.bytes else "", took, rate, throughput]
         )
-    show_table(["step", "instances", "size", "time", "instances/s", "bytes/s"], rows, right=(1, 2, 3, 4, 5))
+    show_table(["step", "instances", "size", "time", "instances/s", "bytes/s"], rows, right=(1, 2, 3, 4, 5), drawn=True)

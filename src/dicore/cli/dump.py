@@ -31,22 +31,32 @@ def dump(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="DICOM JSON (PS3.18 F), one line a file.")] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Compare two files element by element; exit status 1 when they differ.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what deviates from the standard.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Print values whole, however long.")] = False,
 ) -> None:
     """Print what is in DICOM files, as dcmdump does.
 
     Warnings about deviations from the standard go to stderr. A file that cannot be read is told and the next one is
-    printed; the exit status is then 1.
+    printed; the exit status is then 1. --diff A B prints the elements that differ, nested ones too, each with its path.
 
     \b
     Examples:
       dicore dump ct.dcm
       dicore dump ct.dcm --path PatientName --path 'ReferencedStudySequence[0].ReferencedSOPInstanceUID'
+      dicore dump --diff before.dcm after.dcm
       dicore dump --json *.dcm | jq '."00100010".Value[0].Alphabetic'
     """
     import dicore
 
+    if diff:
+        if len(files) != 2 or as_json:
+            raise typer.BadParameter("compares two files as text", param_hint="--diff")
+        if _differ(files, path or [], strict, full):
+            raise typer.Exit(1)
+        return
     failed = 0
     for file in files:
         try:
@@ -163,46 +173,78 @@ def _cut(text: str, full: bool) -> str:
     return text if full or len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
-def _as_json(dataset: Dataset, paths: list[str], where: str, full: bool) -> Any:
-    """PS3.18 F.2, as pydicom writes it; a long binary value is a BulkDataURI that names the file and the tag.
+def _as_json(dataset: Dataset, paths: list[str], where: str, full: bool) -> dict[str, Any]:
+    """DICOM JSON (PS3.18 F.2); a long binary value is a BulkDataURI that names the file and the path.
 
     Of paths, the elements they lead to; for one inside a sequence, without what is around it.
     """
-    import warnings
-
-    from pydicom import Dataset as PydicomDataset
-
     base = Path(where).resolve().as_uri() if Path(where).exists() else ""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # ours are told
-            chosen = whole = dataset.to_pydicom()
-            if paths:
-                chosen = PydicomDataset()
-                for path in paths:
-                    found = _in_pydicom(whole, dataset, path)
-                    chosen.update(found) if isinstance(found, PydicomDataset) else chosen.add(found)
-            return chosen.to_json_dict(
-                bulk_data_threshold=1 << 62 if full else _SHORT,
-                bulk_data_element_handler=lambda element: f"{base}?tag={int(element.tag):08X}",
-            )
-    except (DicoreError, OSError, typer.BadParameter):
-        raise
-    except Exception as error:  # whatever pydicom makes of a value that is none
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise DicoreError(f"{where}: pydicom cannot make JSON of it: {reason}; dump it without --json") from error
+    found = dataset.to_json_dict(bulk_data_threshold=_SHORT, bulk_data_uri=None if full else base)
+    if not paths:
+        return found
+    chosen: dict[str, Any] = {}
+    for path in paths:
+        at = _at(dataset, path)
+        if _is_item(at):
+            chosen |= at.to_json_dict(bulk_data_threshold=_SHORT, bulk_data_uri=None if full else base)
+        else:
+            around = _at(dataset, path.rpartition(".")[0]) if "." in path else dataset
+            name = f"{int(at.tag):08X}"
+            chosen[name] = around.to_json_dict(bulk_data_threshold=_SHORT, bulk_data_uri=None if full else base)[name]
+    return chosen
 
 
-def _in_pydicom(whole: Any, dataset: Dataset, path: str) -> Any:
-    """The pydicom element (or item) where `path` leads in `dataset`."""
-    from dicore.dataset.dictionary import keyword_to_tag
+# ---- two files -------------------------------------------------------------------------------------------------------
 
-    _at(dataset, path)  # says what is wrong with the path
-    found = whole
-    for step in path.split("."):
-        name, _, number = step.partition("[")
-        tag = keyword_to_tag(name)
-        found = found[int(name.replace(",", ""), 16) if tag is None else tag]
-        if number:
-            found = found.value[int(number.rstrip("]"))]
-    return found
+
+def _differ(names: list[str], paths: list[str], strict: bool, full: bool) -> bool:
+    """Print what two files do not have in common, as `diff` does: - for the first, + for the second."""
+    import dicore
+
+    left, right = (dicore.read(sys.stdin.buffer.read() if name == "-" else name, strict=strict) for name in names)
+    lines = [line for path in paths for line in _differences(_under(left, path), _under(right, path), full)]
+    if not paths:
+        lines = [*_differences(_walked(left.file_meta), _walked(right.file_meta), full)]
+        lines += _differences(_walked(left), _walked(right), full)
+    if lines:
+        show(f"--- {escape(names[0])}\n+++ {escape(names[1])}")
+    for line in lines:
+        show(line)
+    return bool(lines)
+
+
+def _walked(dataset: Dataset) -> dict[str, Element]:
+    return dict(dataset.walk())
+
+
+def _under(dataset: Dataset, path: str) -> dict[str, Element]:
+    if path not in dataset:
+        return {}
+    found = _at(dataset, path)
+    if _is_item(found):
+        return {f"{path}.{inner}": element for inner, element in found.walk()}
+    items = found.value if found.vr == "SQ" else []
+    return {path: found} | {
+        f"{path}[{number}].{inner}": element for number, item in enumerate(items) for inner, element in item.walk()
+    }
+
+
+def _differences(left: dict[str, Element], right: dict[str, Element], full: bool) -> Iterator[str]:
+    for path in sorted(left.keys() | right.keys()):
+        one, other = left.get(path), right.get(path)
+        if one is not None and other is not None and _same(one, other):
+            continue
+        for sign, element in (("-", one), ("+", other)):
+            if element is not None:
+                text, _ = _value(element, full)
+                yield f"{sign} ({path.lower()}) {element.vr} {text} # {escape(element.keyword or element.name)}"
+
+
+def _same(one: Element, other: Element) -> bool:
+    if one.vr != other.vr:
+        return False
+    if one.vr == "SQ":  # what is in the items is told on its own
+        return len(one.value) == len(other.value)
+    if one.length == other.length and one.raw == other.raw and one.is_little_endian == other.is_little_endian:
+        return one.vr in _BYTES or one.vr in _WORDS or bool(one.value == other.value) or "nan" in str(one.value)
+    return bool(one.value == other.value)

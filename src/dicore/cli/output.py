@@ -4,13 +4,25 @@ terminal command or for Rich markup."""
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["SETTINGS", "Progress", "escape", "human_bytes", "progress", "say", "show", "show_json", "show_table"]
+__all__ = [
+    "SETTINGS",
+    "Progress",
+    "escape",
+    "human_bytes",
+    "log_to_stderr",
+    "progress",
+    "say",
+    "show",
+    "show_json",
+    "show_table",
+]
 
 Progress = Callable[[int, int], None]
 """`progress(done, total)`: called as often as the work likes."""
@@ -55,10 +67,15 @@ def show_json(value: Any) -> None:
     show(json.dumps(value, default=str))
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = ()) -> None:
-    """A table on stdout: drawn on a terminal, else tab-separated with a header line. Columns in `right` are numbers."""
+def show_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = (), drawn: bool = False
+) -> None:
+    """A table on stdout: drawn on a terminal or when `drawn`, else tab-separated with a header line.
+
+    Columns in `right` are numbers.
+    """
     cells = ([escape(str(cell)) for cell in row] for row in rows)
-    if not sys.stdout.isatty():
+    if not (drawn or sys.stdout.isatty()):
         for row in [list(columns), *cells]:
             show("\t".join(row))
         return
@@ -69,10 +86,29 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, righ
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index in right else "left", no_wrap=index in right)
+        table.add_column(column, justify="right" if index in right else "left", overflow="fold")
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
+        console.width = 120  # nobody's screen is 80 columns wide any more, and a file has no width
+    console.print(table)
+
+
+def log_to_stderr(level: str) -> None:
+    """Let `dicore.*` log to stderr from `level` on: a record a line, with nothing in it that a terminal would obey."""
+    import logging
+
+    class OneLine(logging.Formatter):
+        def formatMessage(self, record: logging.LogRecord) -> str:
+            return escape(super().formatMessage(record))
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger("dicore")
+    root.handlers = [handler]
+    root.setLevel(level)
+    root.propagate = False
 
 
 def human_bytes(size: float) -> str:
@@ -85,10 +121,10 @@ def human_bytes(size: float) -> str:
 
 
 @contextmanager
-def progress(label: str, unit: str) -> Iterator[Progress]:
+def progress(label: str, unit: str, *, rate: bool = False) -> Iterator[Progress]:
     """Show how far some work is, on stderr: a bar with the time left on a terminal, else a line every five seconds.
 
-    `unit` is what is counted, "instances" or "bytes".
+    `unit` is what is counted, "instances" or "bytes"; `rate` shows how many a second.
     """
     if not sys.stderr.isatty():
         yield _lines(label, unit)
@@ -106,6 +142,14 @@ def progress(label: str, unit: str) -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     amount: list[ProgressColumn] = [DownloadColumn()] if unit == "bytes" else [MofNCompleteColumn(), TextColumn(unit)]
+    if rate:
+        amount.append(TextColumn("{task.fields[rate]}/s"))
+    started = time.monotonic()
+
+    def update(done: int, total: int) -> None:
+        speed = f"{done / max(time.monotonic() - started, 1e-3):,.0f}"
+        bars.update(task, completed=done, total=total or None, rate=speed)
+
     with Bars(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -115,8 +159,8 @@ def progress(label: str, unit: str) -> Iterator[Progress]:
         console=Console(stderr=True),
         transient=True,
     ) as bars:
-        task = bars.add_task(label, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total or None)
+        task = bars.add_task(label, total=None, rate="0")
+        yield update
 
 
 def _lines(label: str, unit: str) -> Progress:

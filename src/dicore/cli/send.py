@@ -65,5 +65,7 @@ def send(
             f"sent {report.sent} instances, {human_bytes(report.bytes)}, in {report.seconds:.2f} s"
             f" ({rate:,.0f}/s); {report.failed} failed, {report.warnings} with warnings"
         )
+    if not report.sent and not report.failed:
+        say("dicore: there was no file to send")
     if report.failed or not report.sent:
         raise typer.Exit(1)

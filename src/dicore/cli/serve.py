@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dicore.cli.address import ae_title
-from dicore.cli.output import escape, say, show, show_json
+from dicore.cli.output import escape, log_to_stderr, say, show, show_json
 
 if TYPE_CHECKING:
     from dicore.server import Access
@@ -52,15 +51,16 @@ def serve(
       dicore serve /scratch/in --port 0 --durability relaxed --json
     """
     name = ae_title(title)
+    callers = [ae_title(caller) for caller in allow_ae or ()]
 
     from dicore.server import Access
 
     try:
-        access = Access.of(allow_ae or (), allow_net or (), insecure=insecure)
+        access = Access.of(callers, allow_net or (), insecure=insecure)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--allow-net") from None
     access.check_bind(host)
-    _log_to_stderr(logging.DEBUG if verbose else logging.INFO)
+    log_to_stderr("DEBUG" if verbose else "INFO")
     _run(store, port=port, host=host, title=name, durability=durability, access=access, grace=grace, as_json=as_json)
 
 
@@ -101,19 +101,3 @@ def _run(
         asyncio.run(main())
     else:
         uvloop.run(main())
-
-
-class _OneLine(logging.Formatter):
-    """Every record on one line, with nothing in it that a terminal would obey; a traceback follows on its own lines."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return escape(super().formatMessage(record))
-
-
-def _log_to_stderr(level: int) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger("dicore")
-    root.handlers = [handler]
-    root.setLevel(level)
-    root.propagate = False

@@ -25,11 +25,21 @@ store = typer.Typer(
     **SETTINGS,
 )
 
-_COLUMNS = {
-    "PATIENT": ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
-    "STUDY": ("PatientID", "PatientName", "StudyDate", "ModalitiesInStudy", "StudyDescription", "StudyInstanceUID"),
-    "SERIES": ("Modality", "SeriesNumber", "SeriesDescription", "SeriesInstanceUID"),
+_COLUMNS = {  # what `ls` shows of a match; --json shows all of it
+    "PATIENT": ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "NumberOfPatientRelatedStudies"),
+    "STUDY": (
+        *("PatientID", "PatientName", "StudyDate", "ModalitiesInStudy", "StudyDescription"),
+        *("NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances", "StudyInstanceUID"),
+    ),
+    "SERIES": ("Modality", "SeriesNumber", "SeriesDescription", "NumberOfSeriesRelatedInstances", "SeriesInstanceUID"),
     "IMAGE": ("InstanceNumber", "SOPClassUID", "SOPInstanceUID"),
+}
+_HEADINGS = {
+    "ModalitiesInStudy": "Modalities",
+    "NumberOfPatientRelatedStudies": "Studies",
+    "NumberOfSeriesRelatedInstances": "Images",
+    "NumberOfStudyRelatedInstances": "Images",
+    "NumberOfStudyRelatedSeries": "Series",
 }
 
 
@@ -63,9 +73,8 @@ def ls(
         for row in found:
             show_json(row)
         return
-    columns = [name for name in _COLUMNS[level] if not found or name in found[0]]
-    columns += [name for name in (found[0] if found else ()) if name.startswith("NumberOf")]
-    show_table(columns, ([row.get(name, "") for name in columns] for row in found))
+    columns = _COLUMNS[level]
+    show_table([_HEADINGS.get(name, name) for name in columns], ([row[name] for name in columns] for row in found))
 
 
 @store.command("export")

@@ -13,15 +13,16 @@ from dicore.dataset import editing
 from dicore.dataset.charset import charset_for
 from dicore.dataset.editing import CHARSET, DELETE
 from dicore.dataset.encode import Fragments, Typed, encode_element
+from dicore.dataset.equality import same_elements
 from dicore.dataset.text import dataset_lines, element_line
 from dicore.errors import MissingElement, PixelDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer  # type: ignore[attr-defined, unused-ignore]  # Python 3.12
-
     import numpy as np
     import pydicom
+    from typing_extensions import Buffer
 
+    from dicore.dataset.model import BulkURI
     from dicore.pixel import FrameLayout
 
 __all__ = ["Dataset", "dcmread", "from_pydicom", "new", "read"]
@@ -105,7 +106,7 @@ class Dataset(DatasetBase):
         return self._file_bytes()
 
     def dataset_bytes(self) -> memoryview:
-        """The data set without preamble and group 0002 (PS3.10 7.1), as stored; inflated when it was deflated."""
+        """The data set without preamble and group 0002, as stored (in `transfer_syntax`); of an item its elements."""
         return self._parts()[1]
 
     def to_pydicom(self) -> pydicom.FileDataset:
@@ -131,6 +132,10 @@ class Dataset(DatasetBase):
         from dicore import pixel
 
         layout = self.pixel_layout()
+        if isinstance(frames, int) and out is None:
+            window = self._window(layout.pixel_keyword)
+            if window is not None:  # one frame of many: only its bytes are read
+                return next(pixel.iter_frames(layout, window, frames=frames, raw=raw, window=window))
         data = self[layout.pixel_keyword].raw
         return pixel.decode(layout, data, frames=frames, raw=raw, out=out, threads=threads)
 
@@ -140,10 +145,16 @@ class Dataset(DatasetBase):
         return self.pixels()
 
     def iter_frames(self, raw: bool = False) -> Iterator[np.ndarray[Any, Any]]:
-        """The frames one after another, in constant memory; see `dicore.pixel.iter_frames`. Raises PixelDataError."""
+        """The frames one after another; see `dicore.pixel.iter_frames`. Raises PixelDataError.
+
+        In constant memory: from a path each frame is read when it is its turn, be the file as large as it may.
+        """
         from dicore import pixel
 
         layout = self.pixel_layout()
+        window = self._window(layout.pixel_keyword)
+        if window is not None:
+            return pixel.iter_frames(layout, window, raw=raw, window=window)
         return pixel.iter_frames(layout, self[layout.pixel_keyword].raw, raw=raw)
 
     def _pixel_keyword(self) -> str:
@@ -163,6 +174,31 @@ class Dataset(DatasetBase):
 
     def _element_text(self, element: Element) -> str:
         return element_line(element)
+
+    def _temporal(self, element: Element, kind: str) -> Any:
+        from dicore.dataset import temporal
+
+        return temporal.element_value(self, element, kind)
+
+    def to_json_dict(
+        self, *, bulk_data_threshold: int = 1024, bulk_data_uri: BulkURI | None = None
+    ) -> dict[str, Any]:
+        """This data set in the DICOM JSON Model (PS3.18 F) as builtins; see `dicore.dataset.json_model.to_dict`."""
+        from dicore.dataset import json_model
+
+        return json_model.to_dict(self, bulk_data_threshold=bulk_data_threshold, bulk_data_uri=bulk_data_uri)
+
+    def to_json(self, *, bulk_data_threshold: int = 1024, bulk_data_uri: BulkURI | None = None) -> str:
+        """This data set as DICOM JSON text (PS3.18 F); see `dicore.dataset.json_model.to_dict`."""
+        from dicore.dataset import json_model
+
+        return json_model.to_json(self, bulk_data_threshold=bulk_data_threshold, bulk_data_uri=bulk_data_uri)
+
+    def to_xml(self, *, bulk_data_threshold: int = 1024, bulk_data_uri: BulkURI | None = None) -> str:
+        """This data set in the Native DICOM Model (PS3.19 A.1) as XML; see `dicore.dataset.xml_model.to_xml`."""
+        from dicore.dataset import xml_model
+
+        return xml_model.to_xml(self, bulk_data_threshold=bulk_data_threshold, bulk_data_uri=bulk_data_uri)
 
     # -- edits ---------------------------------------------------------------------------------------------------------
 
@@ -335,6 +371,29 @@ class Dataset(DatasetBase):
     def __deepcopy__(self, memo: dict[int, object]) -> Dataset:
         return self.__copy__()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled as the bytes of its file; an item takes the whole data set that it is in along."""
+        place = self._place()
+        if place is not None:
+            return _item, place
+        state = self._state()
+        assert state is not None
+        return _remade, state
+
+    def __eq__(self, other: object) -> bool:
+        """The same elements: tags in the same order, VRs and values, nested ones too, whatever the encoding they are
+        stored in. File meta and where the bytes came from do not count."""
+        if not isinstance(other, DatasetBase):
+            return NotImplemented
+        return self is other or same_elements(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content, and edits change it
+
+    def _repr_html_(self) -> str:
+        from dicore.dataset.html import dataset_html
+
+        return dataset_html(self)
+
     def __str__(self) -> str:
         return "\n".join(dataset_lines(self))
 
@@ -342,6 +401,15 @@ class Dataset(DatasetBase):
         where = f" of {os.fspath(self.path)!r}" if self.path is not None else ""
         uid = self.get("SOPInstanceUID", "")
         return f"<Dataset{where}, {len(self)} elements{f', {uid}' if uid else ''}>"
+
+
+def _item(around: Dataset, tag: int, number: int) -> Dataset:
+    found: Dataset = around[tag].value[number]
+    return found
+
+
+def _remade(data: bytes, path: Any, transfer_syntax: str | None, strict: bool) -> Dataset:
+    return Dataset.from_bytes(data, path=path, transfer_syntax=transfer_syntax, strict=strict)
 
 
 def _names_in(where: Dataset, sets: Mapping[int, tuple[str, ...]]) -> tuple[str, ...]:

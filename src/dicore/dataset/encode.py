@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from dicore.dataset.charset import encode_text
+from dicore.uid import EXPLICIT_LITTLE, IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION
 
 __all__ = [
-    "IMPLEMENTATION_UID",
-    "IMPLEMENTATION_VERSION",
+    "EXPLICIT_LITTLE",
     "Element",
     "Fragments",
     "Typed",
@@ -32,10 +32,6 @@ __all__ = [
 #: (tag as group << 16 | element, VR, value). A value is bytes (as stored, only padded), text, a number, a sequence of
 #: text or numbers, or None for empty; of an SQ it is a sequence of items, each an iterable of elements.
 Element = tuple[int, str, Any]
-
-EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-IMPLEMENTATION_UID = "2.25.313902842418571096276108146391158129664"
-IMPLEMENTATION_VERSION = "DICORE_0_1"
 
 _LONG = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})  # PS3.5 table 7.1-1
 _NUMBER = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
@@ -133,7 +129,9 @@ def encode(elements: Iterable[Element], charset: str | Sequence[str] = "", *, bi
     return b"".join([encode_element(tag, vr, value, charset, big=big) for tag, vr, value in listed])
 
 
-def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax: str = EXPLICIT_LITTLE) -> bytes:
+def file_meta(
+    sop_class_uid: str | bytes, sop_instance_uid: str | bytes, transfer_syntax: str = EXPLICIT_LITTLE
+) -> bytes:
     """Preamble, DICM and the file meta group (PS3.10 7.1)."""
     group = encode(
         [
@@ -141,7 +139,7 @@ def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax: str = 
             (0x00020002, "UI", sop_class_uid),
             (0x00020003, "UI", sop_instance_uid),
             (0x00020010, "UI", transfer_syntax),
-            (0x00020012, "UI", IMPLEMENTATION_UID),
+            (0x00020012, "UI", IMPLEMENTATION_CLASS),
             (0x00020013, "SH", IMPLEMENTATION_VERSION),
         ]
     )

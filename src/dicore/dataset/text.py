@@ -11,25 +11,26 @@ from dicore.errors import DicoreError
 if TYPE_CHECKING:
     from dicore.dataset.dataset import Dataset
 
-__all__ = ["dataset_lines", "element_line"]
+__all__ = ["dataset_lines", "element_line", "printable", "value_text"]
 
 _NAME_WIDTH = 35
 _VALUE_WIDTH = 120
 _BULK = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Control characters escaped: text from a file must not drive a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def _value_text(element: Element) -> str:
+def value_text(element: Element) -> str:
+    """The value on one line, cut and escaped; of a long binary one its size."""
     if element.vr in _BULK and element.length > 16:
         return f"{element.length} bytes"
     try:
         value = element.value
     except DicoreError as error:
-        return f"<{_printable(str(error))}>"
+        return f"<{printable(str(error))}>"
     if value is None:
         return ""
     if isinstance(value, list) and len(value) > 16:
@@ -38,14 +39,14 @@ def _value_text(element: Element) -> str:
         text = "[" + ", ".join(repr(str(v)) if isinstance(v, (str, PersonName)) else str(v) for v in value) + "]"
     else:
         text = repr(str(value)) if isinstance(value, (str, PersonName)) else str(value)
-    text = _printable(text)
+    text = printable(text)
     return text if len(text) <= _VALUE_WIDTH else f"{text[: _VALUE_WIDTH - 3]}..."
 
 
 def element_line(element: Element) -> str:
     """'(0010,0010) Patient's Name                      PN: 'DOE^JANE''; of a sequence its number of items."""
-    value = f"{len(element.value)} item(s)" if element.vr == "SQ" else _value_text(element)
-    return f"{element.tag!s} {_printable(element.name)[:_NAME_WIDTH]:<{_NAME_WIDTH}} {element.vr}: {value}".rstrip()
+    value = f"{len(element.value)} item(s)" if element.vr == "SQ" else value_text(element)
+    return f"{element.tag!s} {printable(element.name)[:_NAME_WIDTH]:<{_NAME_WIDTH}} {element.vr}: {value}".rstrip()
 
 
 def dataset_lines(dataset: Dataset, indent: str = "") -> Iterator[str]:

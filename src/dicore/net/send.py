@@ -131,7 +131,15 @@ class _Sending:
                 self.address, calling=self.calling, contexts=contexts, timeouts=self.timeouts, limits=self.limits
             )
 
-        results = await asyncio.gather(*(one() for _ in range(count)), return_exceptions=True)
+        tasks = [self.loop.create_task(one()) for _ in range(count)]
+        try:
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        except asyncio.CancelledError:
+            await asyncio.wait(tasks)
+            for task in tasks:
+                if not task.cancelled() and task.exception() is None:
+                    task.result().abort()
+            raise
         opened = [each for each in results if isinstance(each, Association)]
         other = next((each for each in results if not isinstance(each, Association | NetworkError)), None)
         if other is not None:
@@ -204,7 +212,7 @@ class _Sending:
 
 def _propose(found: dict[Pair, list[int]]) -> tuple[list[Context], set[Pair]]:
     """Contexts for as many pairs as an association has room for, and the pairs they are for: each pair one of its own,
-    and each SOP class of an uncompressed one another in implicit VR little endian, which every peer has (PS3.5 10.1)."""
+    and each SOP class of an uncompressed one another in Implicit VR Little Endian, the default of PS3.5 10.1."""
     contexts: list[Context] = []
     proposed: set[Pair] = set()
     fallbacks: set[str] = set()
@@ -249,8 +257,8 @@ async def send(
 
     Contexts are proposed from the files' own SOP classes and transfer syntaxes; each file goes out as it is stored.
     Where the peer refuses its syntax, an uncompressed data set is rewritten in another one; a compressed one is a
-    failure in the report. A file is sent at most once and reported exactly once; nothing is retried. `progress` is called with a
-    `SendProgress` about ten times a second and once at the end, on the loop's thread.
+    failure in the report. A file is sent at most once and reported exactly once; nothing is retried. `progress` is
+    called with a `SendProgress` about ten times a second and once at the end, on the loop's thread.
 
     Raises what `connect` raises when no association comes about at first; later trouble is in the report. Cancelling
     aborts the associations.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -122,6 +123,10 @@ class Listener:
             self._empty = asyncio.Event()
             self._empty.set()
             self._server = await loop.create_server(self._protocol, sock=sock, backlog=4096)
+        except OSError as error:
+            sock.close()
+            where = f"{self.host or 'every address'} port {self._port}"
+            raise OSError(error.errno, f"cannot listen on {where}: {os.strerror(error.errno or 0)}") from None
         except BaseException:
             sock.close()
             raise
@@ -260,8 +265,8 @@ def listen(
     """A listener: `async with dicore.listen(port=11112, on_c_store=sink) as scp:`. Port 0 takes a free one, `scp.port`.
 
     Every SOP class is accepted, unknown ones too, in the first transfer syntax that the peer proposes. To restrict:
-    `check_called_ae` refuses who calls another title than `ae_title`; `calling_ae` lists who may call; `admit` says of a
-    peer's IP address ('' for a Unix socket) whether it may; `sop_classes` (UIDs) and `transfer_syntaxes` (UIDs or
+    `check_called_ae` refuses who calls another title than `ae_title`; `calling_ae` lists who may call; `admit` says of
+    a peer's IP address ('' for a Unix socket) whether it may; `sop_classes` (UIDs) and `transfer_syntaxes` (UIDs or
     keywords) list what is accepted. Without `on_c_store` only C-ECHO is served.
 
     `on_c_store` is a `Sink`, or a function `(request, dataset) -> status`, sync or async (see `function_sink`).

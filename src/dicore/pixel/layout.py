@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dicore import uid
 from dicore.errors import PixelDataError
 
 if TYPE_CHECKING:
@@ -14,11 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameLayout", "layout_from"]
 
-IMPLICIT_LITTLE = "1.2.840.10008.1.2"
-EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-DEFLATED_LITTLE = "1.2.840.10008.1.2.1.99"
-EXPLICIT_BIG = "1.2.840.10008.1.2.2"
-NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED_LITTLE, EXPLICIT_BIG})
+NATIVE = frozenset({uid.IMPLICIT_LITTLE, uid.EXPLICIT_LITTLE, uid.DEFLATED, uid.EXPLICIT_BIG})
 KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -142,7 +139,7 @@ def layout_from(
         planar=planar,
         photometric=photometric,
         transfer_syntax=str(transfer_syntax),
-        big_endian=transfer_syntax == EXPLICIT_BIG,
+        big_endian=transfer_syntax == uid.EXPLICIT_BIG,
         pixel_keyword=pixel_keyword,
         pixel_vr=pixel_vr,
         extended_offsets=_raw(get("ExtendedOffsetTable")) if transfer_syntax not in NATIVE else b"",

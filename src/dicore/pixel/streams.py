@@ -24,7 +24,8 @@ class Stream:
     """A compressed frame's own header. `process` is the number of the JPEG SOF marker (3: lossless, 55: JPEG-LS).
 
     `precision` is in bits, 0 where the header was not read so far (JPEG XL); `transformed` says that decoding undoes a
-    colour transform of the stream itself (JPEG 2000 MCT), `reversible` that it is lossless.
+    colour transform of the stream itself (JPEG 2000 MCT), `reversible` that it is lossless. `packets` is how many a
+    JPEG 2000 stream has at least: each takes a byte, and a decoder some hundred bytes of memory.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Stream:
     reversible: bool = False
     high_throughput: bool = False
     tiles: int = 1
+    packets: int = 1
 
 
 def sniff(src: memoryview | bytes) -> Stream:
@@ -137,6 +139,7 @@ def _jpeg2000(src: memoryview | bytes, at: int) -> Stream:
     if any(dx != 1 or dy != 1 for _, dx, dy in parts):
         raise PixelDataError("JPEG 2000 with subsampled components", offset=at + 42)
     transformed = reversible = high_throughput = False
+    packets = 1
     step = at + 4 + _u16(src, at + 4)
     while step + 4 <= len(src) and src[step] == 0xFF and src[step + 1] != 0x90:  # up to the first tile part
         marker, length = src[step + 1], _u16(src, step + 2)
@@ -145,6 +148,11 @@ def _jpeg2000(src: memoryview | bytes, at: int) -> Stream:
         elif marker == 0x52 and step + 14 <= len(src):
             transformed = src[step + 8] == 1
             reversible = src[step + 13] == 1
+            packets = max(packets, _packets(src, step + 9, src[step + 4], x1 - x0, y1 - y0) * count)
+        elif marker == 0x53:  # COC: the same for one component
+            wide = 1 if count < 257 else 2
+            if step + 10 + wide <= len(src):
+                packets = max(packets, _packets(src, step + 5 + wide, src[step + 4 + wide], x1 - x0, y1 - y0))
         if length < 2:
             raise PixelDataError("a JPEG 2000 marker segment of impossible length", offset=step)
         step += 2 + length
@@ -158,8 +166,21 @@ def _jpeg2000(src: memoryview | bytes, at: int) -> Stream:
         transformed=transformed,
         reversible=reversible,
         high_throughput=high_throughput,
+        packets=packets,
         tiles=-(-(x1 - tile_x0) // tile_x) * -(-(y1 - tile_y0) // tile_y),
     )
+
+
+def _packets(src: memoryview | bytes, at: int, style: int, columns: int, rows: int) -> int:
+    """Precincts over all resolutions of a component (T.800 A.6.1, B.6), at least; `at` is at the number of levels."""
+    levels, total = src[at], 0
+    if not style & 1 or levels > 32 or at + 6 + levels > len(src):
+        return 1
+    for resolution in range(levels + 1):
+        exponents = src[at + 5 + resolution]
+        down = levels - resolution
+        total += max(1, columns >> down + (exponents & 15)) * max(1, rows >> down + (exponents >> 4))
+    return total
 
 
 def _jpeg_xl(src: memoryview | bytes, at: int) -> Stream:

@@ -69,4 +69,5 @@ async def serve(
         grace=grace,
         **options,
     ) as listener:
+        store.prepare()
         yield Server(store, listener)

@@ -56,7 +56,9 @@ def _read(folder: int, name: str) -> bytes | None:
         return None
     with open(file, "rb") as stream:
         data = stream.read()
-    sound = len(data) >= _HEADER and native.crc32c(data[: _HEADER - 4]).to_bytes(4, "little") == data[_HEADER - 4 : _HEADER]
+    sound = (
+        len(data) >= _HEADER and native.crc32c(data[: _HEADER - 4]).to_bytes(4, "little") == data[_HEADER - 4 : _HEADER]
+    )
     return data if sound else None
 
 
@@ -94,8 +96,8 @@ def read_sidecar(folder: int, segment: int) -> Sidecar | None:
 
 
 def write_mark(folder: int, segment: int, nonce: int, end: int, *, clean: bool) -> None:
-    """Write down that all below `end` is sound, and with `clean` that nothing stands behind it. Durable only when clean: a
-    mark that is lost or torn costs a longer scan."""
+    """Write down that all below `end` is sound, and with `clean` that nothing stands behind it. Durable only when
+    clean: a mark that is lost or torn costs a longer scan."""
     header = _MARK.pack(MARK_MAGIC, VERSION, clean, segment, nonce, end)
     file = os.open(f"{segment:010d}.mark", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666, dir_fd=folder)
     try:
@@ -124,7 +126,9 @@ def remove(folder: int, segment: int, *kinds: str) -> None:
 def write_new(folder: int, name: str, data: memoryview | bytes) -> None:
     """Write a file whole or not at all, replacing another of that name; `name` has no slash."""
     temporary = f".{name}.new"
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
+    file = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder
+    )
     try:
         with open(file, "wb") as stream:
             stream.write(data)

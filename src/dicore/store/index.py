@@ -12,12 +12,13 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from dicore._native import dataset as dataset_native
 from dicore._native import store as native
-from dicore.errors import StoreCorrupt, StoreError
+from dicore.errors import DicomFormatError, StoreCorrupt, StoreError
 from dicore.store import files, match, source
 
 if TYPE_CHECKING:
@@ -54,11 +55,13 @@ LEVELS = {"PATIENT": PATIENT, "STUDY": STUDY, "SERIES": SERIES, "IMAGE": IMAGE}
 TABLES = {"PATIENT": "patient", "STUDY": "study", "SERIES": "series", "IMAGE": "instance"}
 CHARACTER_SET = 0x00080005
 ALL_KEYS = {**PATIENT, **STUDY, **SERIES, **IMAGE}
+DATES = [keyword for keyword, (_, vr) in ALL_KEYS.items() if vr == "DA"]
 TAGS = tuple(sorted({tag for tag, _ in ALL_KEYS.values()} | {CHARACTER_SET}))
 # made from lower levels; the SQL stands where a column would
 COMPUTED = {
     "STUDY": {
-        "ModalitiesInStudy": "(SELECT group_concat(DISTINCT nullif(s.Modality, '')) FROM series s WHERE s.parent = study.id)",
+        "ModalitiesInStudy":
+            "(SELECT group_concat(DISTINCT nullif(s.Modality, '')) FROM series s WHERE s.parent = study.id)",
         "NumberOfStudyRelatedSeries": "(SELECT count(*) FROM series s WHERE s.parent = study.id)",
         "NumberOfStudyRelatedInstances":
             "(SELECT count(*) FROM series s JOIN instance i ON i.parent = s.id WHERE s.parent = study.id)",
@@ -75,6 +78,23 @@ def _columns(level: str) -> list[str]:
         if vr in ("PN", "TM"):
             columns.append(f"{keyword}_key")
     return columns
+
+
+_INSTANCE_COLUMNS = ["parent", *_columns("IMAGE"), "TransferSyntaxUID", "segment", "offset", "size", "received"]
+INSERT_INSTANCE = (
+    f"INSERT OR IGNORE INTO instance({', '.join(_INSTANCE_COLUMNS)}) VALUES({', '.join('?' * len(_INSTANCE_COLUMNS))})"
+)
+
+
+class _Row(NamedTuple):
+    """A record as the index holds it."""
+
+    text: dict[str, str]
+    syntax: str
+    offset: int
+    size: int
+    received: int
+    replaces: bool
 
 
 def _schema() -> str:
@@ -109,7 +129,7 @@ class Index:
     def __init__(self, path: Path, store: Store, *, read_only: bool) -> None:
         self._path, self._store, self._read_only = path, store, read_only
         self._lock = threading.RLock()  # of the connection
-        self._ids: dict[tuple[str, ...], int] = {}  # rows of higher levels that are known to be there
+        self._ids: dict[tuple[str, str], int] = {}  # (study UID, series UID): row of the series, known to be there
         self._awake = threading.Event()
         self._idle = False  # whether the thread sleeps until `_awake`
         self._stopping = False
@@ -168,10 +188,10 @@ class Index:
         known = self._database.execute("SELECT id, nonce, upto FROM segment").fetchall()
         with _transaction(self._database):
             for number, nonce, upto in known:
-                if number in readable and self._nonce(number) == nonce and upto <= readable[number]:
-                    continue
                 same = number in readable and self._nonce(number) == nonce
-                end = readable[number] if same else 0
+                if same and upto <= readable[number] and number not in self._store._damaged:
+                    continue
+                end = readable[number] if same and number not in self._store._damaged else native.SEGMENT_HEADER
                 self._database.execute("DELETE FROM instance WHERE segment = ? AND offset >= ?", (number, end))
                 if same:
                     self._database.execute("UPDATE segment SET upto = ? WHERE id = ?", (end, number))
@@ -182,7 +202,9 @@ class Index:
     def _prune(self) -> None:
         """Drop series, studies and patients that have nothing left."""
         for table, child in (("series", "instance"), ("study", "series"), ("patient", "study")):
-            self._database.execute(f"DELETE FROM {table} WHERE NOT EXISTS (SELECT 1 FROM {child} c WHERE c.parent = {table}.id)")
+            self._database.execute(
+                f"DELETE FROM {table} WHERE NOT EXISTS (SELECT 1 FROM {child} c WHERE c.parent = {table}.id)"
+            )
         self._ids.clear()
 
     def _nonce(self, number: int) -> str:
@@ -200,32 +222,33 @@ class Index:
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         counters = self._store._native.counters
+        seen = -1  # appended when the index last had everything; at first there may be something from before
         while not self._stopping:
             self._idle = True
-            self._awake.wait()
+            if counters()["appended"] == seen:
+                self._awake.wait()
             self._awake.clear()
             self._idle = False
-            before = -1
-            started = counters()["appended"]
+            before, done = -1, counters()["appended"]
             while not self._stopping:
-                now = counters()["appended"]
-                if now == before and not counters()["waiting"]:
-                    try:
+                now = counters()
+                try:
+                    if now["appended"] == before and not now["waiting"]:
                         self.catch_up(only_when_free=True)
-                    except (sqlite3.Error, OSError, StoreError) as error:
-                        log.warning("the index is behind: %s", error)
+                        seen = before
+                        break
+                    if now["appended"] - done >= BACKLOG:
+                        done += self._batch()
+                except (sqlite3.Error, OSError, StoreError) as error:
+                    log.warning("the index is behind: %s", error)
+                    seen = now["appended"]
                     break
-                if now - started >= BACKLOG:
-                    try:
-                        started += self._batch()
-                    except (sqlite3.Error, OSError, StoreError) as error:
-                        log.warning("the index is behind: %s", error)
-                        started = now
-                before = now
+                before = now["appended"]
                 time.sleep(IDLE)
 
     def catch_up(self, *, only_when_free: bool = False, progress: Callable[[int, int], object] | None = None) -> None:
-        """Index everything that can be read now. `only_when_free`: give way to whoever wants the connection in between."""
+        """Index everything that can be read now. `only_when_free`: give way to whoever wants the connection in
+        between."""
         targets = self._store._readable()
         done = 0
         while True:
@@ -237,7 +260,8 @@ class Index:
                 return
 
     def _batch(self, targets: Mapping[int, int] | None = None) -> int:
-        """Index up to BATCH records in one transaction; returns how many records were passed, 0 when there was nothing."""
+        """Index up to BATCH records in one transaction; returns how many records were passed, 0 when there was
+        nothing."""
         targets = self._store._readable() if targets is None else targets
         with self._lock:
             upto = dict(self._database.execute("SELECT id, upto FROM segment").fetchall())
@@ -247,89 +271,119 @@ class Index:
                     break
             else:
                 return 0
-            records, end = self._records(number, start, targets[number])
-            if self._fails_at and records:
-                self._fails_at -= 1
-                if not self._fails_at:
-                    os.kill(os.getpid(), signal.SIGKILL)
+            segment = native.Segment(self._store._folder, number)
             try:
-                with _transaction(self._database):
-                    for record in records:
-                        self._insert(number, record)
-                    self._database.execute(
-                        "INSERT INTO segment(id, nonce, upto) VALUES(?, ?, ?) ON CONFLICT(id) DO UPDATE SET upto = excluded.upto",
-                        (number, self._nonce(number), end),
-                    )
-            except BaseException:
-                self._ids.clear()  # some of them were rolled back
-                raise
-            return max(1, len(records))
+                os.posix_fadvise(segment.fileno(), 0, 0, os.POSIX_FADV_RANDOM)  # a few KiB of each record, and no more
+                # headers only: the bytes were checked when they were written
+                entries, _, behind, _, _ = segment.scan(
+                    start=start, limit=targets[number], check_from=1 << 62, most=BATCH
+                )
+                behind = behind if len(entries) >= BATCH * files.ENTRY.size else targets[number]
+                self._write(segment, entries, behind)
+            finally:
+                segment.close()
+            return max(1, len(entries) // files.ENTRY.size)
 
-    def _records(self, number: int, start: int, end: int) -> tuple[list[tuple[int, int, int, int, bytes]], int]:
-        """Up to BATCH records from `start` on: (offset, size, flags, received, UID hash), and where to go on."""
-        segment = native.Segment(self._store._folder, number)
+    def _write(self, segment: native.Segment, entries: bytes, upto: int) -> None:
+        """One transaction: these records are in the index, and everything below `upto` with them."""
+        number = segment.id
+        rows = [row for entry in files.ENTRY.iter_unpack(entries) if (row := self._read(segment, entry)) is not None]
+        if self._fails_at and entries:
+            self._fails_at -= 1
+            if not self._fails_at:
+                os.kill(os.getpid(), signal.SIGKILL)
         try:
-            # a stretch of the segment at a time: headers only, the bytes were checked when they were written
-            entries, _, behind, _, _ = segment.scan(start=start, limit=end, check_from=end, most=BATCH)
-        finally:
-            segment.close()
-        found = [
-            (unit * native.RECORD_UNIT, units * native.RECORD_UNIT, flags, received, digest)
-            for digest, received, unit, units, _, flags in files.ENTRY.iter_unpack(entries)
-        ]
-        return found, behind if len(found) >= BATCH else end
+            with _transaction(self._database):
+                for row in rows:
+                    self._insert(number, row)
+                self._database.execute(
+                    "INSERT INTO segment(id, nonce, upto) VALUES(?, ?, ?) "
+                    "ON CONFLICT(id) DO UPDATE SET upto = excluded.upto",
+                    (number, f"{segment.nonce:016x}", upto),
+                )
+        except BaseException:
+            self._ids.clear()  # some of them were rolled back
+            raise
 
-    def _insert(self, number: int, record: tuple[int, int, int, int, bytes]) -> None:
-        offset, size, flags, received, digest = record
-        store = self._store
-        if not store._native.holds(digest, number, offset):
-            return  # replaced since, or a second copy
+    def _read(self, segment: native.Segment, entry: tuple[bytes, int, int, int, int, int]) -> _Row | None:
+        """What the index holds of a record; None when it holds nothing of it."""
+        digest, received, unit, units, _, flags = entry
+        offset = unit * native.RECORD_UNIT
+        if not self._store._native.holds(digest, segment.id, offset):
+            return None  # replaced since, or a second copy
         try:
-            file, data_offset, _, _ = store._maps.record(number, offset, whole=False)
-            syntax, values = source.values(file, data_offset, TAGS)
-        except (StoreCorrupt, ValueError) as error:
-            log.warning("%s, byte %d: not indexed: %s", files.segment_name(number), offset, error)
-            return
-        uid = source.uid_of(file[:data_offset])
+            uid, syntax, big_endian, raw = segment.values(offset, TAGS)
+            if raw is None:  # deflated
+                file, data_offset, _, _ = self._store._maps.record(segment.id, offset)
+                raw = [None if v is None else bytes(v) for v in dataset_native.select(file[data_offset:], TAGS, syntax)]
+            values = source.texts(TAGS, raw, big_endian=big_endian)
+        except (StoreCorrupt, DicomFormatError) as error:
+            log.warning("%s, byte %d: not indexed: %s", files.segment_name(segment.id), offset, error)
+            return None
         text = {keyword: values.get(tag, "") for keyword, (tag, _) in ALL_KEYS.items()}
-        text["SOPInstanceUID"] = uid
-        for keyword, (_, vr) in ALL_KEYS.items():
-            if vr == "DA":
-                text[keyword] = match.full_date(text[keyword])
-        patient = self._row("PATIENT", None, text, ("PatientID", "IssuerOfPatientID"))
-        study = self._row("STUDY", patient, text, ("StudyInstanceUID",))
-        series = self._row("SERIES", study, text, ("SeriesInstanceUID",))
-        if flags & 1:
-            self._database.execute("DELETE FROM instance WHERE SOPInstanceUID = ?", (uid,))
-        columns = ["parent", *_columns("IMAGE"), "TransferSyntaxUID", "segment", "offset", "size", "received"]
+        text["SOPInstanceUID"] = uid  # of the file meta: what it was stored under
+        for keyword in DATES:
+            text[keyword] = match.full_date(text[keyword])
+        return _Row(text, syntax, offset, units * native.RECORD_UNIT, received, bool(flags & 1))
+
+    def _insert(self, number: int, row: _Row) -> None:
+        text = row.text
+        if row.replaces:
+            self._forget(text["SOPInstanceUID"])
+        series = self._series(text)
         self._database.execute(
-            f"INSERT OR IGNORE INTO instance({', '.join(columns)}) VALUES({', '.join('?' * len(columns))})",
-            [series, *_row_values("IMAGE", text), syntax, number, offset, size, received],
+            INSERT_INSTANCE,
+            [series, *_row_values("IMAGE", text), row.syntax, number, row.offset, row.size, row.received],
         )
 
-    def _row(self, level: str, parent: int | None, text: Mapping[str, str], unique: Sequence[str]) -> int:
-        """The id of the row of this level, made where it is not there yet; the first instance's values stay."""
-        key = (level, str(parent) if level == "SERIES" else "", *(text[name] for name in unique))
-        known = self._ids.get(key)
-        if known is not None:
-            return known
-        table, where, values = TABLES[level], [f"{name} = ?" for name in unique], [text[name] for name in unique]
-        if level == "SERIES":
-            where.append("parent = ?")
-            values.append(str(parent))
-        row = self._database.execute(f"SELECT id FROM {table} WHERE {' AND '.join(where)}", values).fetchone()
-        if row is None:
-            columns: list[str] = _columns(level)
-            fields: list[str | int] = list(_row_values(level, text))
-            if parent is not None:
-                columns, fields = ["parent", *columns], [parent, *fields]
-            row = self._database.execute(
-                f"INSERT INTO {table}({', '.join(columns)}) VALUES({', '.join('?' * len(columns))}) RETURNING id", fields
-            ).fetchone()
-        if len(self._ids) > 20_000:
-            self._ids.clear()
-        self._ids[key] = int(row[0])
-        return int(row[0])
+    def _forget(self, uid: str) -> None:
+        """Drop the instances of this UID, and what has nothing left without them."""
+        ids = [row[0] for row in self._database.execute("SELECT parent FROM instance WHERE SOPInstanceUID = ?", (uid,))]
+        self._database.execute("DELETE FROM instance WHERE SOPInstanceUID = ?", (uid,))
+        for table, child in (("series", "instance"), ("study", "series"), ("patient", "study")):
+            empty = [
+                i for i in ids if not self._database.execute(f"SELECT 1 FROM {child} WHERE parent = ?", (i,)).fetchone()
+            ]
+            above = "NULL" if table == "patient" else "parent"
+            ids = [
+                row[0]
+                for i in empty
+                for row in self._database.execute(f"SELECT {above} FROM {table} WHERE id = ?", (i,))
+            ]
+            self._database.executemany(f"DELETE FROM {table} WHERE id = ?", [(i,) for i in empty])
+            if empty:
+                self._ids.clear()
+
+    def _series(self, text: Mapping[str, str]) -> int:
+        """The id of the instance's series. It, its study and patient are made where they are not there yet, with the
+        values of the first instance; a study stays with the patient it was first seen with."""
+        key = text["StudyInstanceUID"], text["SeriesInstanceUID"]
+        if key not in self._ids:
+            study = self._lookup("study", StudyInstanceUID=key[0])
+            if study is None:
+                patient = self._lookup(
+                    "patient", PatientID=text["PatientID"], IssuerOfPatientID=text["IssuerOfPatientID"]
+                )
+                study = self._add("STUDY", text, self._add("PATIENT", text) if patient is None else patient)
+            series = self._lookup("series", parent=study, SeriesInstanceUID=key[1])
+            if len(self._ids) > 20_000:
+                self._ids.clear()
+            self._ids[key] = self._add("SERIES", text, study) if series is None else series
+        return self._ids[key]
+
+    def _lookup(self, table: str, **unique: str | int) -> int | None:
+        where = " AND ".join(f"{column} = ?" for column in unique)
+        row = self._database.execute(f"SELECT id FROM {table} WHERE {where}", list(unique.values())).fetchone()
+        return None if row is None else int(row[0])
+
+    def _add(self, level: str, text: Mapping[str, str], parent: int | None = None) -> int:
+        columns: list[str] = _columns(level)
+        values: list[str | int] = list(_row_values(level, text))
+        if parent is not None:
+            columns, values = ["parent", *columns], [parent, *values]
+        marks = ", ".join("?" * len(columns))
+        sql = f"INSERT INTO {TABLES[level]}({', '.join(columns)}) VALUES({marks}) RETURNING id"
+        return int(self._database.execute(sql, values).fetchone()[0])
 
     # ---- answering ---------------------------------------------------------------------------------------------------
 
@@ -345,8 +399,7 @@ class Index:
             for keyword, (_, vr) in LEVELS[name].items():
                 wanted[keyword] = f"{table}.{keyword}"
                 vrs[keyword] = (f"{table}.{keyword}_key" if vr in ("PN", "TM") else f"{table}.{keyword}", vr)
-            for keyword, sql in COMPUTED.get(name, {}).items():
-                wanted[keyword] = sql
+        wanted.update(COMPUTED.get(level, {}))
         if level == "IMAGE":
             wanted["TransferSyntaxUID"] = "instance.TransferSyntaxUID"
             vrs["TransferSyntaxUID"] = ("instance.TransferSyntaxUID", "UI")
@@ -416,7 +469,7 @@ def _row_values(level: str, text: Mapping[str, str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _transaction(database: sqlite3.Connection):  # type: ignore[no-untyped-def]
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
     database.execute("BEGIN IMMEDIATE")
     try:
         yield

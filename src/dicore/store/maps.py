@@ -38,11 +38,13 @@ class Maps:
             return self._kept[segment]
 
     def record(self, segment: int, offset: int, *, whole: bool = True) -> tuple[memoryview, int, int, int]:
-        """(Part 10 file, data set offset in it, flags, received) of the record at that place, a view of the map. The bytes are
-        checked against their CRC with `whole`, else only the header. StoreCorrupt when they are damaged."""
+        """(Part 10 file, data set offset in it, flags, received) of the record at that place, a view of the map. The
+        bytes are checked against their CRC with `whole`, else only the header. StoreCorrupt when they are damaged."""
         view, nonce = self.get(segment)
         if offset + native.RECORD_HEADER > len(view):
-            raise StoreCorrupt("the segment ends before this record", segment=files.segment_name(segment), offset=offset)
+            raise StoreCorrupt(
+                "the segment ends before this record", segment=files.segment_name(segment), offset=offset
+            )
         try:
             size, data_offset, flags, received, _ = native.check_record(view[offset:], nonce, offset, whole)
         except StoreCorrupt as error:
@@ -50,7 +52,9 @@ class Maps:
             raise
         start = offset + native.RECORD_HEADER
         if start + size > len(view):
-            raise StoreCorrupt("the segment ends within this record", segment=files.segment_name(segment), offset=offset)
+            raise StoreCorrupt(
+                "the segment ends within this record", segment=files.segment_name(segment), offset=offset
+            )
         return view[start : start + size], data_offset, flags, received
 
     def drop(self) -> None:

@@ -38,10 +38,11 @@ def _glob(pattern: str) -> str:
 
 
 def condition(column: str, vr: str, value: str | Sequence[str]) -> Condition | None:
-    """The SQL condition for matching `column` (an expression, never text from a peer) with a key; None: matches everything.
+    """The SQL condition for matching `column` (an expression, never text from a peer) with a key; None: matches
+    everything.
 
-    Single value (C.2.2.2.1), list of UIDs (.2), universal (.3), wildcard (.4), range of dates and times (.5), and empty value
-    (.7: two quotation marks). Raises ValueError for a range that is none.
+    Single value (C.2.2.2.1), list of UIDs (.2), universal (.3), wildcard (.4), range of dates and times (.5), and
+    empty value (.7: two quotation marks). Raises ValueError for a range that is none.
     """
     if not isinstance(value, str):
         value = "\\".join(value)
@@ -95,7 +96,11 @@ def _names(column: str, pattern: str) -> Condition:
     """The whole name, or one of its component groups (alphabetic, ideographic, phonetic)."""
     if "*" in pattern or "?" in pattern:
         wild = _glob(pattern)
-        forms = [wild] if pattern.endswith("*") and pattern.startswith("*") else [wild, wild + "=*", "*=" + wild, "*=" + wild + "=*"]
+        forms = (
+            [wild]
+            if pattern.endswith("*") and pattern.startswith("*")
+            else [wild, wild + "=*", "*=" + wild, "*=" + wild + "=*"]
+        )
         return "(" + " OR ".join([f"{column} GLOB ?"] * len(forms)) + ")", forms
     plain = _glob(pattern)
     return f"({column} = ? OR {column} GLOB ? OR {column} GLOB ? OR {column} GLOB ?)", [

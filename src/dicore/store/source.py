@@ -60,14 +60,8 @@ def uid_of(meta: memoryview) -> str:
     raise ValueError("file meta has no Media Storage SOP Instance UID")
 
 
-def values(file: memoryview, data_offset: int, tags: Sequence[int]) -> tuple[str, dict[int, str]]:
-    """(transfer syntax, text of each tag that the data set has): of an element with several values the first, stripped."""
-    syntax = native.part10(file[:data_offset])[2]
-    try:
-        raw = dataset_native.select(file[data_offset:], tags, syntax)
-    except DicomFormatError:
-        return syntax, {}  # bytes that are no data set are stored all the same; they can be found by their UID only
-    big = syntax == "1.2.840.10008.1.2.2"
+def texts(tags: Sequence[int], raw: Sequence[bytes | memoryview | None], *, big_endian: bool) -> dict[int, str]:
+    """Values as the index holds them: text, of several values the first, stripped."""
     charsets: tuple[str, ...] = ()
     found: dict[int, str] = {}
     for tag, value in zip(tags, raw, strict=True):
@@ -75,7 +69,7 @@ def values(file: memoryview, data_offset: int, tags: Sequence[int]) -> tuple[str
             continue
         if tag in _NUMBERS:
             if len(value) >= 2:
-                found[tag] = str(int.from_bytes(value[:2], "big" if big else "little"))
+                found[tag] = str(int.from_bytes(value[:2], "big" if big_endian else "little"))
         elif tag == CHARACTER_SET:
             charsets = tuple(bytes(value).decode("latin-1").rstrip("\0 ").split("\\"))
         elif tag in _TEXT:
@@ -83,4 +77,4 @@ def values(file: memoryview, data_offset: int, tags: Sequence[int]) -> tuple[str
             found[tag] = (text if tag == 0x00100010 else text.split("\\")[0]).strip("\0 ")
         else:
             found[tag] = bytes(value).decode("latin-1").split("\\")[0].strip("\0 ")
-    return syntax, found
+    return found

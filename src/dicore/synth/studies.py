@@ -15,10 +15,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from dicore.dataset.encode import EXPLICIT_LITTLE, Element, encode_element, file_meta
-from dicore.pixel.render import window
+from dicore.dataset.encode import Element, encode_element, file_meta
+from dicore.pixel.images import window
 from dicore.synth import phantom
 from dicore.synth.people import Patient, Staff, patient, staff
+from dicore.uid import EXPLICIT_LITTLE
 
 __all__ = ["Instance", "preview", "studies", "write"]
 

@@ -1,7 +1,7 @@
 """Who decodes what: the one table from transfer syntax to codecs, and the adapters over the libraries behind it.
 
 An adapter turns the bytes of one frame into an array (rows, columns[, samples]) of the components as coded; it is told
-what the stream's header says, and neither checks sizes nor touches signs: that is `decode.py`'s, the same for all.
+what the stream's header says, and neither checks sizes nor touches signs: that is `frames.py`'s, the same for all.
 A codec of our own is one more adapter, put first in `CODECS`.
 """
 
@@ -12,18 +12,19 @@ import importlib
 import importlib.metadata
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from dicore import uid
 from dicore.errors import CodecUnavailable, PixelDataError
-from dicore.pixel.layout import DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, FrameLayout
+from dicore.pixel.layout import NATIVE, FrameLayout
 from dicore.pixel.streams import Stream, sniff
 
-__all__ = ["CODECS", "NAMES", "Adapter", "CodecInfo", "codecs", "find"]
+__all__ = ["CODECS", "Adapter", "CodecInfo", "codecs", "family", "find"]
 
 Array = npt.NDArray[Any]
 Source = memoryview | bytes
@@ -32,34 +33,6 @@ ENCAPSULATED = "1.2.840.10008.1.2.1.98"
 DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
 RLE = "1.2.840.10008.1.2.5"
 _JPEG = "1.2.840.10008.1.2.4."
-
-NAMES = {
-    IMPLICIT_LITTLE: "Implicit VR Little Endian",
-    EXPLICIT_LITTLE: "Explicit VR Little Endian",
-    DEFLATED_LITTLE: "Deflated Explicit VR Little Endian",
-    EXPLICIT_BIG: "Explicit VR Big Endian",
-    ENCAPSULATED: "Encapsulated Uncompressed Explicit VR Little Endian",
-    DEFLATED_FRAME: "Deflated Image Frame Compression",
-    RLE: "RLE Lossless",
-    _JPEG + "50": "JPEG Baseline (Process 1)",
-    _JPEG + "51": "JPEG Extended (Process 2 and 4)",
-    _JPEG + "53": "JPEG Spectral Selection, Non-Hierarchical (Process 6 and 8)",
-    _JPEG + "55": "JPEG Full Progression, Non-Hierarchical (Process 10 and 12)",
-    _JPEG + "57": "JPEG Lossless, Non-Hierarchical (Process 14)",
-    _JPEG + "70": "JPEG Lossless, Non-Hierarchical, First-Order Prediction",
-    _JPEG + "80": "JPEG-LS Lossless",
-    _JPEG + "81": "JPEG-LS Lossy (Near-Lossless)",
-    _JPEG + "90": "JPEG 2000 (Lossless Only)",
-    _JPEG + "91": "JPEG 2000",
-    _JPEG + "92": "JPEG 2000 Part 2 Multi-component (Lossless Only)",
-    _JPEG + "93": "JPEG 2000 Part 2 Multi-component",
-    _JPEG + "110": "JPEG XL Lossless",
-    _JPEG + "111": "JPEG XL JPEG Recompression",
-    _JPEG + "112": "JPEG XL",
-    _JPEG + "201": "High-Throughput JPEG 2000 (Lossless Only)",
-    _JPEG + "202": "High-Throughput JPEG 2000 with RPCL Options (Lossless Only)",
-    _JPEG + "203": "High-Throughput JPEG 2000",
-}
 
 
 class CodecInfo(NamedTuple):
@@ -97,7 +70,7 @@ class Adapter:
         try:
             return importlib.metadata.version(self.distribution)
         except importlib.metadata.PackageNotFoundError:
-            return ""
+            return str(getattr(_module(self.module.partition(".")[0]), "__version__", ""))
 
 
 @functools.cache
@@ -153,8 +126,22 @@ def _rle(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
 # ---- imagecodecs -----------------------------------------------------------------------------------------------------
 
 
+_MAX_SCANS = 100
+
+
+def _ends(source: Source) -> bool:
+    """Whether EOI stands at the end, before whatever padding an encoder has left."""
+    return b"\xff\xd9" in bytes(source[-64:])
+
+
 def _ic_jpeg(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
     """libjpeg-turbo 3: 8, 12 and up to 16 bits, lossless too. Naming the same colour space twice transforms nothing."""
+    if not _ends(source):  # libjpeg makes up what is missing, in grey, and says nothing
+        raise PixelDataError("the JPEG stream has no end", expected="an EOI marker")
+    if (
+        scans := bytes(source).count(b"\xff\xda")
+    ) > _MAX_SCANS:  # each costs a pass over the image, and next to no bytes
+        raise PixelDataError(f"{scans} scans in a JPEG stream", expected=f"at most {_MAX_SCANS}")
     decode = _module("imagecodecs").jpeg8_decode
     if stream is not None and stream.samples == 3:
         result: Array = decode(source, colorspace="RGB", outcolorspace="RGB")
@@ -167,14 +154,14 @@ def _ic_jpeg(source: Source, stream: Stream | None, layout: FrameLayout) -> Arra
 
 def _ic_jpegls(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
     """CharLS. A broken stream without an end marker makes it count zeros for seconds: every stream gets one."""
-    if bytes(source[-2:]) != b"\xff\xd9" and bytes(source[-3:]) != b"\xff\xd9\0":
+    if not _ends(source):
         source = bytes(source) + b"\xff\xd9"
     result: Array = _module("imagecodecs").jpegls_decode(source)
     return result
 
 
 def _ic_jpeg2000(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
-    """OpenJPEG, for high throughput too. imagecodecs' OpenJPH is twice as fast there, but it wraps lossy samples that it
+    """OpenJPEG, for high throughput too. imagecodecs' OpenJPH is twice as fast there, but wraps lossy samples that it
     should clamp, and gives uninitialised memory for a broken stream instead of an error (2026.3.6)."""
     result: Array = _module("imagecodecs").jpeg2k_decode(source)
     return result
@@ -184,7 +171,7 @@ def _ic_jpegxl(source: Source, stream: Stream | None, layout: FrameLayout) -> Ar
     """libjxl. A recompressed JPEG (.111) is turned back into it, which keeps its components as coded."""
     library = _module("imagecodecs")
     if layout.transfer_syntax == _JPEG + "111":
-        jpeg = library.jpegxl_decode_jpeg(source, 1)
+        jpeg = library.jpegxl_decode_jpeg(source, numthreads=1)
         return _ic_jpeg(jpeg, sniff(jpeg), layout)
     result: Array = library.jpegxl_decode(source)
     return result
@@ -237,10 +224,10 @@ CODECS: dict[str, list[Adapter]] = {
 }
 
 _FAMILY = {
-    IMPLICIT_LITTLE: "plain",
-    EXPLICIT_LITTLE: "plain",
-    DEFLATED_LITTLE: "plain",
-    EXPLICIT_BIG: "plain",
+    uid.IMPLICIT_LITTLE: "plain",
+    uid.EXPLICIT_LITTLE: "plain",
+    uid.DEFLATED: "plain",
+    uid.EXPLICIT_BIG: "plain",
     ENCAPSULATED: "plain",
     DEFLATED_FRAME: "deflate",
     RLE: "rle",
@@ -281,7 +268,7 @@ def find(kind: str, stream: Stream | None, transfer_syntax: str, codec: str | No
     packages = " or ".join(dict.fromkeys(a.distribution for a in able))
     process = f" (process {stream.process})" if stream is not None and stream.process >= 0 else ""
     raise CodecUnavailable(
-        f"no codec for {NAMES.get(transfer_syntax, transfer_syntax)}{process} is installed",
+        f"no codec for {uid.name(transfer_syntax)}{process} is installed",
         transfer_syntax=transfer_syntax,
         hint=f"pip install {packages}" if packages else "no library that is known decodes it",
     )
@@ -292,16 +279,15 @@ def codecs() -> list[CodecInfo]:
 
     The version and licence are those of the first choice that is installed; `decode_by` names them all, in order."""
     rows = []
-    for syntax, name in NAMES.items():
-        there = [a for a in CODECS[_FAMILY[syntax]] if a.available]
+    for syntax, kind in _FAMILY.items():
+        there = [a for a in CODECS[kind] if a.available]
         first = there[0] if there else None
-        native: Sequence[str] = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED_LITTLE, EXPLICIT_BIG)
         rows.append(
             CodecInfo(
                 syntax,
-                name,
+                uid.TRANSFER_SYNTAXES[syntax].name,
                 ", ".join(a.name for a in there),
-                "dicore" if syntax in native else "",
+                "dicore" if syntax in NATIVE else "",
                 first.version if first else "",
                 first.licence if first else "",
             )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from dicore._native.pixel import Encapsulation
 from dicore.errors import CodecUnavailable, DicoreError, PixelDataError
-from dicore.pixel.codecs import family, find
+from dicore.pixel.codec_table import family, find
 from dicore.pixel.colour import effective_photometric, rgb_from_ybr
 from dicore.pixel.layout import FrameLayout
 from dicore.pixel.streams import Stream, sniff
@@ -19,10 +19,10 @@ from dicore.pixel.streams import Stream, sniff
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["FREE_BYTES", "MAX_RATIO", "decode", "iter_frames"]
+__all__ = ["FREE_BYTES", "MAX_RATIO", "Window", "decode", "iter_frames"]
 
 Array = npt.NDArray[Any]
-Frames = int | slice | Sequence[int] | None
+Frames = int | slice | Iterable[int] | None
 
 #: A compressed frame may decode to FREE_BYTES, and beyond them to MAX_RATIO times its own length: what no honest stream
 #: exceeds and every bomb does. Checked before anything is allocated.
@@ -91,16 +91,46 @@ def decode(
     return out
 
 
+class Window(Protocol):
+    """Pixel Data that stays where it is until it is asked for: a buffer of its whole length, filled piece by piece."""
+
+    def fill(self, start: int, size: int) -> None:
+        """Have [start, start + size) in the buffer."""
+
+    def fill_items(self) -> None:
+        """Have what tells frames apart: the offset table, the headers of the items and the ends of their values."""
+
+    def drop(self) -> None:
+        """Forget what is in the buffer."""
+
+
 def iter_frames(
-    layout: FrameLayout, data: Buffer, *, frames: Frames = None, raw: bool = False, codec: str | None = None
+    layout: FrameLayout,
+    data: Buffer,
+    *,
+    frames: Frames = None,
+    raw: bool = False,
+    codec: str | None = None,
+    window: Window | None = None,
 ) -> Iterator[Array]:
     """The frames one after the other as `decode` gives them, each (rows, columns[, samples]), in constant memory.
 
+    With `window`, which `data` is a buffer of, each frame is filled, decoded to an array of its own and dropped again.
     After a PixelDataError the iterator is over, as any generator; `decode(..., frames=n)` reads the frames behind it.
     """
     chosen, _ = _select(layout, frames)
+    if window is not None and layout.encapsulated:
+        window.fill_items()
     source = _Source(layout, data, raw, codec)
+    if window is not None:
+        window.drop()
     for number in chosen:
+        if window is not None:
+            window.drop()
+            window.fill(*source.extent(number))
+            if not layout.encapsulated:
+                yield np.array(source.native((number,))[0])
+                continue
         if layout.encapsulated:
             source.check_budget((number,))
             slot = np.zeros(layout.frame_shape, layout.dtype if raw else layout.dtype.newbyteorder("="))
@@ -137,6 +167,15 @@ class _Source:
         if layout.encapsulated:
             self.family = family(layout.transfer_syntax)
             self.items = Encapsulation(self.data, layout.frames, layout.extended_offsets, layout.extended_lengths)
+
+    def extent(self, number: int) -> tuple[int, int]:
+        """(offset, size) of the bytes of Pixel Data that frame `number` is made of."""
+        if self.layout.encapsulated:
+            start, size = self.items.extent(number)
+            return start, size
+        bits = self.layout.stored_bits
+        start = number * bits // 8 & ~1  # a big endian OW is swapped in pairs
+        return start, -(-(number + 1) * bits // 8) - start + 1
 
     # ---- native ------------------------------------------------------------------------------------------------------
 
@@ -271,10 +310,8 @@ def _check_stream(layout: FrameLayout, stream: Stream, size: int) -> None:
         raise PixelDataError(
             f"the stream has {stream.precision} bits a sample", expected=f"at most {layout.bits_allocated}"
         )
-    if layout.frame_bytes > FREE_BYTES + MAX_RATIO * size:
-        raise PixelDataError(f"{layout.frame_bytes} bytes out of {size} compressed ones")
-    if stream.tiles * 14 > size:  # SOT and SOD of each tile take as much
-        raise PixelDataError(f"{stream.tiles} tiles in {size} bytes")
+    if stream.tiles * 14 > size or stream.packets > size:  # SOT and SOD take 14 bytes, the header of a packet one
+        raise PixelDataError(f"{stream.tiles} tiles and {stream.packets} packets in {size} bytes")
 
 
 def _check_rle(layout: FrameLayout, size: int) -> None:
