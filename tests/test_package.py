@@ -63,8 +63,8 @@ def test_help_names_every_command_and_loads_little() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["dump", "edit", "echo", "send", "serve", "scan", "synth", "store", "store ls", "store export", "store verify",
-                "store rebuild", "store stats", "codecs", "demo"],
+    "command", ["dump", "edit", "echo", "send", "serve", "scan", "synth", "store", "store ls", "store export",
+                "store verify", "store rebuild", "store stats", "codecs", "demo"],
 )  # fmt: skip
 def test_every_command_has_help_with_an_example(command: str) -> None:
     text = dicore_cli(*command.split(), "--help").stdout

@@ -18,6 +18,7 @@ from dicore.dataset.charset import encode_text
 from dicore.uid import EXPLICIT_LITTLE, IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION
 
 __all__ = [
+    "EXPLICIT_LITTLE",
     "Element",
     "Fragments",
     "Typed",
