@@ -28,6 +28,7 @@ const char *dicore_status_text(dicore_status status)
     case DICORE_BAD_SYNTAX: return "a transfer syntax that cannot be read here";
     case DICORE_DEVIATION: return "a deviation from the standard";
     case DICORE_BAD_DEFLATE: return "a broken or oversized deflate stream";
+    case DICORE_NO_ITEM: return "no such item in the sequence";
     case DICORE_BAD_FRAGMENTS: return "broken encapsulated pixel data";
     case DICORE_NO_FRAME: return "no such frame";
     case DICORE_BAD_FRAME: return "a broken frame";

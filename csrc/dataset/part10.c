@@ -334,3 +334,56 @@ dicore_status dicore_inflate(const uint8_t *data, size_t size, const dicore_infl
     *out_capacity = capacity;
     return DICORE_OK;
 }
+
+dicore_status dicore_deflate(const uint8_t *data, size_t size, int level, const dicore_allocator *allocator, uint8_t **out,
+                             size_t *out_size, size_t *out_capacity, dicore_error *error)
+{
+    if (!allocator || level < 0 || level > 9 || (size && !data))
+        return dicore_fail(error, DICORE_BAD_ARGUMENT, 0, 0);
+    dicore_allocator memory = *allocator;
+    z_stream stream = {.zalloc = zlib_alloc, .zfree = zlib_free, .opaque = &memory};
+    if (deflateInit2(&stream, level ? level : Z_DEFAULT_COMPRESSION, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+        return dicore_fail(error, DICORE_NO_MEMORY, 0, 0);
+    uint8_t *buffer = NULL;
+    size_t capacity = 0, produced = 0, consumed = 0;
+    int said = Z_OK;
+    while (said != Z_STREAM_END) {
+        if (produced == capacity) {
+            size_t wanted = capacity ? capacity + capacity / 2 : size / 2 + 4096;
+            uint8_t *larger = wanted > capacity ? allocator->resize(allocator->context, buffer, capacity, wanted) : NULL;
+            if (!larger)
+                break;
+            buffer = larger;
+            capacity = wanted;
+        }
+        size_t feed = size - consumed, room = capacity - produced;
+        stream.next_in = (uint8_t *)(uintptr_t)(data + consumed);
+        stream.avail_in = feed > UINT_MAX ? UINT_MAX : (unsigned)feed;
+        stream.next_out = buffer + produced;
+        stream.avail_out = room > UINT_MAX ? UINT_MAX : (unsigned)room;
+        unsigned had_in = stream.avail_in, had_out = stream.avail_out;
+        said = deflate(&stream, feed > UINT_MAX ? Z_NO_FLUSH : Z_FINISH);
+        consumed += had_in - stream.avail_in;
+        produced += had_out - stream.avail_out;
+        if (said == Z_STREAM_ERROR)
+            break;
+    }
+    deflateEnd(&stream);
+    if (said == Z_STREAM_END && produced & 1 && produced == capacity) {
+        uint8_t *larger = allocator->resize(allocator->context, buffer, capacity, capacity + 1);
+        said = larger ? Z_STREAM_END : Z_MEM_ERROR;
+        buffer = larger ? larger : buffer;
+        capacity += larger != NULL;
+    }
+    if (said != Z_STREAM_END) {
+        if (buffer)
+            allocator->resize(allocator->context, buffer, capacity, 0);
+        return dicore_fail(error, DICORE_NO_MEMORY, 0, 0);
+    }
+    if (produced & 1)
+        buffer[produced++] = 0; /* PS3.5 A.5 */
+    *out = buffer;
+    *out_size = produced;
+    *out_capacity = capacity;
+    return DICORE_OK;
+}

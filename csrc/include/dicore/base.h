@@ -42,6 +42,7 @@ typedef enum dicore_status {
     DICORE_BAD_SYNTAX = 107,     /* a transfer syntax that this function does not read */
     DICORE_DEVIATION = 108,      /* strict reading: a named deviation (dicore_error.detail) */
     DICORE_BAD_DEFLATE = 109,    /* not a deflate stream, or one beyond its limits */
+    DICORE_NO_ITEM = 110,        /* a path leads to a sequence item that does not exist */
 
     /* 200..299: frames (pixel.h) */
     DICORE_BAD_FRAGMENTS = 200,  /* the encapsulation of Pixel Data is broken */

@@ -337,6 +337,123 @@ DICORE_API dicore_status dicore_inflate(const uint8_t *data, size_t size, const 
                                         const dicore_read_options *options, const dicore_allocator *allocator, uint8_t **out,
                                         size_t *out_size, size_t *out_capacity, dicore_error *error);
 
+/* ---- edit: new bytes from old ones ----------------------------------------------------------------------------------
+ *
+ * A list of changes is applied to a data set by splicing: a plan says of which pieces the result consists (runs of the
+ * original that nothing changes, new headers, new values), then the pieces are copied, or written as they are (gather
+ * writes). What is not changed is never decoded. Lengths of the items and sequences around a change are mended; undefined
+ * lengths stay undefined. In every data set and item that something changes in, group lengths (gggg,0000) (retired, PS3.5
+ * 7.2) are dropped, and bytes that belong to no element (stray delimiters, trailing padding) too; what the input left open
+ * or cut short there is closed. The same function changes the encoding: dicore_edit_options. */
+
+typedef struct dicore_step { /* one sequence on the way to a nested data set */
+    uint32_t tag;
+    uint32_t item; /* number of the item, from 0; DICORE_EVERY_ITEM */
+} dicore_step;
+
+#define DICORE_EVERY_ITEM 0xFFFFFFFFu
+
+typedef enum dicore_change_kind {
+    DICORE_CHANGE_PUT = 0,     /* replace; insert in tag order when there is no such element */
+    DICORE_CHANGE_REPLACE = 1, /* only where there is one */
+    DICORE_CHANGE_ADD = 2,     /* only where there is none */
+    DICORE_CHANGE_DELETE = 3   /* no matter whether there is one; tag DICORE_TAG_ITEM: the item itself, out of its sequence */
+} dicore_change_kind;
+
+/** One change. Where: the top level; or the data set that `path` leads to from there; or, faster, the item with the tape
+ *  index `item`. An element that comes twice is replaced once and deleted wholly. Two changes of one element: the later one
+ *  of the list counts; changes inside a sequence that is itself replaced or deleted are void.
+ *
+ *  What: `value` as explicit VR little endian has it, whatever the data set is in: numbers in little endian; of an SQ the
+ *  encoded items. It is brought into the encoding of its surroundings, and padded to even length as the VR asks (PS3.5 6.2).
+ *  A short-form VR with more than 65,534 bytes becomes UN in explicit VR (6.2.2 note 2). */
+typedef struct dicore_change {
+    const dicore_step *path; /* `path_length` steps; NULL when 0 */
+    uint32_t path_length;
+    uint32_t item;           /* with path_length 0: tape index of an entry with DICORE_ENTRY_ITEM; 0: the top level */
+    uint32_t tag;
+    uint16_t vr;             /* not for DICORE_CHANGE_DELETE */
+    uint8_t kind;            /* dicore_change_kind */
+    uint8_t encoded;         /* 1: `value` is one whole element in explicit VR little endian, header and all (`vr` is not looked
+                                at): the way for encapsulated Pixel Data and undefined lengths */
+    dicore_span value;
+} dicore_change;
+
+typedef enum dicore_lengths { DICORE_LENGTHS_KEEP = 0, DICORE_LENGTHS_DEFINED = 1, DICORE_LENGTHS_UNDEFINED = 2 } dicore_lengths;
+
+/** All zero (or a NULL pointer): everything stays in the encoding it is in. */
+typedef struct dicore_edit_options {
+    uint8_t reencode;  /* 1: write every element in `encoding`. VRs that are absent are those of dicore_tape_vr; values are swapped
+                          by the width of their VR (PS3.5 7.3); what is stored as UN stays UN, its bytes in little endian and
+                          its items in implicit VR (6.2.2); odd lengths are padded; group lengths are dropped everywhere */
+    uint8_t encoding;  /* dicore_encoding to write */
+    uint8_t lengths;   /* dicore_lengths of sequences and items; with reencode only */
+    uint8_t canonical; /* 1, with reencode only: elements in ascending order, of those that come twice the last one */
+    uint32_t item;     /* tape index of an item: only its elements, without its header; 0: the whole data set */
+} dicore_edit_options;
+
+/** A run of bytes of the result. */
+typedef struct dicore_piece {
+    const uint8_t *data;
+    size_t size;
+    uint32_t swap; /* 0: as they are; 2, 4, 8: the bytes of each such word in reverse (a remainder as it is) */
+    uint32_t kind; /* internal */
+} dicore_piece;
+
+/** Of what the result consists. The pieces point into `data`, into the changes' values and into the plan's own memory: the
+ *  first two must outlive it. */
+typedef struct dicore_plan {
+    dicore_piece *pieces;
+    size_t count;
+    uint64_t size;  /* of the result */
+    size_t swapped; /* how many pieces have swap != 0 */
+    size_t capacity; /* internal */
+    void *memory;    /* internal */
+} dicore_plan;
+
+/** Plan the result of `count` changes to the data set of `tape` over data[0 .. size), whose top level is in `encoding`.
+ *  The tape must be that of dicore_tape_read over the same bytes, whole. `plan` is written on DICORE_OK, and then the
+ *  caller's to give back with dicore_plan_free. Time is linear in the siblings of what changes (in all elements with
+ *  reencode) and n log n in the changes; no value is touched.
+ *  @return DICORE_OK; DICORE_NO_ITEM: the path of a DICORE_CHANGE_PUT or DICORE_CHANGE_ADD leads to no item (error.detail: number of the
+ *          change, error.tag: the sequence; other kinds and DICORE_EVERY_ITEM are satisfied by nothing);
+ *          DICORE_BAD_TAG: a tag of group FFFE, or an encoded element that has another tag; DICORE_BAD_VR: not two capitals,
+ *          or an encoded element or SQ value that cannot be read (error.detail: number of the change);
+ *          DICORE_BAD_LENGTH: a value beyond 2^32 - 2 bytes; DICORE_BAD_SYNTAX: encapsulated data would have to change its
+ *          byte order; DICORE_NO_MEMORY, DICORE_BAD_ARGUMENT. */
+DICORE_API dicore_status dicore_edit_plan(dicore_plan *plan, const dicore_tape *tape, const uint8_t *data, size_t size,
+                                          dicore_encoding encoding, const dicore_change *changes, size_t count,
+                                          const dicore_edit_options *options, const dicore_allocator *allocator,
+                                          dicore_error *error);
+
+/** Write the result: plan->size bytes. @return DICORE_OK, DICORE_NO_MEMORY (`capacity` too small). */
+DICORE_API dicore_status dicore_plan_emit(const dicore_plan *plan, uint8_t *out, size_t capacity);
+
+/** The result as spans, for gather writes: plan->count of them. @return DICORE_OK, DICORE_NO_MEMORY (`capacity` too small),
+ *          DICORE_BAD_ARGUMENT (plan->swapped is not 0: use dicore_plan_emit). */
+DICORE_API dicore_status dicore_plan_spans(const dicore_plan *plan, dicore_span *out, size_t capacity);
+
+/** Give the memory of `plan` back and set it to zero. */
+DICORE_API void dicore_plan_free(dicore_plan *plan, const dicore_allocator *allocator);
+
+/** Plan, allocate, emit: `*out` (`*out_size` bytes, never 0 allocated) comes from `allocator` and is the caller's.
+ *  @return as dicore_edit_plan. */
+DICORE_API dicore_status dicore_edit(const dicore_tape *tape, const uint8_t *data, size_t size, dicore_encoding encoding,
+                                     const dicore_change *changes, size_t count, const dicore_edit_options *options,
+                                     const dicore_allocator *allocator, uint8_t **out, size_t *out_size, dicore_error *error);
+
+/** The data set in another encoding, canonical (sorted, even, defined lengths, no group lengths) when asked for:
+ *  dicore_edit without changes. @return as dicore_edit_plan. */
+DICORE_API dicore_status dicore_convert(const dicore_tape *tape, const uint8_t *data, size_t size, dicore_encoding from,
+                                        dicore_encoding to, int canonical, const dicore_allocator *allocator, uint8_t **out,
+                                        size_t *out_size, dicore_error *error);
+
+/** Deflate a data set (raw RFC 1951, PS3.5 A.5), padded with a NUL to even length. `level` 1 to 9, 0: zlib's default. `*out`
+ *  has `*out_capacity` bytes, of which `*out_size` count; it comes from `allocator` and is the caller's.
+ *  @return DICORE_OK, DICORE_NO_MEMORY, DICORE_BAD_ARGUMENT. */
+DICORE_API dicore_status dicore_deflate(const uint8_t *data, size_t size, int level, const dicore_allocator *allocator,
+                                        uint8_t **out, size_t *out_size, size_t *out_capacity, dicore_error *error);
+
 /* ---- values --------------------------------------------------------------------------------------------------------- */
 
 /** Size in bytes of one number of `vr`: US SS OW 2, UL SL FL AT OL OF 4, FD UV SV OD OV 8, OB UN 1; 0 for text. */

@@ -20,6 +20,7 @@ cdef extern from "dicore/base.h" nogil:
         DICORE_BAD_SYNTAX
         DICORE_DEVIATION
         DICORE_BAD_DEFLATE
+        DICORE_NO_ITEM
         DICORE_BAD_FRAGMENTS
         DICORE_NO_FRAME
         DICORE_BAD_FRAME
