@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # what `_LAZY` below does at run time
     from dicore.dataset import Dataset as Dataset
     from dicore.dataset import dcmread as dcmread
     from dicore.dataset import read as read
+    from dicore.deidentify import deidentify as deidentify
     from dicore.net import connect as connect
     from dicore.net import listen as listen
     from dicore.net.send import send as send
@@ -49,6 +50,7 @@ _LAZY = {  # public name: (module, name in it; None for the module itself)
     "blocking": ("dicore.blocking", None),
     "connect": ("dicore.net", "connect"),
     "dcmread": ("dicore.dataset", "dcmread"),
+    "deidentify": ("dicore.deidentify", "deidentify"),
     "listen": ("dicore.net", "listen"),
     "pixel": ("dicore.pixel", None),
     "read": ("dicore.dataset", "read"),
@@ -83,6 +85,7 @@ __all__ = [
     "blocking",
     "connect",
     "dcmread",
+    "deidentify",
     "listen",
     "pixel",
     "read",
