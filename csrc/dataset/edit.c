@@ -507,11 +507,11 @@ static dicore_status add_entry(editor *e, level *l, uint32_t index)
     return add_element(e, to, entry->tag, vr, value, entry->length, big, SOURCE);
 }
 
-/* An element given whole, in explicit VR little endian, brought into `to` by an editor of its own. */
-static dicore_status add_encoded(editor *e, const uint8_t *data, size_t size, uint32_t tag, unsigned to)
+/* An element given whole, in `from`, brought into `to` by an editor of its own. */
+static dicore_status add_encoded(editor *e, const uint8_t *data, size_t size, uint32_t tag, unsigned from, unsigned to)
 {
     dicore_tape tape = {0};
-    dicore_status status = dicore_tape_read(&tape, data, size, 0, DICORE_EXPLICIT_LE, NULL, e->allocator, NULL);
+    dicore_status status = dicore_tape_read(&tape, data, size, 0, (dicore_encoding)from, NULL, e->allocator, NULL);
     if (status == DICORE_OK && (tape.count == 0 || tape.entries[0].next != tape.count || tape.entries[0].tag != tag ||
                                 tape.end != size))
         status = DICORE_BAD_VR;
@@ -541,20 +541,22 @@ static dicore_status add_change(editor *e, uint32_t number, unsigned to)
     dicore_status status = DICORE_OK;
     e->change = number;
     /* as it is given, when nothing about it has to change */
-    int plain = to == DICORE_EXPLICIT_LE && !(e->options.reencode && (e->options.lengths || e->options.canonical));
+    unsigned from = c->encoded == 2 ? DICORE_EXPLICIT_BE : DICORE_EXPLICIT_LE;
+    int plain = to == from && !(e->options.reencode && (e->options.lengths || e->options.canonical));
     if (c->encoded) {
         dicore_element_header h;
-        if (read_header(c->value.data, c->value.size, DICORE_EXPLICIT_LE, &h) != DICORE_OK)
+        if (read_header(c->value.data, c->value.size, from, &h) != DICORE_OK)
             status = fail(e, DICORE_BAD_VR, 0, c->tag);
         else if (h.tag != c->tag)
             status = fail(e, DICORE_BAD_TAG, 0, h.tag);
         else if (h.vr == DICORE_VR_SQ || h.length == DICORE_UNDEFINED_LENGTH)
             status = plain ? add_value(e, c->value.data, c->value.size, 0, VALUE)
-                           : add_encoded(e, c->value.data, c->value.size, c->tag, to);
+                           : add_encoded(e, c->value.data, c->value.size, c->tag, from, to);
         else if (h.length != c->value.size - h.size)
             status = fail(e, DICORE_BAD_VR, 0, c->tag);
         else
-            status = add_element(e, to, c->tag, h.vr, c->value.data + h.size, h.length, 0, VALUE);
+            status = add_element(e, to, c->tag, h.vr, c->value.data + h.size, h.length, from == DICORE_EXPLICIT_BE,
+                                 VALUE);
     } else if (c->vr == DICORE_VR_SQ && !plain && c->value.size) {
         uint8_t *whole = c->value.size < 0xFFFFFFFEu ? own_bytes(e, c->value.size + 12) : NULL;
         size_t header;
@@ -562,7 +564,7 @@ static dicore_status add_change(editor *e, uint32_t number, unsigned to)
             return fail(e, c->value.size < 0xFFFFFFFEu ? DICORE_NO_MEMORY : DICORE_BAD_LENGTH, 0, c->tag);
         dicore_write_element_header(whole, 12, DICORE_EXPLICIT_LE, c->tag, c->vr, (uint32_t)c->value.size, &header);
         memcpy(whole + 12, c->value.data, c->value.size);
-        status = add_encoded(e, whole, c->value.size + 12, c->tag, to);
+        status = add_encoded(e, whole, c->value.size + 12, c->tag, from, to);
     } else {
         status = add_element(e, to, c->tag, c->vr, c->value.data, c->value.size, 0, VALUE);
     }
@@ -707,7 +709,7 @@ static dicore_status take_changes(editor *e, size_t count)
     for (size_t i = 0; i < count; i++) {
         const dicore_change *c = &e->changes[i];
         e->change = (uint32_t)i;
-        if (c->kind > DICORE_CHANGE_DELETE || (c->path_length && (!c->path || c->item)) || (c->value.size && !c->value.data) ||
+        if (c->kind > DICORE_CHANGE_DELETE || c->encoded > 2 || (c->path_length && (!c->path || c->item)) || (c->value.size && !c->value.data) ||
             c->path_length > DICORE_DEPTH_MAX)
             return fail(e, DICORE_BAD_ARGUMENT, 0, c->tag);
         if (c->tag >> 16 == 0xFFFE && !(c->tag == DICORE_TAG_ITEM && c->kind == DICORE_CHANGE_DELETE && (c->path_length || c->item)))

@@ -204,6 +204,14 @@ static void lengths_around_a_nested_change_are_mended(void)
             put(&element, value.data, value.size);
             whole[1] = (dicore_change){.tag = 0x00081115, .encoded = 1, .value = {element.data, element.size}};
             expect_edit(&b, e, whole, 2, NULL, &fresh);
+            bytes big = {0}; /* and given in big endian */
+            put_header(&big, BE, 0x00081115, "SQ", (uint32_t)value.size);
+            put_item(&big, BE, (uint32_t)item.size);
+            put_text(&big, BE, 0x00080060, "CS", "MR");
+            put_header(&big, BE, 0x00280010, "US", 2);
+            put(&big, "\2\1", 2);
+            dicore_change as_big[] = {out[0], {.tag = 0x00081115, .encoded = 2, .value = {big.data, big.size}}};
+            expect_edit(&b, e, as_big, 2, NULL, &fresh);
             whole[1].tag = 0x00081116;
             CHECK_EQ(edit(&b, e, whole, 2, NULL).status, DICORE_BAD_TAG);
             whole[1].tag = 0x00081115, whole[1].value.size -= 1;

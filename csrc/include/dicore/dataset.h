@@ -375,7 +375,7 @@ typedef struct dicore_change {
     uint16_t vr;             /* not for DICORE_CHANGE_DELETE */
     uint8_t kind;            /* dicore_change_kind */
     uint8_t encoded;         /* 1: `value` is one whole element in explicit VR little endian, header and all (`vr` is not looked
-                                at): the way for encapsulated Pixel Data and undefined lengths */
+                                at): the way for encapsulated Pixel Data and undefined lengths; 2: in big endian */
     dicore_span value;
 } dicore_change;
 

@@ -173,6 +173,50 @@ cdef extern from "dicore/dataset.h" nogil:
 
     dicore_status dicore_inflate(const uint8_t *data, size_t size, const dicore_inflate_limits *limits, const dicore_read_options *options, const dicore_allocator *allocator, uint8_t **out, size_t *out_size, size_t *out_capacity, dicore_error *error)
 
+    ctypedef enum dicore_change_kind:
+        DICORE_CHANGE_PUT
+        DICORE_CHANGE_REPLACE
+        DICORE_CHANGE_ADD
+        DICORE_CHANGE_DELETE
+
+    ctypedef struct dicore_step:
+        uint32_t tag
+        uint32_t item
+
+    ctypedef struct dicore_change:
+        const dicore_step *path
+        uint32_t path_length
+        uint32_t item
+        uint32_t tag
+        uint16_t vr
+        uint8_t kind
+        uint8_t encoded
+        dicore_span value
+
+    ctypedef struct dicore_edit_options:
+        uint8_t reencode
+        uint8_t encoding
+        uint8_t lengths
+        uint8_t canonical
+        uint32_t item
+
+    ctypedef struct dicore_piece:
+        const uint8_t *data
+        size_t size
+        uint32_t swap
+
+    ctypedef struct dicore_plan:
+        dicore_piece *pieces
+        size_t count
+        uint64_t size
+        size_t swapped
+
+    dicore_status dicore_edit_plan(dicore_plan *plan, const dicore_tape *tape, const uint8_t *data, size_t size, dicore_encoding encoding, const dicore_change *changes, size_t count, const dicore_edit_options *options, const dicore_allocator *allocator, dicore_error *error)
+    dicore_status dicore_plan_emit(const dicore_plan *plan, uint8_t *out, size_t capacity)
+    dicore_status dicore_plan_spans(const dicore_plan *plan, dicore_span *out, size_t capacity)
+    void dicore_plan_free(dicore_plan *plan, const dicore_allocator *allocator)
+    dicore_status dicore_deflate(const uint8_t *data, size_t size, int level, const dicore_allocator *allocator, uint8_t **out, size_t *out_size, size_t *out_capacity, dicore_error *error)
+
     size_t dicore_vr_width(uint16_t vr)
     size_t dicore_value_trim(const uint8_t *data, size_t size)
     dicore_status dicore_value_decimal(const uint8_t *data, size_t size, double *out)
