@@ -12,8 +12,14 @@
             return try_status;                                                                                         \
     } while (0)
 
+enum { SCHEME_UNKNOWN, SCHEME_LOCAL, SCHEME_PUBLIC };
 enum mode { NORMAL, DUMMIES, CLEANING }; /* what the sequence around asks of its elements */
-enum { BLOCK = 4000, WORDS_MAX = 2048 };
+enum { BLOCK = 4000, WORDS_MAX = 2048, WORD_MIN = 3, ECHO_MIN = 4 };
+#define WHOLE_VALUE 0x9E3779B97F4A7C15u /* keeps the hash of a value apart from that of a word */
+
+typedef struct place { /* an element that stays, and the item it is in */
+    uint32_t index, item;
+} place;
 
 typedef struct block { /* memory for new values: never moves, since changes point into it */
     struct block *before;
@@ -25,6 +31,9 @@ typedef struct level { /* the data set or item that is being gone through */
     uint32_t item;     /* tape index; 0 at the top */
     uint32_t first, stop;
     enum mode mode;
+    uint32_t block;      /* the private block that was looked at last (group << 16 | number), and its creator */
+    dicore_span creator;
+    uint8_t scheme;      /* of a code: SCHEME_... */
 } level;
 
 typedef struct work {
@@ -49,6 +58,10 @@ typedef struct work {
     uint64_t *forbidden; /* hashes of the words of names and identifiers: never cleaned text */
     size_t forbidden_count;
     int forbidden_known;
+    uint64_t *gone; /* hashes of the text that goes: whole values, and the words of names and identifiers */
+    size_t gone_count, gone_room;
+    place *kept; /* text that stays because no rule names it */
+    size_t kept_count, kept_room;
     dicore_plan plan;
     size_t meta_size;
     uint8_t meta[DICORE_META_MAX];
@@ -82,9 +95,9 @@ static uint8_t *new_value(work *w, size_t size)
 static dicore_status no_memory(work *w) { return dicore_fail(w->error, DICORE_NO_MEMORY, 0, 0); }
 
 /* Room for one more in an array of `each` bytes. 0 when there is none. */
-static int make_room(work *w, void **items, size_t *room, size_t each)
+static int make_room(work *w, void **items, size_t count, size_t *room, size_t each)
 {
-    if (w->count < *room)
+    if (count < *room)
         return 1;
     size_t larger = *room ? *room * 2 : 192;
     void *moved = larger > SIZE_MAX / each ? NULL :
@@ -99,8 +112,8 @@ static int make_room(work *w, void **items, size_t *room, size_t each)
 static dicore_status add(work *w, dicore_change change, unsigned action, unsigned depth)
 {
     void *changes = w->changes, *log = w->log;
-    int room = make_room(w, &changes, &w->room, sizeof(dicore_change)) &&
-               make_room(w, &log, &w->log_room, sizeof(dicore_deid_entry));
+    int room = make_room(w, &changes, w->count, &w->room, sizeof(dicore_change)) &&
+               make_room(w, &log, w->count, &w->log_room, sizeof(dicore_deid_entry));
     w->changes = changes;
     w->log = log;
     if (!room)
@@ -169,7 +182,15 @@ static int is_text(uint16_t vr)
            vr == VR('U', 'C');
 }
 
-static int is_safe(const work *w, uint32_t tag, dicore_span creator)
+/* The VR as stored, or as the dictionary has it. Which one of US, SS and OW does not matter here. */
+static uint16_t vr_of(const dicore_entry *e)
+{
+    if (e->flags & DICORE_ENTRY_SEQUENCE)
+        return DICORE_VR_SQ;
+    return e->vr && e->vr != DICORE_VR_UN ? e->vr : dicore_dictionary_vr(e->tag);
+}
+
+static int is_listed(const work *w, uint32_t tag, dicore_span creator)
 {
     for (size_t i = 0; i < w->how->safe_count; i++)
         if (w->how->safe[i].tag == (tag & 0xFFFF00FFu) && same(creator, w->how->safe[i].creator))
@@ -177,37 +198,67 @@ static int is_safe(const work *w, uint32_t tag, dicore_span creator)
     return 0;
 }
 
+/* Does a listed private element hold what the list says: numbers, or a code string? */
+static int is_harmless(const work *w, uint32_t index, dicore_span creator)
+{
+    const dicore_entry *e = &w->tape.entries[index];
+    if (e->flags & (DICORE_ENTRY_SEQUENCE | DICORE_ENTRY_FRAGMENTS))
+        return 0;
+    uint16_t vr = e->vr && e->vr != DICORE_VR_UN ? e->vr : dicore_dictionary_private_vr(creator.data, creator.size, e->tag);
+    if (vr == VR('U', 'S') || vr == VR('S', 'S') || vr == VR('U', 'L') || vr == VR('S', 'L') || vr == VR('F', 'L') ||
+        vr == VR('F', 'D'))
+        return 1;
+    int number = vr == VR('D', 'S') || vr == VR('I', 'S');
+    if (!number && vr != VR('C', 'S'))
+        return 0;
+    dicore_span value = trimmed(value_at(w, index));
+    for (size_t i = 0, run = 0; i < value.size; i++) {
+        uint8_t c = value.data[i];
+        run = c == '\\' ? 0 : run + 1;
+        int digit = c >= '0' && c <= '9';
+        int fits = number ? digit || c == '+' || c == '-' || c == '.' || c == 'e' || c == 'E'
+                          : digit || (c >= 'A' && c <= 'Z') || c == '_';
+        if (run > 16 || !(fits || c == ' ' || c == '\\'))
+            return 0;
+    }
+    return 1;
+}
+
 /* A private element: may it stay? A creator stays when something of its block does. */
-static int private_stays(const work *w, const level *l, uint32_t index)
+static int private_stays(const work *w, level *l, uint32_t index)
 {
     const dicore_entry *entries = w->tape.entries;
     uint32_t tag = entries[index].tag, element = tag & 0xFFFF;
     if (!w->how->safe_count || element < 0x10)
         return 0;
     if (element >= 0x1000)
-        return is_safe(w, tag, dicore_tape_creator(&w->tape, w->data, w->size, l->first, l->stop, tag));
-    if (element > 0xFF)
+        return l->block == ((tag & 0xFFFF0000u) | element >> 8) && is_listed(w, tag, l->creator) &&
+               is_harmless(w, index, l->creator);
+    if (element > 0xFF || l->block == tag) /* a creator that comes twice */
         return 0;
-    dicore_span creator = value_at(w, index);
-    creator.size = creator.size ? dicore_value_trim(creator.data, creator.size) : 0;
+    l->block = tag;
+    l->creator = value_at(w, index);
+    l->creator.size = l->creator.size ? dicore_value_trim(l->creator.data, l->creator.size) : 0;
     for (uint32_t i = entries[index].next; i < l->stop && entries[i].tag >> 16 == tag >> 16; i = entries[i].next)
-        if ((entries[i].tag & 0xFFFF) >> 8 == element && is_safe(w, entries[i].tag, creator))
+        if ((entries[i].tag & 0xFFFF) >> 8 == element && is_listed(w, entries[i].tag, l->creator) &&
+            is_harmless(w, i, l->creator))
             return 1;
     return 0;
 }
 
-/* Of a code (PS3.3 8.8) in a cleaned sequence: is its scheme a local one, whose meanings are free text? */
-static int local_code(const work *w, const level *l)
+/* Of a code (PS3.3 8.8): is its scheme a local one, whose meanings are free text? */
+static int local_code(const work *w, level *l)
 {
-    uint32_t index = dicore_tape_find(&w->tape, l->first, l->stop, 0x00080102);
-    if (index == DICORE_NO_ENTRY)
-        return 1;
-    dicore_span scheme = trimmed(value_at(w, index));
-    return scheme.size < 2 || memcmp(scheme.data, "99", 2) == 0;
+    if (l->scheme == SCHEME_UNKNOWN) {
+        uint32_t index = dicore_tape_find(&w->tape, l->first, l->stop, 0x00080102);
+        dicore_span scheme = index == DICORE_NO_ENTRY ? (dicore_span){0} : trimmed(value_at(w, index));
+        l->scheme = scheme.size < 2 || memcmp(scheme.data, "99", 2) == 0 ? SCHEME_LOCAL : SCHEME_PUBLIC;
+    }
+    return l->scheme == SCHEME_LOCAL;
 }
 
 /* What to do with a public element, before its VR is looked at closely. */
-static unsigned decide(const work *w, const level *l, const dicore_entry *e, uint16_t vr)
+static unsigned decide(const work *w, level *l, const dicore_entry *e, uint16_t vr)
 {
     const dicore_deidentifier *how = w->how;
     uint32_t tag = e->tag;
@@ -257,15 +308,133 @@ static unsigned decide(const work *w, const level *l, const dicore_entry *e, uin
     return DICORE_DEID_KEEP;
 }
 
+/* ---- echoes ---------------------------------------------------------------------------------------------------------
+ * Text without a rule stays; unless it says what has been taken out elsewhere: the same value, or a word of a person's name
+ * or a patient's identifier. So the pass notes both kinds, and looks at the second again when it knows all of the first. */
+
+static int names_a_patient(uint32_t tag)
+{
+    return tag == 0x00100020 || tag == 0x00101000 || tag == 0x00080050 || tag == 0x00380010;
+}
+
+static dicore_status note_gone(work *w, uint64_t hash)
+{
+    void *gone = w->gone;
+    int room = make_room(w, &gone, w->gone_count, &w->gone_room, sizeof(uint64_t));
+    w->gone = gone;
+    if (!room)
+        return no_memory(w);
+    w->gone[w->gone_count++] = hash;
+    return DICORE_OK;
+}
+
+static dicore_status note_removed(work *w, uint32_t index, uint16_t vr)
+{
+    uint32_t tag = w->tape.entries[index].tag;
+    int person = vr == VR('P', 'N');
+    if (tag & 0x10000 || !(person || is_text(vr)))
+        return DICORE_OK;
+    dicore_span value = value_at(w, index), part;
+    for (size_t position = 0; dicore_value_split(value.data, value.size, &position, &part);)
+        if (part.size >= ECHO_MIN)
+            TRY(note_gone(w, dicore_deid_word_hash(part.data, part.size) ^ WHOLE_VALUE));
+    if (person || names_a_patient(tag))
+        for (size_t position = 0; deid_next_word(value.data, value.size, &position, &part);)
+            if (part.size >= WORD_MIN)
+                TRY(note_gone(w, dicore_deid_word_hash(part.data, part.size)));
+    return DICORE_OK;
+}
+
+/* What goes with a removed sequence. */
+static dicore_status note_removed_inside(work *w, uint32_t first, uint32_t stop)
+{
+    for (uint32_t i = first; i < stop; i++) {
+        const dicore_entry *e = &w->tape.entries[i];
+        if (!(e->flags & (DICORE_ENTRY_ITEM | DICORE_ENTRY_SEQUENCE)))
+            TRY(note_removed(w, i, e->vr && e->vr != DICORE_VR_UN ? e->vr : dicore_dictionary_vr(e->tag)));
+    }
+    return DICORE_OK;
+}
+
+static dicore_status note_kept(work *w, level *l, uint32_t index, uint16_t vr)
+{
+    uint32_t tag = w->tape.entries[index].tag;
+    int found;
+    if (!is_text(vr) || tag & 0x10000 || tag == 0x00080070 || tag == 0x00081090) /* Manufacturer and its model name may coincide */
+        return DICORE_OK;
+    if (tag >> 16 == 0x0008 && tag >= 0x00080100 && tag <= 0x00080104 && !local_code(w, l)) /* a code of a public scheme */
+        return DICORE_OK;
+    (void)rule_of(w->how, tag, &found);
+    if (found) /* an option asks for it */
+        return DICORE_OK;
+    void *kept = w->kept;
+    int room = make_room(w, &kept, w->kept_count, &w->kept_room, sizeof(place));
+    w->kept = kept;
+    if (!room)
+        return no_memory(w);
+    w->kept[w->kept_count++] = (place){index, l->item};
+    return DICORE_OK;
+}
+
+static int has(const uint64_t *slots, size_t mask, uint64_t hash)
+{
+    for (size_t slot = (size_t)hash & mask; slots[slot]; slot = (slot + 1) & mask)
+        if (slots[slot] == hash)
+            return 1;
+    return 0;
+}
+
+static int is_echo(const uint64_t *slots, size_t mask, dicore_span value)
+{
+    dicore_span part;
+    for (size_t position = 0; dicore_value_split(value.data, value.size, &position, &part);)
+        if (has(slots, mask, dicore_deid_word_hash(part.data, part.size) ^ WHOLE_VALUE))
+            return 1;
+    for (size_t position = 0; deid_next_word(value.data, value.size, &position, &part);)
+        if (has(slots, mask, dicore_deid_word_hash(part.data, part.size)))
+            return 1;
+    return 0;
+}
+
+static dicore_status put_dummy(work *w, uint32_t item, const dicore_entry *e, uint16_t vr);
+
+static dicore_status silence_echoes(work *w)
+{
+    if (!w->gone_count || !w->kept_count)
+        return DICORE_OK;
+    size_t room = 64;
+    while (room < 2 * w->gone_count)
+        room *= 2;
+    uint64_t *slots = room > SIZE_MAX / sizeof(uint64_t) ? NULL : get_memory(w->allocator, room * sizeof(uint64_t));
+    if (!slots)
+        return no_memory(w);
+    memset(slots, 0, room * sizeof(uint64_t));
+    for (size_t i = 0; i < w->gone_count; i++) {
+        uint64_t hash = w->gone[i] ? w->gone[i] : 1;
+        size_t slot = (size_t)hash & (room - 1);
+        while (slots[slot] && slots[slot] != hash)
+            slot = (slot + 1) & (room - 1);
+        slots[slot] = hash;
+    }
+    dicore_status status = DICORE_OK;
+    for (size_t i = 0; i < w->kept_count && status == DICORE_OK; i++) {
+        const dicore_entry *e = &w->tape.entries[w->kept[i].index];
+        if (is_echo(slots, room - 1, value_at(w, w->kept[i].index)))
+            status = put_dummy(w, w->kept[i].item, e, vr_of(e));
+    }
+    give_back(w->allocator, slots, room * sizeof(uint64_t));
+    return status;
+}
+
 /* ---- what replaces it ----------------------------------------------------------------------------------------------- */
 
-static dicore_status put(work *w, const level *l, const dicore_entry *e, uint16_t vr, dicore_span value, unsigned action)
+static dicore_status put(work *w, uint32_t item, const dicore_entry *e, uint16_t vr, dicore_span value, unsigned action)
 {
-    dicore_change change = {.item = l->item, .tag = e->tag, .vr = vr, .kind = DICORE_CHANGE_REPLACE, .value = value};
+    dicore_change change = {.item = item, .tag = e->tag, .vr = vr, .kind = DICORE_CHANGE_REPLACE, .value = value};
     return add(w, change, action, e->depth);
 }
 
-static dicore_status put_dummy(work *w, const level *l, const dicore_entry *e, uint16_t vr)
+static dicore_status put_dummy(work *w, uint32_t item, const dicore_entry *e, uint16_t vr)
 {
     dicore_span value = dicore_deid_dummy(vr);
     if (!value.size) { /* a VR that nobody knows: the dictionary's */
@@ -273,7 +442,7 @@ static dicore_status put_dummy(work *w, const level *l, const dicore_entry *e, u
         value = dicore_deid_dummy(known);
         vr = value.size ? known : VR('U', 'N');
     }
-    return put(w, l, e, vr, value, value.size ? DICORE_DEID_DUMMY : DICORE_DEID_EMPTY);
+    return put(w, item, e, vr, value, value.size ? DICORE_DEID_DUMMY : DICORE_DEID_EMPTY);
 }
 
 static dicore_status put_uids(work *w, const level *l, const dicore_entry *e, dicore_span value)
@@ -293,7 +462,7 @@ static dicore_status put_uids(work *w, const level *l, const dicore_entry *e, di
     dicore_span fresh = {out, n};
     if (same(fresh, trimmed(value)))
         return DICORE_OK;
-    return put(w, l, e, VR('U', 'I'), fresh, DICORE_DEID_UID);
+    return put(w, l->item, e, VR('U', 'I'), fresh, DICORE_DEID_UID);
 }
 
 static int is_identifying(uint32_t tag)
@@ -334,8 +503,8 @@ static dicore_status put_clean(work *w, const level *l, const dicore_entry *e, u
         return no_memory(w);
     dicore_span fresh = {out, deid_clean(w->how, w->forbidden, w->forbidden_count, value.data, value.size, out)};
     if (!fresh.size && l->mode == CLEANING) /* a content item is nothing without its text */
-        return put_dummy(w, l, e, vr);
-    return put(w, l, e, vr, fresh, DICORE_DEID_CLEAN);
+        return put_dummy(w, l->item, e, vr);
+    return put(w, l->item, e, vr, fresh, DICORE_DEID_CLEAN);
 }
 
 static dicore_status put_shifted(work *w, const level *l, const dicore_entry *e, uint16_t vr, dicore_span value)
@@ -346,8 +515,8 @@ static dicore_status put_shifted(work *w, const level *l, const dicore_entry *e,
         if (!out)
             return no_memory(w);
         if (dicore_deid_shift(vr, value.data, value.size, w->days, out, &n) != DICORE_OK)
-            return put_dummy(w, l, e, vr);
-        return put(w, l, e, vr, (dicore_span){out, n}, DICORE_DEID_SHIFT);
+            return put_dummy(w, l->item, e, vr);
+        return put(w, l->item, e, vr, (dicore_span){out, n}, DICORE_DEID_SHIFT);
     }
     if (vr == VR('T', 'M') || vr == VR('S', 'H')) { /* whole days: the time of day and the zone (0008,0201) stay */
         size_t i = 0;
@@ -357,7 +526,7 @@ static dicore_status put_shifted(work *w, const level *l, const dicore_entry *e,
         if (i == value.size)
             return DICORE_OK;
     }
-    return put_dummy(w, l, e, vr);
+    return put_dummy(w, l->item, e, vr);
 }
 
 static dicore_status put_identifier(work *w, const level *l, const dicore_entry *e, uint16_t vr, dicore_span value, unsigned action)
@@ -372,33 +541,33 @@ static dicore_status put_identifier(work *w, const level *l, const dicore_entry 
     }
     if (!is_text(vr) && vr != VR('P', 'N'))
         vr = action == DICORE_DEID_NAME ? VR('P', 'N') : VR('L', 'O');
-    return put(w, l, e, vr, fresh, action);
+    return put(w, l->item, e, vr, fresh, action);
 }
 
 /* Note what happens to entry `index`, which is no item; `*next` becomes the entry to go on with. */
-static dicore_status change_entry(work *w, const level *l, uint32_t index, uint32_t *next)
+static dicore_status change_entry(work *w, level *l, uint32_t index, uint32_t *next)
 {
     const dicore_entry *e = &w->tape.entries[index];
     int sequence = e->flags & DICORE_ENTRY_SEQUENCE;
-    uint16_t vr = e->vr;
-    *next = e->next;
-    if (vr == 0 || vr == DICORE_VR_UN)
-        vr = dicore_tape_vr(&w->tape, w->data, w->size, l->first, l->stop, index, -1);
+    uint16_t vr = vr_of(e);
     unsigned action;
-    if (e->tag & 0x10000) {
-        action = l->mode != DUMMIES && private_stays(w, l, index) ? DICORE_DEID_KEEP : DICORE_DEID_REMOVE;
-        if (action == DICORE_DEID_KEEP && vr == VR('U', 'I'))
-            action = w->how->uids;
-    } else {
+    *next = e->next;
+    if (!(e->tag & 0x10000))
         action = decide(w, l, e, vr);
-    }
+    else if (l->mode != DUMMIES && private_stays(w, l, index))
+        return DICORE_OK;
+    else
+        action = DICORE_DEID_REMOVE;
     if (action == DICORE_DEID_REMOVE) {
         dicore_change change = {.item = l->item, .tag = e->tag, .kind = DICORE_CHANGE_DELETE};
+        TRY(sequence ? note_removed_inside(w, index + 1, e->next) : note_removed(w, index, vr));
         return add(w, change, action, e->depth);
     }
     if (sequence || vr == DICORE_VR_SQ) {
+        if (action == DICORE_DEID_EMPTY && sequence)
+            TRY(note_removed_inside(w, index + 1, e->next));
         if (action == DICORE_DEID_EMPTY)
-            return e->length ? put(w, l, e, DICORE_VR_SQ, (dicore_span){0}, action) : DICORE_OK;
+            return e->length ? put(w, l->item, e, DICORE_VR_SQ, (dicore_span){0}, action) : DICORE_OK;
         if (sequence) { /* its elements, one by one */
             level *inner = &w->levels[e->depth + 1];
             inner->mode = action == DICORE_DEID_KEEP ? l->mode : action == DICORE_DEID_CLEAN ? CLEANING : DUMMIES;
@@ -406,17 +575,21 @@ static dicore_status change_entry(work *w, const level *l, uint32_t index, uint3
         }
         return DICORE_OK;
     }
-    if (action == DICORE_DEID_KEEP || e->length == 0)
+    if (e->length == 0)
         return DICORE_OK;
+    if (action == DICORE_DEID_KEEP)
+        return note_kept(w, l, index, vr);
     dicore_span value = value_at(w, index);
+    if (action != DICORE_DEID_SHIFT && action != DICORE_DEID_UID)
+        TRY(note_removed(w, index, vr));
     switch (action) {
-    case DICORE_DEID_EMPTY: return put(w, l, e, dicore_vr_known(vr) ? vr : DICORE_VR_UN, (dicore_span){0}, action);
+    case DICORE_DEID_EMPTY: return put(w, l->item, e, dicore_vr_known(vr) ? vr : DICORE_VR_UN, (dicore_span){0}, action);
     case DICORE_DEID_UID: return put_uids(w, l, e, value);
-    case DICORE_DEID_CLEAN: return is_text(vr) ? put_clean(w, l, e, vr, value) : put_dummy(w, l, e, vr);
+    case DICORE_DEID_CLEAN: return is_text(vr) ? put_clean(w, l, e, vr, value) : put_dummy(w, l->item, e, vr);
     case DICORE_DEID_SHIFT: return put_shifted(w, l, e, vr, value);
     case DICORE_DEID_ID:
     case DICORE_DEID_NAME: return trimmed(value).size ? put_identifier(w, l, e, vr, value, action) : DICORE_OK;
-    default: return put_dummy(w, l, e, vr);
+    default: return put_dummy(w, l->item, e, vr);
     }
 }
 
@@ -431,11 +604,14 @@ static dicore_status walk(work *w)
             l->item = i;
             l->first = i + 1;
             l->stop = e->next;
+            l->block = 0;
+            l->scheme = SCHEME_UNKNOWN;
             i++;
         } else {
             TRY(change_entry(w, l, i, &i));
         }
     }
+    TRY(silence_echoes(w));
     for (size_t i = 0; i < w->how->constant_count; i++)
         TRY(add(w, w->how->constants[i], DICORE_DEID_ADD, 0));
     return DICORE_OK;
@@ -548,6 +724,8 @@ static void drop(work *w)
     }
     give_back(a, w->changes, w->room * sizeof(dicore_change));
     give_back(a, w->log, w->log_room * sizeof(dicore_deid_entry));
+    give_back(a, w->gone, w->gone_room * sizeof(uint64_t));
+    give_back(a, w->kept, w->kept_room * sizeof(place));
     give_back(a, w->forbidden, WORDS_MAX * sizeof(uint64_t));
     give_back(a, w->inflated, w->inflated_capacity);
     dicore_tape_free(&w->tape, a);

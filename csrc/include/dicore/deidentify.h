@@ -87,6 +87,10 @@ typedef struct dicore_deidentified {
  *
  *  `patient` / `name`: what to put for the patient's identifier and name; size 0: a keyed pseudonym (16 letters and digits).
  *
+ *  Text (LO SH ST LT UT UC) that no rule names stays, unless it repeats what goes elsewhere in the same data set: a whole value
+ *  of at least 4 characters, or a word of at least 3 of a person's name or a patient's identifier, whatever the case of its
+ *  letters. Then it becomes the constant of its VR. Manufacturer, model name and codes of public schemes are exempt.
+ *
  *  Removed in any case: private elements that are not `safe`, public elements that the dictionary does not know, group lengths,
  *  groups 0000 and 0002 in the data set, what stands behind its end. Refused: a DICOMDIR, whose records point to byte offsets.
  *  @return DICORE_OK, what dicore_part10_parse, dicore_inflate, dicore_tape_read (leniently), dicore_edit_plan and
