@@ -31,9 +31,7 @@ typedef struct level { /* the data set or item that is being gone through */
     uint32_t item;     /* tape index; 0 at the top */
     uint32_t first, stop;
     enum mode mode;
-    uint32_t block;      /* the private block that was looked at last (group << 16 | number), and its creator */
-    dicore_span creator;
-    uint8_t scheme;      /* of a code: SCHEME_... */
+    uint8_t scheme; /* of a code: SCHEME_... */
 } level;
 
 typedef struct work {
@@ -62,6 +60,8 @@ typedef struct work {
     size_t gone_count, gone_room;
     place *kept; /* text that stays because no rule names it */
     size_t kept_count, kept_room;
+    dicore_span creators[256]; /* of the private group that is being gone through, by block */
+    uint32_t creators_item, creators_group;
     dicore_plan plan;
     size_t meta_size;
     uint8_t meta[DICORE_META_MAX];
@@ -225,23 +225,27 @@ static int is_harmless(const work *w, uint32_t index, dicore_span creator)
 }
 
 /* A private element: may it stay? A creator stays when something of its block does. */
-static int private_stays(const work *w, level *l, uint32_t index)
+static int private_stays(work *w, const level *l, uint32_t index)
 {
     const dicore_entry *entries = w->tape.entries;
     uint32_t tag = entries[index].tag, element = tag & 0xFFFF;
     if (!w->how->safe_count || element < 0x10)
         return 0;
+    if (w->creators_item != l->item || w->creators_group != tag >> 16) { /* PS3.5 7.8.1: they stand before what they reserve */
+        memset(w->creators, 0, sizeof w->creators);
+        w->creators_item = l->item;
+        w->creators_group = tag >> 16;
+    }
+    dicore_span *creator = &w->creators[element >= 0x1000 ? element >> 8 : element & 0xFF];
     if (element >= 0x1000)
-        return l->block == ((tag & 0xFFFF0000u) | element >> 8) && is_listed(w, tag, l->creator) &&
-               is_harmless(w, index, l->creator);
-    if (element > 0xFF || l->block == tag) /* a creator that comes twice */
+        return is_listed(w, tag, *creator) && is_harmless(w, index, *creator);
+    if (element > 0xFF || creator->size) /* a creator that comes twice */
         return 0;
-    l->block = tag;
-    l->creator = value_at(w, index);
-    l->creator.size = l->creator.size ? dicore_value_trim(l->creator.data, l->creator.size) : 0;
+    *creator = value_at(w, index);
+    creator->size = creator->size ? dicore_value_trim(creator->data, creator->size) : 0;
     for (uint32_t i = entries[index].next; i < l->stop && entries[i].tag >> 16 == tag >> 16; i = entries[i].next)
-        if ((entries[i].tag & 0xFFFF) >> 8 == element && is_listed(w, entries[i].tag, l->creator) &&
-            is_harmless(w, i, l->creator))
+        if ((entries[i].tag & 0xFFFF) >> 8 == element && is_listed(w, entries[i].tag, *creator) &&
+            is_harmless(w, i, *creator))
             return 1;
     return 0;
 }
@@ -604,7 +608,6 @@ static dicore_status walk(work *w)
             l->item = i;
             l->first = i + 1;
             l->stop = e->next;
-            l->block = 0;
             l->scheme = SCHEME_UNKNOWN;
             i++;
         } else {
@@ -741,7 +744,9 @@ dicore_status dicore_deidentify_plan(const dicore_deidentifier *how, const uint8
     work *w = get_memory(allocator, sizeof *w);
     if (!w)
         return dicore_fail(error, DICORE_NO_MEMORY, 0, 0);
-    memset(w, 0, offsetof(work, meta));
+    memset(w, 0, offsetof(work, creators)); /* the rest is set before it is read */
+    w->creators_item = w->creators_group = 0;
+    w->plan = (dicore_plan){0};
     w->how = how;
     w->allocator = allocator;
     w->error = error;
