@@ -1714,6 +1714,10 @@ cdef class DatasetBase:
             return None
         return bytes(self._file_bytes()), source.path, None if source.part10 else source.syntax, source.strict
 
+    def _is_item(self):
+        """Whether this is an item of a sequence."""
+        return self.parent is not None
+
     def _dataset_bytes(self):
         """The data set as stored, as a memoryview; of an item its elements."""
         cdef Source source = self.source

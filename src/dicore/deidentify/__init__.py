@@ -103,6 +103,8 @@ def deidentify(
     DICOMDIR, for a data set without SOP Class or Instance UID, and for what `read` raises it.
     """
     chosen = policy(profile, options, key)
+    if ds._is_item():
+        raise ValueError("an item of a sequence is not de-identified alone: give the data set it is in")
     data = ds.part10_bytes()
     syntax = "" if _is_part10(data) else ds.transfer_syntax
     return Dataset.from_bytes(_apply(chosen, data, syntax, mapping, report, ds, ds.path))
