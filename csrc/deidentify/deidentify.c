@@ -593,7 +593,7 @@ static dicore_status change_entry(work *w, level *l, uint32_t index, uint32_t *n
     case DICORE_DEID_SHIFT: return put_shifted(w, l, e, vr, value);
     case DICORE_DEID_ID:
     case DICORE_DEID_NAME: return trimmed(value).size ? put_identifier(w, l, e, vr, value, action) : DICORE_OK;
-    default: return put_dummy(w, l->item, e, vr);
+    default: return vr == VR('U', 'I') ? put_uids(w, l, e, value) : put_dummy(w, l->item, e, vr);
     }
 }
 

@@ -32,8 +32,12 @@ if TYPE_CHECKING:  # what `_LAZY` below does at run time
     from dicore import blocking as blocking
     from dicore import pixel as pixel
     from dicore import synth as synth
+    from dicore.dataset import DELETE as DELETE
     from dicore.dataset import Dataset as Dataset
+    from dicore.dataset import Typed as Typed
     from dicore.dataset import dcmread as dcmread
+    from dicore.dataset import from_pydicom as from_pydicom
+    from dicore.dataset import new as new
     from dicore.dataset import read as read
     from dicore.deidentify import deidentify as deidentify
     from dicore.net import connect as connect
@@ -45,13 +49,17 @@ if TYPE_CHECKING:  # what `_LAZY` below does at run time
 __version__ = "0.1.0"
 
 _LAZY = {  # public name: (module, name in it; None for the module itself)
+    "DELETE": ("dicore.dataset", "DELETE"),
     "Dataset": ("dicore.dataset", "Dataset"),
     "Store": ("dicore.store", "Store"),
+    "Typed": ("dicore.dataset", "Typed"),
     "blocking": ("dicore.blocking", None),
     "connect": ("dicore.net", "connect"),
     "dcmread": ("dicore.dataset", "dcmread"),
     "deidentify": ("dicore.deidentify", "deidentify"),
+    "from_pydicom": ("dicore.dataset", "from_pydicom"),
     "listen": ("dicore.net", "listen"),
+    "new": ("dicore.dataset", "new"),
     "pixel": ("dicore.pixel", None),
     "read": ("dicore.dataset", "read"),
     "send": ("dicore.net", "send"),
@@ -60,6 +68,7 @@ _LAZY = {  # public name: (module, name in it; None for the module itself)
 }
 
 __all__ = [
+    "DELETE",
     "AssociationAborted",
     "AssociationRejected",
     "AssociationStateError",
@@ -81,12 +90,15 @@ __all__ = [
     "StoreError",
     "StoreFull",
     "TransferSyntaxError",
+    "Typed",
     "__version__",
     "blocking",
     "connect",
     "dcmread",
     "deidentify",
+    "from_pydicom",
     "listen",
+    "new",
     "pixel",
     "read",
     "send",

@@ -32,12 +32,12 @@ def marked(tag: int) -> Marked:
     text = f"QZ{number:05}ZQ"
     if vr == "SQ":
         inner = f"QZ{number:05}"
-        return Marked(tag, vr, [[(0x00081155, "UI", f"1.9.{number:05}.7"), (0x00081019, "LO", inner)]], inner.encode())
+        return Marked(tag, vr, [[(0x00081155, "UI", f"1.9.{10000 + number}.7"), (0x00081019, "LO", inner)]], inner.encode())
     values: dict[str, Any] = {
         "DA": f"{1100 + number // 336:04}{number // 28 % 12 + 1:02}{number % 28 + 1:02}",
         "TM": f"{number % 10:02}{number // 10 % 60:02}33.{number:06}",
         "DT": f"{1100 + number // 336:04}{number // 28 % 12 + 1:02}{number % 28 + 1:02}07{number % 60:02}",
-        "UI": f"1.9.{number:05}.7",
+        "UI": f"1.9.{10000 + number}.7",
         "AS": f"{number % 999:03}W",
         "DS": f"7{number:05}.125",
         "IS": f"77{number:05}",

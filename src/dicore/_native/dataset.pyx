@@ -2,6 +2,8 @@
 
 A `Source` is the bytes (a buffer, or a file of which the head is here and the rest is fetched when asked for) and the tape
 over them. A `DatasetBase` is a range of the tape: the top level or one item. Values decode on access and are kept.
+An edit is recorded, not made: a changed element is a small data set of its own (a patch), which reads see in the place of what
+the source has, and which splicing puts there when bytes are asked for. The source never changes.
 All state changes happen under the GIL and are published whole; fetching and growing take the source's lock. So any number
 of threads may read one data set.
 """
@@ -14,6 +16,7 @@ from dicore import errors
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_GetItem
+from cpython.list cimport PyList_Append
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.object cimport PyObject, PyObject_GenericGetAttr
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeLatin1
@@ -30,6 +33,7 @@ cdef extern from "Python.h":
     object PyUnicode_EncodeFSDefault(object text)
     Py_UCS4 PyUnicode_READ_CHAR(object text, Py_ssize_t index)
     object PyMemoryView_FromObject(object owner)
+    int PyObject_GenericSetAttr(object owner, object name, PyObject *value) except -1
 
 cdef extern from "<fcntl.h>" nogil:
     int os_open "open"(const char *path, int flags, ...)
@@ -47,10 +51,7 @@ cdef extern from "<sys/mman.h>" nogil:
     int os_munmap "munmap"(void *address, size_t size)
     enum:
         PROT_READ
-        PROT_WRITE
         MAP_PRIVATE
-        MAP_ANONYMOUS
-        MAP_NORESERVE
     void *MAP_FAILED
 
 cdef extern from *:
@@ -99,7 +100,6 @@ cdef extern from *:
 
 cdef enum:
     HEAD = 8192          # the first pread
-    LARGE = 1 << 18      # a file from this size on gets pages of its own
     HOLE = 65536         # a value from this size on is not fetched until it is asked for
     GIL_LIMIT = 1 << 20  # from this many bytes on the tape is read without the GIL
     PEEKS = 12           # attributes that are searched for one by one before the tape is made
@@ -388,17 +388,9 @@ cdef class Region:
 
 cdef Region new_region(size_t size):
     cdef Region region = Region.__new__(Region)
-    cdef void *at
-    if size < LARGE:
-        region.data = <uint8_t *>PyMem_RawCalloc(size if size else 1, 1)
-        if region.data == NULL:
-            raise MemoryError(f"{size} bytes for a file")
-    else:  # address space, whatever the size of the file; memory is what pread fills
-        at = os_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-        if at == MAP_FAILED:
-            raise MemoryError(f"{size} bytes for a file")
-        region.data = <uint8_t *>at
-        region.mapped = True
+    region.data = <uint8_t *>PyMem_RawCalloc(size if size else 1, 1)
+    if region.data == NULL:
+        raise MemoryError(f"{size} bytes for a file")
     region.size = size
     return region
 
@@ -497,7 +489,6 @@ cdef class Source:
     cdef const uint8_t *head_base
     cdef size_t head_size
     cdef object packed        # the file before it was inflated
-    cdef size_t packed_start  # of the deflate stream in it
     cdef str syntax
     cdef dicore_tape tape
     cdef object lock
@@ -617,7 +608,6 @@ cdef class Source:
         region.data = out
         region.size = out_size
         self.packed = PyMemoryView_FromObject(self.owner)[:self.size]
-        self.packed_start = self.start
         self.owner = region
         self.base = out
         self.size = self.have = self.tail = out_size
@@ -1010,7 +1000,7 @@ cdef Source source_over(object data, object path, bint strict):
     source.viewed = True
     source.path = path
     source.strict = strict
-    source.owner = data if type(data) is bytes else PyMemoryView_FromObject(data).toreadonly().cast("B")
+    source.owner = data
     source.base = <const uint8_t *>source.view.buf
     source.size = source.have = source.tail = <size_t>source.view.len
     if source.base == NULL:
@@ -1169,7 +1159,8 @@ cdef class Element:
 
     @property
     def offset(self):
-        """Where the element begins in the file, in bytes (in the inflated data set when it is deflated)."""
+        """Where the element begins in the file, in bytes (in the inflated data set when it is deflated); 0 when it was
+        assigned since."""
         return self.entry.offset
 
     @property
@@ -1231,6 +1222,13 @@ cdef class DatasetBase:
     cdef dict lists           # index of a sequence: its items
     cdef tuple names          # of the character sets; None: not looked up yet
     cdef int sign             # Pixel Representation: 0, 1, -1 unknown, -2 not looked up yet
+    cdef dict changes         # tag: patch, None when deleted; None: nothing was changed here
+    cdef bint patch           # stands for one changed element of `parent`
+    cdef bint touched         # something was changed here or in an item
+    cdef bint detached        # an item of a sequence that was replaced
+    cdef DatasetBase meta     # file meta, once asked for
+    cdef bint of_meta         # this is one
+    cdef DatasetBase applied  # this with its changes made, until the next change
     cdef object __weakref__
 
     def __cinit__(self):
@@ -1239,7 +1237,7 @@ cdef class DatasetBase:
         self.sign = -2
 
     def __init__(self):
-        raise TypeError("a Dataset comes from dicore.read() or Dataset.from_bytes()")
+        raise TypeError("a Dataset comes from dicore.read(), dicore.new() or Dataset.from_bytes()")
 
     # -- finding -------------------------------------------------------------------------------------------------------
 
@@ -1268,19 +1266,60 @@ cdef class DatasetBase:
                 index = dicore_tape_find(&source.tape, 0, source.tape.count, tag)
         return index
 
+    cdef DatasetBase located(self, uint32_t tag, uint32_t *index):
+        """Where an element is now: this data set or a patch of it, and the index there."""
+        cdef PyObject *known
+        if self.changes is not None:
+            known = PyDict_GetItem(self.changes, <object>tag)
+            if known != NULL:
+                if <object>known is None:
+                    index[0] = DICORE_NO_ENTRY
+                    return self
+                index[0] = 0
+                return <DatasetBase>known
+        index[0] = self.find(tag)
+        return self
+
+    cdef list places(self):
+        """(data set, index) of the elements of this level as they are now: a new one before the first greater tag."""
+        cdef uint32_t i = self.first, tag
+        cdef dict left = dict(self.changes)
+        cdef set seen = set()
+        cdef list found = [], fresh
+        self.source.final_tape()
+        while i < self.last():
+            tag = self.source.tape.entries[i].tag
+            seen.add(tag)
+            i = self.source.tape.entries[i].next
+        fresh = sorted([tag_ for tag_ in left if tag_ not in seen and left[tag_] is not None], reverse=True)
+        i = self.first
+        while i < self.last():
+            tag = self.source.tape.entries[i].tag
+            while fresh and fresh[-1] < tag:
+                found.append((left[fresh.pop()], 0))
+            if tag not in left:
+                found.append((self, i))
+            elif left[tag] is not None and self.find(tag) == i:
+                found.append((left[tag], 0))
+            i = self.source.tape.entries[i].next
+        while fresh:
+            found.append((left[fresh.pop()], 0))
+        return found
+
     cdef int pixel_sign(self) except? -3:
         """Pixel Representation here, or of the nearest data set around that has one."""
         cdef uint32_t index
         cdef dicore_entry entry
+        cdef DatasetBase where
         if self.sign == -2:
             sign = -1
-            index = self.find(TAG_SIGN)
+            where = self.located(TAG_SIGN, &index)
             if index != DICORE_NO_ENTRY:
-                entry = self.source.tape.entries[index]
+                entry = where.source.tape.entries[index]
                 if entry.length >= 2:
-                    self.source.present(entry.offset + entry.header, entry.length)
+                    where.source.present(entry.offset + entry.header, entry.length)
                     sign = 1 if number_at(
-                        self.source.base + entry.offset + entry.header, 2, entry.flags & DICORE_ENTRY_BIG_ENDIAN) else 0
+                        where.source.base + entry.offset + entry.header, 2, entry.flags & DICORE_ENTRY_BIG_ENDIAN) else 0
             if sign == -1 and self.parent is not None:
                 sign = self.parent.pixel_sign()
             self.sign = sign
@@ -1305,7 +1344,8 @@ cdef class DatasetBase:
     cdef object raw_at(self, const dicore_entry *entry):
         cdef size_t at = entry.offset + entry.header
         self.source.present(at, entry.length)
-        return PyMemoryView_FromObject(self.source.owner)[at:at + entry.length]
+        return PyMemoryView_FromObject(self.source.owner)[at:at + entry.length].toreadonly() if (
+            self.source.viewed) else PyMemoryView_FromObject(self.source.owner)[at:at + entry.length]
 
     cdef str path_of(self, uint32_t tag):
         """The path of an element of this data set."""
@@ -1314,6 +1354,8 @@ cdef class DatasetBase:
     cdef str prefix(self):
         if self.parent is None:
             return ""
+        if self.patch:
+            return self.parent.prefix()
         return f"{self.parent.path_of(self.source.tape.entries[self.owner_index].tag)}[{self.number}]."
 
     cdef object items_at(self, uint32_t index):
@@ -1322,14 +1364,15 @@ cdef class DatasetBase:
         cdef DatasetBase item
         cdef uint32_t i, end
         cdef Py_ssize_t number = 0
-        cdef list items
         self.source.final_tape()
         if self.lists is None:
             self.lists = {}
         kept = self.lists.get(index)
         if kept is not None:
             return kept
-        items = []
+        items = Items()
+        items.dataset = self.parent if self.patch else self
+        items.tag = self.source.tape.entries[index].tag
         cls = type(self)
         entries = self.source.tape.entries
         i = index + 1
@@ -1344,7 +1387,7 @@ cdef class DatasetBase:
                 item.owner_index = index
                 item.number = number
                 number += 1
-                items.append(item)
+                PyList_Append(items, item)
             i = entries[i].next
         return self.lists.setdefault(index, items)
 
@@ -1355,6 +1398,12 @@ cdef class DatasetBase:
         cdef uint32_t index
         if known != NULL:
             return <object>known
+        if self.changes is not None:
+            known = PyDict_GetItem(self.changes, key)
+            if known != NULL:
+                if <object>known is None:
+                    return default
+                return self.kept.setdefault(key, (<DatasetBase><object>known).value_at(0))
         if not self.source.started and self.parent is None and self.source.peek(tag, &entry):
             value = self.decode(&entry, entry.vr)
         else:
@@ -1366,7 +1415,7 @@ cdef class DatasetBase:
 
     cdef object element_value(self, Element element):
         cdef uint32_t tag = element.entry.tag
-        if self.find(tag) == element.index:
+        if (self.changes is None or tag not in self.changes) and self.find(tag) == element.index:
             return self.value_of(tag, <object>tag, None)
         return self.value_at(element.index)
 
@@ -1398,7 +1447,8 @@ cdef class DatasetBase:
         owner = self.source.owner
         p = self.source.base + entry.offset + entry.header
         if width:
-            big = (entry.flags & DICORE_ENTRY_BIG_ENDIAN) != 0
+            # what is stored as UN is in little endian, also in a big endian file (PS3.5 6.2.2)
+            big = (entry.flags & DICORE_ENTRY_BIG_ENDIAN) != 0 and entry.vr != VR_UN
             if n == <size_t>width:
                 return number(p, vr, big)
             if n % <size_t>width:
@@ -1481,10 +1531,11 @@ cdef class DatasetBase:
     def _character_sets(self):
         """Values of Specific Character Set in effect here: own ones, else those of the data set around (PS3.5 7.5.3)."""
         cdef uint32_t index
+        cdef DatasetBase where
         if self.names is None:
-            index = self.find(TAG_CHARSET)
-            if index != DICORE_NO_ENTRY and self.source.tape.entries[index].length:
-                value = self.value_at(index)
+            where = self.located(TAG_CHARSET, &index)
+            if index != DICORE_NO_ENTRY and where.source.tape.entries[index].length:
+                value = where.value_at(index)
                 names = tuple(value) if isinstance(value, list) else (str(value),)
             elif self.parent is not None:
                 names = self.parent._character_sets()
@@ -1495,6 +1546,12 @@ cdef class DatasetBase:
 
     cdef str creator(self, uint32_t tag):
         cdef dicore_span span
+        if self.patch:
+            return self.parent.creator(tag)
+        if self.changes is not None and tag >> 16 & 1 and tag & 0xFFFF >= 0x1000:
+            block = tag & 0xFFFF0000 | (tag & 0xFFFF) >> 8
+            if block in self.changes:
+                return str(self.value_of(block, block, ""))
         self.source.final_tape()
         span = dicore_tape_creator(&self.source.tape, self.source.base, self.source.size, self.first, self.last(), tag)
         return PyUnicode_DecodeLatin1(<const char *>span.data, <Py_ssize_t>span.size, NULL) if span.size else ""
@@ -1504,6 +1561,8 @@ cdef class DatasetBase:
         cdef dicore_span span
         if 0x10 <= tag & 0xFFFF <= 0xFF:
             return "Private Creator"
+        if self.patch:
+            return self.parent.private_name(index, tag)
         self.source.final_tape()
         span = dicore_tape_creator(&self.source.tape, self.source.base, self.source.size, self.first, self.last(), tag)
         if span.size and dicore_dictionary_private(span.data, span.size, tag, &known):
@@ -1540,12 +1599,54 @@ cdef class DatasetBase:
         cdef DatasetBase dataset
         cdef uint32_t index
         dataset, tag, number = self.resolve(key)
-        index = dataset.find(tag)
+        dataset = dataset.located(tag, &index)
         if index == DICORE_NO_ENTRY:
             raise_missing(dataset, tag)
         if number is None:
             return dataset.element_at(index)
         return dataset.item_of(index, number)
+
+    def __setattr__(self, str name, value):
+        tag = keyword_tag(name)
+        if tag is None:
+            PyObject_GenericSetAttr(self, name, <PyObject *>value)
+        else:
+            self._assign(tag, value)
+
+    def __delattr__(self, str name):
+        tag = keyword_tag(name)
+        if tag is None:
+            PyObject_GenericSetAttr(self, name, NULL)
+        else:
+            self._remove(tag)
+
+    def __setitem__(self, key, value):
+        """Record a new value (or an element with its VR) for a keyword, a tag or a path; of a path that ends in [n] a
+        new item."""
+        cdef DatasetBase dataset
+        dataset, tag, number = self.resolve(key)
+        if number is None:
+            dataset._assign(tag, value)
+        else:
+            dataset.sequence(tag, number)[number] = value
+
+    def __delitem__(self, key):
+        """Record that an element, or an item, is not there any more. MissingElement when it was not."""
+        cdef DatasetBase dataset
+        dataset, tag, number = self.resolve(key)
+        if number is None:
+            dataset._remove(tag)
+        else:
+            del dataset.sequence(tag, number)[number]
+
+    cdef object sequence(self, uint32_t tag, Py_ssize_t number):
+        """The list of a sequence that has an item `number`."""
+        cdef uint32_t index
+        cdef DatasetBase dataset = self.located(tag, &index)
+        if index == DICORE_NO_ENTRY:
+            raise_missing(dataset, tag)
+        dataset.item_of(index, number)
+        return self.value_of(tag, <object>tag, None)
 
     def __contains__(self, key):
         cdef DatasetBase dataset
@@ -1554,7 +1655,7 @@ cdef class DatasetBase:
             dataset, tag, number = self.resolve(key)
         except (KeyError, ValueError):
             return False
-        index = dataset.find(tag)
+        dataset = dataset.located(tag, &index)
         return index != DICORE_NO_ENTRY and (number is None or number < len(dataset.items_at(index)))
 
     def get(self, key, default=None):
@@ -1570,7 +1671,7 @@ cdef class DatasetBase:
             dataset, tag, number = self.resolve(key)
             if number is None:
                 return dataset.value_of(tag, tag, default)
-            index = dataset.find(tag)
+            dataset = dataset.located(tag, &index)
             return default if index == DICORE_NO_ENTRY else dataset.item_of(index, number)
         except (KeyError, ValueError):  # MissingElement is a KeyError; no such keyword
             return default
@@ -1600,7 +1701,7 @@ cdef class DatasetBase:
                     return dataset, tag, number
                 if number is None:
                     raise ValueError(f"{key!r}: {part!r} needs the number of an item, as {part + '[0]'!r}")
-                index = dataset.find(tag)
+                dataset = dataset.located(tag, &index)
                 if index == DICORE_NO_ENTRY:
                     raise_missing(dataset, tag)
                 dataset = dataset.item_of(index, number)
@@ -1617,12 +1718,14 @@ cdef class DatasetBase:
     def __iter__(self):
         """Elements of this level in file order."""
         self.source.final_tape()
-        return iterate(self)
+        return iterate(self) if self.changes is None else iterate_places(self.places())
 
     def __len__(self):
         """Number of elements of this level."""
         cdef uint32_t i = self.first
         cdef Py_ssize_t count = 0
+        if self.changes is not None:
+            return len(self.places())
         self.source.final_tape()
         while i < self.last():
             i = self.source.tape.entries[i].next
@@ -1630,6 +1733,8 @@ cdef class DatasetBase:
         return count
 
     def __bool__(self):
+        if self.changes is not None:
+            return bool(self.places())
         self.source.final_tape()
         return self.first < self.last()
 
@@ -1637,6 +1742,8 @@ cdef class DatasetBase:
         """Tags of this level in file order."""
         cdef uint32_t i = self.first
         cdef list tags = []
+        if self.changes is not None:
+            return [element.tag for element in self]
         self.source.final_tape()
         while i < self.last():
             tags.append(Tag(self.source.tape.entries[i].tag))
@@ -1646,7 +1753,7 @@ cdef class DatasetBase:
     def walk(self):
         """(path, element) of every element, nested ones included, in file order. The path is '0008,1115[0].0020,000E'."""
         self.source.final_tape()
-        return walk_elements(self)
+        return walk_changed(self, "") if self.touched else walk_elements(self)
 
     @property
     def warnings(self):
@@ -1697,36 +1804,459 @@ cdef class DatasetBase:
         return dataset
 
     def _file_meta(self):
-        return self._meta()
+        if self.meta is None:
+            self.meta = self._meta()
+            self.meta.of_meta = True
+        return self.meta
+
+    def _is_meta(self):
+        """Whether this is the file meta of a file."""
+        return self.of_meta
+
+    # -- edits ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_edited(self):
+        """Whether something was assigned or deleted here, in an item, or in the file meta, since this was read."""
+        return self.touched or (self.meta is not None and self.meta.touched)
+
+    def _record(self, tag, element):
+        """From now on `element` (bytes: one whole element, explicit VR in this data set's byte order) stands here; None:
+        nothing does."""
+        cdef DatasetBase patch = None, around
+        cdef uint32_t number = tag
+        cdef uint32_t index
+        around = self
+        while around is not None:
+            if around.detached:
+                raise ValueError("this item has been replaced in its sequence: take it from there again")
+            around = around.parent
+        self.source.final_tape()
+        if element is not None:
+            patch = type(self).__new__(type(self))
+            patch.source = source_of_dataset(
+                element, "1.2.840.10008.1.2.2" if self._is_big() else "1.2.840.10008.1.2.1", self.source.path, False)
+            patch.source.finish()
+            if (patch.source.tape.count == 0 or patch.source.tape.entries[0].next != patch.source.tape.count
+                    or patch.source.tape.entries[0].tag != number):
+                raise ValueError(f"({tag_text(number)}): no encoded element")
+            patch.parent = self
+            patch.patch = True
+            patch.stop = patch.source.tape.count
+        around = self.located(number, &index)
+        if index != DICORE_NO_ENTRY and around.lists is not None and index in around.lists:
+            for item in around.lists[index]:
+                (<DatasetBase>item).detached = True
+        if self.changes is None:
+            self.changes = {}
+        if patch is None and self.find(number) == DICORE_NO_ENTRY:
+            self.changes.pop(number, None)
+        else:
+            self.changes[number] = patch
+        self.kept.pop(number, None)
+        if number == TAG_CHARSET or number == TAG_SIGN:
+            self.forget()
+        around = self
+        while around is not None:
+            around.touched = True
+            around.applied = None
+            around = around.parent
+
+    cdef int forget(self) except -1:
+        """What was looked up here and in the items depends on an element that has changed."""
+        self.names = None
+        self.sign = -2
+        self.kept = {}
+        for patch in (self.changes or {}).values():
+            if patch is not None:
+                (<DatasetBase>patch).forget()
+        for items in (self.lists or {}).values():
+            for item in items:
+                (<DatasetBase>item).forget()
+        return 0
+
+    def _adopt(self, tag, items):
+        """`items` (an Items that was changed) is the value of a sequence that has just been recorded."""
+        cdef DatasetBase patch = self.changes[tag]
+        cdef uint32_t number = tag
+        fresh = patch.items_at(0)
+        list.__setitem__(items, slice(None), fresh)
+        items.dataset = self
+        items.tag = number
+        patch.lists[0] = items
+        self.kept[tag] = items
+
+    def _is_big(self):
+        """Whether the bytes of this data set are in big endian."""
+        if self.parent is None or self.patch or self.first == 0:
+            return bool(self.source.encoding & 2)
+        return bool(self.source.tape.entries[self.first - 1].flags & DICORE_ENTRY_BIG_ENDIAN)
+
+    def _index(self):
+        """Tape index of the item this is, 0 at the top."""
+        return 0 if self.parent is None or self.patch else self.first - 1
+
+    def _around(self):
+        """The data set this is an item of, or None."""
+        return self.parent.parent if self.parent is not None and self.parent.patch else self.parent
+
+    def _has(self, tag):
+        """Whether there is an element of this tag (an int)."""
+        cdef uint32_t index
+        self.located(tag, &index)
+        return index != DICORE_NO_ENTRY
+
+    def _current_vr(self, tag):
+        """The VR an element has here now, or would have by the dictionaries; None when nothing says it."""
+        cdef uint32_t index, number = tag
+        cdef DatasetBase where = self.located(number, &index)
+        cdef dicore_dictionary_entry known
+        cdef uint16_t vr
+        if index != DICORE_NO_ENTRY:
+            vr = where.vr_at(index)
+            if vr != VR_UN:
+                return vr_text(vr)
+        if number >> 16 & 1:
+            if 0x10 <= number & 0xFFFF <= 0xFF:
+                return "LO"
+            creator = self.creator(number).encode("latin-1", "replace") if number & 0xFFFF >= 0x1000 else b""
+            if creator and dicore_dictionary_private(
+                    <const uint8_t *>PyBytes_AS_STRING(creator), <size_t>len(creator), number, &known) and known.vr[0]:
+                return vr_text(known.vr[0])
+        elif number & 0xFFFF == 0:
+            return "UL"
+        elif dicore_dictionary_find(number, &known) and known.vr[0]:
+            if known.vr[1] == 0:
+                return vr_text(known.vr[0])
+            if known.vr[0] == VR_US and known.vr[1] == VR_SS and known.vr[2] == 0:
+                return "SS" if self.pixel_sign() > 0 else "US"
+            if known.vr[0] == 0x4F42:  # OB or OW
+                bits = self.value_of(0x00280100, 0x00280100, None)
+                return "OW" if number >> 16 != 0x7FE0 or not isinstance(bits, int) or bits > 8 else "OB"
+            return "OW" if known.vr[2] else vr_text(known.vr[0])
+        return "UN" if index != DICORE_NO_ENTRY else None
+
+    def _targets(self, key):
+        """[(data set, tag, item number or None)] of a key of `edit`: as `resolve`, with [*] for every item."""
+        if not isinstance(key, str) or "[*]" not in key:
+            return [self.resolve(key)]
+        head, _, rest = key.partition("[*]")
+        cdef DatasetBase dataset
+        cdef uint32_t index
+        if not rest:
+            raise ValueError(f"{key!r} names items: delete or replace their sequence")
+        if not rest.startswith("."):
+            raise ValueError(f"{key!r}: what follows an item is '.' and an element")
+        found = []
+        for place, tag, number in self._targets(head):
+            if number is not None:
+                raise ValueError(f"{key!r}: an item is written [0], [1], ... or [*]")
+            dataset = (<DatasetBase>place).located(tag, &index)
+            if index != DICORE_NO_ENTRY and dataset.vr_at(index) == VR_SQ:
+                for item in dataset.items_at(index):
+                    found += (<DatasetBase>item)._targets(rest[1:])
+        return found
+
+    cdef int collect(self, list out) except -1:
+        """(tape index of the item or 0, tag, encoded element or None) of what was changed over this source."""
+        cdef DatasetBase patch, item
+        if self.changes is not None:
+            where = self._index()
+            for tag, changed in self.changes.items():
+                patch = changed
+                if patch is None:
+                    out.append((where, tag, None))
+                elif patch.touched:
+                    out.append((where, tag, patch.spliced(b"", [], -1, 0, False)))
+                else:
+                    out.append((where, tag, patch.source.owner))
+        if self.lists is not None:
+            for items in self.lists.values():
+                for each in items:
+                    item = each
+                    if item.touched and item.source is self.source and not item.detached:
+                        item.collect(out)
+        return 0
+
+    cdef Region spliced(self, object head, list more, int encoding, int lengths, bint canonical):
+        """`head` and then this data set (of an item its elements), with the changes recorded and `more` of them. `encoding` -1:
+        everything stays in the one it is in."""
+        cdef Source source = self.source
+        cdef list changes = []
+        cdef dicore_edit_options options
+        cdef dicore_plan plan
+        cdef dicore_error error
+        cdef dicore_status status
+        cdef dicore_change *list_of_changes
+        cdef dicore_change *change
+        cdef const uint8_t[::1] view
+        cdef Region region
+        cdef size_t before = len(head), count
+        cdef uint8_t *out
+        cdef const uint8_t *from_head
+        source.final_tape()
+        source.present(0, source.size)
+        if self.touched:
+            self.collect(changes)
+        changes += more
+        options.reencode = encoding >= 0
+        options.encoding = <uint8_t>(encoding if encoding >= 0 else 0)
+        options.lengths = <uint8_t>lengths
+        options.canonical = canonical
+        options.item = self._index()
+        count = len(changes)
+        list_of_changes = <dicore_change *>PyMem_RawCalloc(count + 1, sizeof(dicore_change))
+        if list_of_changes == NULL:
+            raise MemoryError()
+        try:
+            for number in range(len(changes)):
+                where, tag, element = changes[number]
+                change = &list_of_changes[number]
+                change.item = where
+                change.tag = tag
+                if element is None:
+                    change.kind = DICORE_CHANGE_DELETE
+                else:  # explicit VR in the byte order of its surroundings
+                    view = element
+                    change.kind = DICORE_CHANGE_PUT
+                    change.value.data = &view[0] if view.shape[0] else NULL
+                    change.value.size = <size_t>view.shape[0]
+                    change.encoded = 2 if (source.tape.entries[change.item].flags & DICORE_ENTRY_BIG_ENDIAN if change.item
+                                           else source.encoding & 2) else 1
+            status = dicore_edit_plan(&plan, &source.tape, source.base, source.size, source.encoding, list_of_changes, count,
+                                      &options, &HEAP, &error)
+            if status == DICORE_BAD_SYNTAX:
+                raise errors.TransferSyntaxError(
+                    "encapsulated pixel data is in explicit VR little endian only", path=source.path,
+                    tag_path=tag_text(error.tag), expected="dicore.transcode for another transfer syntax")
+            check(status, &error, source.path)
+            try:
+                region = Region.__new__(Region)
+                region.size = before + plan.size
+                region.data = <uint8_t *>PyMem_RawMalloc(region.size if region.size else 1)
+                if region.data == NULL:
+                    raise MemoryError(f"{region.size} bytes for a data set")
+                if before:
+                    view = head
+                    from_head = &view[0]
+                    memcpy(region.data, from_head, before)
+                out = region.data + before
+                if plan.size < GIL_LIMIT:
+                    dicore_plan_emit(&plan, out, plan.size)
+                else:
+                    with nogil:
+                        dicore_plan_emit(&plan, out, plan.size)
+            finally:
+                dicore_plan_free(&plan, &HEAP)
+        finally:
+            PyMem_RawFree(list_of_changes)
+        return region
+
+    def _spliced(self, head, list more, int encoding, int lengths, bint canonical):
+        """`spliced`, as a buffer."""
+        return self.spliced(head, more, encoding, lengths, canonical)
+
+    def _head(self, list more, bint ours):
+        """Preamble and file meta as they are to be written before this data set: `more` changes [(0, tag, element or None)]
+        made, VRs explicit, in order, with its length (PS3.10 7.1). What there was at all when `ours` is false and the file has no
+        file meta."""
+        cdef DatasetBase meta = self._file_meta()
+        cdef Source source = self.source
+        if source.meta_size == 0 and not ours and not meta.touched:
+            return bytes((<const uint8_t *>source.head_base)[:source.start]) if source.part10 and source.start else b""
+        group = bytes(meta.spliced(b"", more + [(0, 0x00020000, None)], DICORE_EXPLICIT_LE, 1, True))
+        preamble = bytes(128)
+        if source.part10 and source.meta_start == 132:
+            preamble = PyBytes_FromStringAndSize(<const char *>source.head_base, 128)
+        return preamble + b"DICM\2\0\0\0UL\4\0" + len(group).to_bytes(4, "little") + group
+
+    def _twin(self):
+        """Another data set over the same source, without edits of its own."""
+        cdef DatasetBase dataset = type(self).__new__(type(self))
+        dataset.source = self.source
+        return dataset
+
+    def _stored_dataset(self):
+        """The deflate stream of a deflated file as it is stored; None when it is none."""
+        cdef Source source = self.source
+        source.final_tape()
+        if source.packed is None:
+            return None
+        return source.packed[source.meta_start + source.meta_size:]
+
+    def _committed(self):
+        """This data set with the recorded changes made: itself when there are none."""
+        if not self.touched and (self.meta is None or not self.meta.touched):
+            return self
+        if self.applied is None or (self.meta is not None and self.meta.touched):
+            self.applied = self._edited([])
+        return self.applied
+
+    def _edited(self, list more):
+        """A new data set with the recorded changes and `more` made. At the top level only."""
+        cdef DatasetBase dataset = type(self).__new__(type(self))
+        cdef Source source = self.source
+        cdef Source made
+        cdef Region region
+        head = self._edited_head(more)
+        if source.packed is not None or source.deflated:
+            source.final_tape()
+            region = self.spliced(b"", more, -1, 0, False)
+            made = source_of_buffer(head + deflated(region), None, source.strict)
+        elif not source.part10:
+            made = source_of_dataset(self.spliced(b"", more, -1, 0, False), source.syntax, None, source.strict)
+        else:
+            made = source_of_buffer(self.spliced(head, more, -1, 0, False), None, source.strict)
+            made.start = len(head)
+            made.encoding = source.encoding
+        dataset.source = made
+        return dataset
+
+    cdef object _edited_head(self, list more):
+        """The head of the file after `more` changes: SOP class and instance as the data set has them."""
+        cdef Source source = self.source
+        cdef bint same = self.meta is None or not self.meta.touched
+        cdef list meta = []
+        if not source.part10:
+            return b""
+        uids = {0x00080016: None, 0x00080018: None}
+        if self.changes is not None:
+            for tag in uids:
+                if tag in self.changes and self.changes[tag] is not None:
+                    uids[tag] = (<DatasetBase>self.changes[tag]).raw_at(&(<DatasetBase>self.changes[tag]).source.tape.entries[0])
+        for where, tag, element in more:
+            if where == 0 and element is not None and tag in uids:
+                uids[tag] = element[8:]
+        if source.meta_size:
+            for tag, value in uids.items():
+                if value is not None:
+                    of_file = 0x00020002 if tag == 0x00080016 else 0x00020003
+                    meta.append((0, of_file, short_element(of_file, bytes(value))))
+        if same and not meta:
+            return PyBytes_FromStringAndSize(<const char *>source.head_base,
+                                             <Py_ssize_t>(source.meta_start + source.meta_size))
+        return self._head(meta, False)
 
     def _file_bytes(self):
         """The whole file as it is, as a memoryview; of a bare data set the data set."""
-        cdef Source source = self.source
+        cdef Source source
+        if self.parent is None and (self.touched or (self.meta is not None and self.meta.touched)):
+            return self._committed()._file_bytes()
+        source = self.source
         if source.packed is not None:
             return source.packed
         source.present(0, source.size)
         return PyMemoryView_FromObject(source.owner)[:source.size]
 
-    def _state(self):
-        """(bytes, path, transfer syntax of a bare data set, strict) to make it again from; None for an item."""
+    def _parts(self):
+        """(head of the file, bytes of the data set as stored) as memoryviews; the second is inflated when deflated."""
         cdef Source source = self.source
-        if self.parent is not None:
-            return None
-        return bytes(self._file_bytes()), source.path, None if source.part10 else source.syntax, source.strict
-
-    def _is_item(self):
-        """Whether this is an item of a sequence."""
-        return self.parent is not None
-
-    def _dataset_bytes(self):
-        """The data set as stored, as a memoryview; of an item its elements."""
-        cdef Source source = self.source
-        if self.parent is not None:
-            return self.raw_at(&source.tape.entries[self.first - 1])
-        if source.packed is not None:
-            return source.packed[source.packed_start:]
+        if self.touched:
+            if self.parent is None:
+                return self._committed()._parts()
+            if not self.patch:  # an item
+                return memoryview(b""), PyMemoryView_FromObject(self.spliced(b"", [], -1, 0, False))
+        source.final_tape()
         source.present(source.start, source.size - source.start)
-        return PyMemoryView_FromObject(source.owner)[source.start:source.size]
+        view = PyMemoryView_FromObject(source.owner)
+        if self.parent is None:
+            return view[:source.start], view[source.start:source.size]
+        at = source.tape.entries[self.first - 1].offset + source.tape.entries[self.first - 1].header
+        return view[:0], view[at:at + source.tape.entries[self.first - 1].length]
+
+
+class Items(list):
+    """The items of a sequence, in order: data sets. Changing the list records the change on the data set it is in; what is put
+    in (a Dataset, or a mapping of keywords, tags or paths to values) is copied, so take it from the list to go on with it."""
+
+    __slots__ = ("dataset", "tag")
+
+    def _store(self, items):
+        dataset, tag = self.dataset, self.tag
+        current = dataset.get(tag)
+        if current is not self:
+            raise ValueError("this sequence has been replaced: take it from the data set again")
+        dataset._assign(tag, items, "SQ")
+        dataset._adopt(tag, self)
+
+    def append(self, item):
+        self._store([*self, item])
+
+    def extend(self, items):
+        self._store([*self, *items])
+
+    def insert(self, index, item):
+        items = list(self)
+        items.insert(index, item)
+        self._store(items)
+
+    def pop(self, index=-1):
+        items = list(self)
+        item = items.pop(index)
+        self._store(items)
+        return item
+
+    def remove(self, item):
+        items = list(self)
+        items.remove(item)
+        self._store(items)
+
+    def clear(self):
+        self._store([])
+
+    def reverse(self):
+        self._store(self[::-1])
+
+    def sort(self, *, key=None, reverse=False):
+        self._store(sorted(self, key=key, reverse=reverse))
+
+    def __setitem__(self, index, value):
+        items = list(self)
+        items[index] = value
+        self._store(items)
+
+    def __delitem__(self, index):
+        items = list(self)
+        del items[index]
+        self._store(items)
+
+    def __iadd__(self, items):
+        self.extend(items)
+        return self
+
+    def __imul__(self, times):
+        self._store(list(self) * times)
+        return self
+
+    def __reduce_ex__(self, protocol):
+        return list, (list(self),)
+
+
+cdef bytes short_element(uint32_t tag, bytes value):
+    """A UID as an element in explicit VR little endian."""
+    value = value.rstrip(b" \0")
+    if len(value) & 1:
+        value += b"\0"
+    if len(value) > 0xFFFE:
+        raise ValueError(f"({tag_text(tag)}): {len(value)} bytes for a UID")
+    return (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little") + b"UI" + len(value).to_bytes(2, "little") + value
+
+
+def deflated(data):
+    """A data set as a raw deflate stream of even length (PS3.5 A.5)."""
+    cdef const uint8_t[::1] view = data
+    cdef const uint8_t *base = &view[0] if view.shape[0] else NULL
+    cdef size_t size = <size_t>view.shape[0], out_size = 0, capacity = 0
+    cdef uint8_t *out = NULL
+    cdef dicore_error error
+    cdef dicore_status status
+    with nogil:
+        status = dicore_deflate(base, size, 0, &HEAP, &out, &out_size, &capacity, &error)
+    check(status, &error)
+    try:
+        return PyBytes_FromStringAndSize(<const char *>out, <Py_ssize_t>out_size)
+    finally:
+        PyMem_RawFree(out)
 
 
 cdef object MISSING = object()
@@ -1780,6 +2310,22 @@ def iterate(DatasetBase dataset):
         element = dataset.element_at(i)
         i = dataset.source.tape.entries[i].next
         yield element
+
+
+def iterate_places(list places):
+    for place, index in places:
+        yield (<DatasetBase>place).element_at(index)
+
+
+def walk_changed(DatasetBase dataset, str prefix):
+    """walk_elements where something has changed; recursive."""
+    cdef Element element
+    for element in dataset:
+        path = prefix + tag_text(element.entry.tag)
+        yield path, element
+        if element.entry.flags & DICORE_ENTRY_SEQUENCE:
+            for number, item in enumerate(element.dataset.items_at(element.index)):
+                yield from walk_changed(item, f"{path}[{number}].")
 
 
 def walk_elements(DatasetBase dataset):
@@ -1879,6 +2425,8 @@ def select(data, tags, transfer_syntax=None):
         if status != DICORE_OK:
             source.fail(status, &error)
         view = PyMemoryView_FromObject(source.owner)
+        if view.ndim != 1 or view.itemsize != 1:
+            view = view.cast("B")
         values = {}
         for i in range(count):
             if found[i].flags & DICORE_SELECTED:

@@ -11,9 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import groupby
 from typing import NamedTuple
 
-__all__ = ["Charset", "charset_for", "decode_text"]
+from dicore.errors import CharacterSetError
+
+__all__ = ["Charset", "charset_for", "decode_text", "encode_text"]
 
 # PS3.3 tables C.12-2 (without code extensions), C.12-3 and C.12-4 (with), C.12-5 (multi-byte, without).
 # Undeclared bytes from 80H in the default repertoire are read as Latin-1, which loses nothing.
@@ -54,6 +57,7 @@ _DECLARED_BY = {  # the escape's codec: the name that has to be declared for it
     "latin_1": "100", "iso8859_2": "101", "iso8859_3": "109", "iso8859_4": "110", "iso8859_5": "144",
     "iso8859_6": "127", "iso8859_7": "126", "iso8859_8": "138", "iso8859_9": "148", "iso8859_15": "203",
 }  # fmt: skip
+_ESCAPE_OF = {codec: b"\x1b" + escape for escape, (slot, codec) in ESCAPES.items() if slot == 1}
 # The first value of (0008,0005) when it has an extended name: what stands in G1 before any escape sequence.
 _FIRST_G1 = {"shift_jis": "katakana", "iso2022_jp": "latin_1", "iso2022_jp_2": "latin_1"}
 
@@ -129,6 +133,68 @@ class Charset:
             return Decoded(raw.decode("latin_1"), "bytes above 7FH without a Specific Character Set, read as Latin-1")
         return _by_codec(raw, self.codec)
 
+    def encode(self, text: str, resets: str = "") -> bytes:
+        """`text` as bytes of these sets, so that `decode` gives it back; `resets` as there. With code extensions every part
+        between delimiters takes the first set that holds all of it, else each character the first one that holds it.
+        Raises UnicodeEncodeError when no set does."""
+        if text.isascii():
+            return text.encode("ascii")
+        if len(self.terms) == 1 and not self.terms[0].startswith("ISO 2022"):
+            raw = text.encode("ascii" if self.single else self.codec)
+        else:
+            parts = re.split(f"([{re.escape(resets)}\t\n\f\r])", text)
+            raw = b"".join([self._encode_part(part) for part in parts])
+        if self.decode(raw, resets.encode("ascii")).text != text:
+            raise UnicodeEncodeError(self.codec, text, 0, len(text), f"not in {' '.join(filter(None, self.terms))}")
+        return raw
+
+    def _encode_part(self, part: str) -> bytes:
+        if part.isascii():
+            return part.encode("ascii")
+        for index in range(len(self.terms)):
+            raw = self._in_term(part, index)
+            if raw is not None:
+                return raw
+        pieces = []
+        for index, characters in groupby(part, self._term_of):
+            run = "".join(characters)
+            pieces.append(run.encode("ascii") if index < 0 else self._in_term(run, index) or b"")
+        return b"".join(pieces)
+
+    def _term_of(self, character: str) -> int:
+        """The number of the first set that has a character; -1 for ASCII, which all of them have."""
+        if character.isascii():
+            return -1
+        for index in range(len(self.terms)):
+            if self._in_term(character, index) is not None:
+                return index
+        raise UnicodeEncodeError(
+            self.codec, character, 0, 1, f"not in {' '.join(filter(None, self.terms)) or 'the default repertoire'}"
+        )
+
+    def _in_term(self, text: str, index: int) -> bytes | None:
+        """`text` in one of the sets, with the escape sequence where that is not the first; None when it has not all of it."""
+        term = self.terms[index]
+        codec = CODECS[term]
+        if codec == "latin_1" and term in DEFAULT:
+            return None
+        if codec in ("iso2022_jp", "iso2022_jp_2"):  # Python writes and takes back the escapes of JIS X 0208 and 0212
+            codec, escapes = ("iso2022_jp", b"\x1b$B") if codec == "iso2022_jp" else ("iso2022_jp_1", b"\x1b$(D")
+            try:
+                raw = text.encode(codec)
+            except UnicodeEncodeError:
+                return None
+            return raw if {m[0] for m in _ESCAPE.finditer(raw)} <= {escapes, b"\x1b(B"} else None
+        try:
+            raw = text.encode(codec)
+        except UnicodeEncodeError:
+            return None
+        if codec == "shift_jis":
+            if len(raw) != len(text):
+                return None  # ISO-IR 13 has katakana of one byte only
+            codec = "katakana"
+        return raw if index == 0 and codec not in ("euc_kr", "gb2312") else _ESCAPE_OF[codec] + raw
+
     def _extensions(self, raw: bytes, resets: bytes) -> Decoded:
         """ISO 2022 as PS3.5 6.1.2.5 restricts it: G0 always in 00-7F, G1 in 80-FF, no shifts but escape sequences."""
         first = ("ascii", _FIRST_G1.get(self.codec, "latin_1" if self.single else self.codec))
@@ -202,6 +268,22 @@ def _in_state(raw: bytes, g0: str, g1: str) -> Decoded:
 def charset_for(names: tuple[str, ...]) -> Charset:
     """The Charset for the values of (0008,0005); () is the default repertoire."""
     return Charset(names)
+
+
+def encode_text(text: str, charsets: Sequence[str], *, person_name: bool = False, single: bool = False) -> bytes:
+    """`text` by the values of (0008,0005), not padded; the opposite of `decode_text`. `single`: a VR without several values,
+    where a backslash is no delimiter. Raises CharacterSetError when a character is in none of the sets."""
+    if text.isascii():
+        return text.encode("ascii")
+    names = (charsets,) if isinstance(charsets, str) else tuple(charsets)
+    try:
+        return charset_for(names).encode(text, "\\^=" if person_name else "" if single else "\\")
+    except UnicodeEncodeError as error:
+        said = "\\".join(names) if any(names) else "the default repertoire, since there is no Specific Character Set"
+        raise CharacterSetError(
+            f"{text[error.start : error.end][:16]!r} cannot be written in {said}",
+            expected="SpecificCharacterSet='ISO_IR 192', set in the same edit or before",
+        ) from None
 
 
 def decode_text(raw: bytes, charsets: Sequence[str], *, person_name: bool = False) -> str:

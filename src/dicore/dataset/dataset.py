@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from dicore._native.dataset import DatasetBase, Element, open_buffer, read_into
+from dicore import uid
+from dicore._native.dataset import DatasetBase, Element, deflated, open_buffer, read_into
+from dicore.dataset import editing
 from dicore.dataset.charset import charset_for
+from dicore.dataset.editing import CHARSET, DELETE
+from dicore.dataset.encode import Fragments, Typed, encode_element
 from dicore.dataset.text import dataset_lines, element_line
-from dicore.errors import PixelDataError
+from dicore.errors import MissingElement, PixelDataError
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined, unused-ignore]  # Python 3.12
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
     from dicore.pixel import FrameLayout
 
-__all__ = ["Dataset", "dcmread", "read"]
+__all__ = ["Dataset", "dcmread", "from_pydicom", "new", "read"]
 
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
@@ -40,6 +44,19 @@ class Dataset(DatasetBase):
 
     A missing element raises MissingElement, which is an AttributeError and a KeyError. An element that stands twice at
     one level: the last one counts, iteration gives both.
+
+    Assigning and deleting record an edit on this object; the bytes below stay as they are. Later reads of this object see
+    it, and `write`, `part10_bytes`, `to_pydicom` have it. `edit` leaves this object alone and gives a new one.
+
+        ds.PatientID = "X1"; ds["0008,1115[0].0020,000E"] = uid; ds[0x0009, 0x1001] = Typed("LO", "text")
+        del ds.PatientBirthDate; ds.ReferencedSeriesSequence[0].SeriesInstanceUID = uid
+        ds.ReferencedSeriesSequence.append({"SeriesInstanceUID": uid})
+        new = ds.edit(PatientID="X1", PatientBirthDate=DELETE)
+
+    A value is encoded by its VR: the one the element has, else that of the dictionaries, or one said by `Typed`. Text takes
+    the character set in effect; a character that it lacks is a CharacterSetError, never a silent change of the set. A new
+    SpecificCharacterSet rewrites the text that depends on it. None is an empty value; bytes are taken as stored (in the
+    byte order of this data set), whatever they say. Any number of threads may read a Dataset while none edits it.
     """
 
     __slots__ = ()
@@ -87,8 +104,8 @@ class Dataset(DatasetBase):
         return self._file_bytes()
 
     def dataset_bytes(self) -> memoryview:
-        """The data set without preamble and group 0002, as stored (in `transfer_syntax`); of an item its elements."""
-        return self._dataset_bytes()
+        """The data set without preamble and group 0002 (PS3.10 7.1), as stored; inflated when it was deflated."""
+        return self._parts()[1]
 
     def to_pydicom(self) -> pydicom.FileDataset:
         """This data set as pydicom reads it from the same bytes, file meta included. At the top level only.
@@ -122,10 +139,7 @@ class Dataset(DatasetBase):
         return self.pixels()
 
     def iter_frames(self, raw: bool = False) -> Iterator[np.ndarray[Any, Any]]:
-        """The frames one after another; see `dicore.pixel.iter_frames`. Raises PixelDataError.
-
-        One decoded frame at a time. The stored pixel data is in memory whole, unless read with `mmap=True`.
-        """
+        """The frames one after another, in constant memory; see `dicore.pixel.iter_frames`. Raises PixelDataError."""
         from dicore import pixel
 
         layout = self.pixel_layout()
@@ -149,24 +163,167 @@ class Dataset(DatasetBase):
     def _element_text(self, element: Element) -> str:
         return element_line(element)
 
+    # -- edits ---------------------------------------------------------------------------------------------------------
+
+    def _assign(self, tag: int, value: Any, vr: str | None = None) -> None:
+        """Record a new value of an element of this data set."""
+        if value is DELETE:
+            if self._has(tag):
+                self._record(tag, None)
+            return
+        moved: list[tuple[Dataset, int, bytes]] = []
+        names = self._character_sets()
+        if tag == CHARSET and not isinstance(value, bytes):
+            names = editing.names_of(value)
+            moved = editing.transcoded(self, names, (CHARSET,))
+        self._record(tag, editing.element_of(self, tag, value, names, vr))
+        for place, other, element in moved:
+            place._record(other, element)
+
+    def _remove(self, tag: int) -> None:
+        if not self._has(tag):
+            path = f"{tag >> 16:04X},{tag & 0xFFFF:04X}"
+            raise MissingElement(f"no element ({path}) in this data set", tag_path=path)
+        moved: list[tuple[Dataset, int, bytes]] = []
+        if tag == CHARSET:
+            around: Dataset | None = self._around()
+            moved = editing.transcoded(self, around._character_sets() if around is not None else (), (CHARSET,))
+        self._record(tag, None)
+        for place, other, element in moved:
+            place._record(other, element)
+
+    def add_new(self, tag: int | str | tuple[int, int], VR: str, value: Any) -> None:
+        """Record an element with its VR, as pydicom's add_new; the same as `ds[tag] = Typed(VR, value)`."""
+        self[tag] = Typed(VR, value)
+
+    def update(self, elements: Mapping[Any, Any]) -> None:
+        """Record a value for each keyword, tag or path."""
+        for key, value in elements.items():
+            self[key] = value
+
+    def edit(self, changes: Mapping[Any, Any] | None = None, /, **elements: Any) -> Dataset:
+        """A new Dataset with changes made, by a native splice: what is not changed is copied, never decoded. This one stays.
+
+        `elements` are keywords with values; `changes` maps keywords, tags, or paths to values, where a path may name every
+        item: {"ReferencedSeriesSequence[*].SeriesInstanceUID": uid, (0x0010, 0x0020): "X1", "0008,1115[0]": {...}}.
+        Values as for assignment; DELETE removes an element or item, whether there is one or not. All paths are those of
+        this data set as it is before. Of an item the result is a data set of its own.
+
+        Raises ValueError (a value that does not fit its VR, no such keyword), CharacterSetError, and MissingElement when a
+        path leads to no item.
+        """
+        if self._around() is not None:
+            return self._alone().edit(changes, **elements)
+        base: Dataset = self._committed()
+        given: list[tuple[Dataset, int, int | None, Any]] = []
+        for key, value in {**(changes or {}), **elements}.items():
+            given += [(where, tag, number, value) for where, tag, number in base._targets(key)]
+        sets = {
+            where._index(): () if value is DELETE else editing.names_of(value)
+            for where, tag, _, value in given
+            if tag == CHARSET and not isinstance(value, bytes)
+        }
+        made: list[editing.Change] = []
+        if sets:
+            for where, tag, _, _ in given:
+                if tag == CHARSET and where._index() in sets:
+                    others = {other for place, other, _, _ in given if place._index() == where._index()}
+                    for place, other, element in editing.transcoded(where, sets[where._index()], others):
+                        made.append((place._index(), other, element))
+        lists: dict[tuple[int, int], tuple[Dataset, list[Any]]] = {}
+        for where, tag, number, value in given:
+            if number is not None:
+                if (where._index(), tag) not in lists:
+                    lists[where._index(), tag] = (where, list(where.get(tag, ())))
+                items = lists[where._index(), tag][1]
+                if number < len(items):
+                    items[number] = value
+                elif value is not DELETE:
+                    where[f"{tag >> 16:04X},{tag & 0xFFFF:04X}[{number}]"]  # MissingElement that says what there is
+            elif value is DELETE:
+                made.append((where._index(), tag, None))
+            else:
+                made.append((where._index(), tag, editing.element_of(where, tag, value, _names_in(where, sets))))
+        for (index, tag), (where, items) in lists.items():
+            left = [item for item in items if item is not DELETE]
+            made.append((index, tag, editing.element_of(where, tag, left, _names_in(where, sets), "SQ")))
+        edited: Dataset = base._edited(made)
+        return edited
+
+    def _alone(self) -> Dataset:
+        """An item as a data set of its own, with its character set."""
+        syntax = uid.EXPLICIT_BIG if self._is_big() else uid.EXPLICIT_LITTLE
+        return Dataset.from_bytes(editing.item_bytes(self, self, (), self._is_big()), transfer_syntax=syntax)
+
+    # -- files ---------------------------------------------------------------------------------------------------------
+
+    def write(
+        self,
+        target: str | os.PathLike[str] | BinaryIO,
+        transfer_syntax: str | None = None,
+        *,
+        fsync: bool = False,
+        canonical: bool = False,
+        blank_preamble: bool = False,
+    ) -> None:
+        """Write a DICOM file (PS3.10 7.1) with the recorded edits, to a path or a binary file object; alias `save_as`.
+
+        A path is written atomically: a temporary file beside it, synced when `fsync`, then renamed. Whatever fails leaves the
+        old file. `transfer_syntax` (UID, keyword or name) is one of the uncompressed ones or the deflated one, else the one
+        it has, or the one assigned to file_meta.TransferSyntaxUID. What is neither edited nor re-encoded is written as it is
+        stored. `canonical` sorts elements, gives every sequence a defined length and pads odd values.
+
+        File meta information is computed anew: SOP Class and Instance UID as in the data set, the length, and dicore as
+        the implementation that wrote the file; the rest of it and the preamble stay, but for `blank_preamble` (a preamble may
+        hold a TIFF header or a program). Without SOP UIDs anywhere these two are left out.
+
+        Raises TransferSyntaxError when compressed frames would have to be decoded or encoded (that is `dicore.transcode`), OSError.
+        """
+        editing.write_pieces(target, self._pieces(transfer_syntax, canonical, blank_preamble), fsync)
+
+    save_as = write
+
+    def to_bytes(self, transfer_syntax: str | None = None, *, canonical: bool = False) -> bytes:
+        """What `write` writes."""
+        return b"".join(self._pieces(transfer_syntax, canonical, False))
+
+    def _pieces(self, transfer_syntax: str | None, canonical: bool, blank_preamble: bool) -> list[Any]:
+        if self._around() is not None:
+            raise ValueError("an item of a sequence is no file: dicore.new makes one, item.edit() a data set of its own")
+        syntax = editing.target_syntax(self, transfer_syntax)
+        here = (0 if self.is_implicit_vr else 1) | (0 if self.is_little_endian else 2)
+        encoding = editing.ENCODINGS.get(syntax, here)
+        if canonical or encoding != here:
+            body: Any = self._spliced(b"", [], encoding, 1 if canonical else 0, canonical)
+        else:
+            body = self._parts()[1]
+        if syntax == uid.DEFLATED:
+            stored = None if self.is_edited or canonical or self.transfer_syntax != syntax else self._stored_dataset()
+            body = stored if stored is not None else deflated(body)
+        head = self._head(self._meta_changes(syntax), True)
+        return [bytes(128) + head[128:] if blank_preamble else head, body]
+
+    def _meta_changes(self, syntax: str) -> list[editing.Change]:
+        """What file meta is to say of this data set and of who wrote it."""
+        said: list[tuple[int, str, Any]] = [(0x00020001, "OB", b"\0\1")]
+        for tag, keyword in ((0x00020002, "SOPClassUID"), (0x00020003, "SOPInstanceUID")):
+            if keyword in self and not self[keyword].is_empty:
+                said.append((tag, "UI", bytes(self[keyword].raw).rstrip(b" \0")))
+        said.append((0x00020010, "UI", syntax))
+        said.append((0x00020012, "UI", uid.IMPLEMENTATION_CLASS))
+        said.append((0x00020013, "SH", uid.IMPLEMENTATION_VERSION))
+        return [(0, tag, encode_element(tag, vr, value)) for tag, vr, value in said]
+
     def __copy__(self) -> Dataset:
-        return self
+        """A Dataset of its own over the same bytes; of an item a data set of its own."""
+        if self._around() is not None:
+            return self._alone()
+        base: Dataset = self._committed()
+        copied: Dataset = base._twin()
+        return copied
 
     def __deepcopy__(self, memo: dict[int, object]) -> Dataset:
-        return self
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """Pickled as the bytes of its file; an item does not travel without it."""
-        state = self._state()
-        if state is None:
-            raise TypeError("an item of a sequence cannot be pickled alone: pickle the data set it is in")
-        return _remade, state
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a Dataset is read-only ({name}): to_pydicom() gives one that can be changed")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"a Dataset is read-only ({name}): to_pydicom() gives one that can be changed")
+        return self.__copy__()
 
     def __str__(self) -> str:
         return "\n".join(dataset_lines(self))
@@ -177,8 +334,79 @@ class Dataset(DatasetBase):
         return f"<Dataset{where}, {len(self)} elements{f', {uid}' if uid else ''}>"
 
 
-def _remade(data: bytes, path: Any, transfer_syntax: str | None, strict: bool) -> Dataset:
-    return Dataset.from_bytes(data, path=path, transfer_syntax=transfer_syntax, strict=strict)
+def _names_in(where: Dataset, sets: Mapping[int, tuple[str, ...]]) -> tuple[str, ...]:
+    """The character sets of `where` when those of some data sets, by tape index, are changed."""
+    if sets:
+        place: Dataset | None = where
+        while place is not None:
+            if place._index() in sets and (sets[place._index()] or place._index() == 0):
+                return sets[place._index()]
+            if CHARSET in place and place._index() not in sets:
+                break
+            place = place._around()
+    return where._character_sets()
+
+
+def new(
+    sop_class: str,
+    elements: Mapping[Any, Any] | None = None,
+    /,
+    *,
+    transfer_syntax: str = uid.EXPLICIT_LITTLE,
+    **keywords: Any,
+) -> Dataset:
+    """A data set from nothing, as a complete file in memory with file meta information.
+
+    `sop_class` is a UID, or the name of a storage class ('CT Image Storage', 'CTImageStorage'). `elements` maps keywords or
+    tags to values, `keywords` are keywords; VRs are those of the dictionaries, or given by `Typed`. A SOPInstanceUID is made
+    when there is none. Sequences are lists of mappings or Datasets. Compressed Pixel Data comes as `encode.Fragments`, or as
+    bytes that begin with an item, and with its `transfer_syntax`.
+
+        dicore.new("CT Image Storage", PatientName="DOE^JANE", Rows=512, ReferencedStudySequence=[{"StudyID": "1"}])
+
+    Raises ValueError and CharacterSetError as `Dataset.edit`.
+    """
+    syntax = uid.transfer_syntax(transfer_syntax).uid
+    given: dict[int, Any] = {
+        0x00080016: editing.sop_class_uid(sop_class),
+        0x00080018: uid.generate(),
+    }
+    for key, value in {**(elements or {}), **keywords}.items():
+        given[editing.parse_key(key)] = value
+    fresh = Dataset.from_bytes(b"", transfer_syntax=uid.EXPLICIT_LITTLE)
+    names = editing.names_of(given[CHARSET]) if CHARSET in given else ()
+    pixels = given.get(editing.PIXEL_DATA)
+    if uid.TRANSFER_SYNTAXES[syntax].encapsulated and isinstance(pixels, bytes) and pixels[:4] == b"\xfe\xff\x00\xe0":
+        given[editing.PIXEL_DATA] = Fragments(pixels)
+    for tag in sorted(given):
+        if given[tag] is not DELETE:
+            fresh._record(tag, editing.element_of(fresh, tag, given[tag], names))
+    head = fresh._head(fresh._meta_changes(syntax), True)
+    encoding = editing.ENCODINGS.get(syntax, 1)
+    if syntax == uid.DEFLATED:
+        return Dataset.from_bytes(head + deflated(fresh._spliced(b"", [], -1, 0, False)))
+    return Dataset.from_bytes(fresh._spliced(head, [], encoding if encoding != 1 else -1, 0, False))
+
+
+def from_pydicom(dataset: pydicom.Dataset) -> Dataset:
+    """A Dataset of what pydicom writes for `dataset`: exact, since it is pydicom's own writer, whose errors come through.
+
+    With file meta information it is a whole file, else a bare data set in the encoding it was read in (explicit VR little
+    endian when it was made in memory)."""
+    import pydicom
+
+    meta = getattr(dataset, "file_meta", None)
+    out = io.BytesIO()
+    if meta and "TransferSyntaxUID" in meta:
+        pydicom.dcmwrite(out, dataset, enforce_file_format=False)
+        return Dataset.from_bytes(out.getvalue())
+    implicit, little = getattr(dataset, "original_encoding", (None, None))
+    implicit, little = (False, True) if implicit is None or little is None else (implicit, little)
+    bare = pydicom.Dataset(dataset)
+    bare.set_original_encoding(*dataset.original_encoding, dataset.original_character_set)
+    pydicom.dcmwrite(out, bare, implicit_vr=implicit, little_endian=little, enforce_file_format=False)
+    syntax = uid.IMPLICIT_LITTLE if implicit else uid.EXPLICIT_LITTLE if little else uid.EXPLICIT_BIG
+    return Dataset.from_bytes(out.getvalue(), transfer_syntax=syntax)
 
 
 def read(source: str | os.PathLike[str] | Buffer | BinaryIO, *, strict: bool = False, mmap: bool = False) -> Dataset:

@@ -103,7 +103,7 @@ def deidentify(
     DICOMDIR, for a data set without SOP Class or Instance UID, and for what `read` raises it.
     """
     chosen = policy(profile, options, key)
-    if ds._is_item():
+    if ds._around() is not None:
         raise ValueError("an item of a sequence is not de-identified alone: give the data set it is in")
     data = ds.part10_bytes()
     syntax = "" if _is_part10(data) else ds.transfer_syntax
