@@ -50,6 +50,8 @@ def marked(tag: int) -> Marked:
         value = (text * 2)[:16].encode()
     else:
         value = values.get(vr, text)
+    if isinstance(value, str):  # as stored: some are longer than their VR allows
+        return Marked(tag, vr, value.encode(), value.encode())
     return Marked(tag, vr, value, value if isinstance(value, bytes) else str(value).encode())
 
 

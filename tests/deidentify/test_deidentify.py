@@ -111,7 +111,7 @@ def test_dates_move_per_patient_and_keep_their_distances() -> None:
 
 
 def test_dates_as_the_options_say() -> None:
-    ds = patient("P1", (0x00080020, "DA", "20200229"), (0x00080030, "TM", "101112"), (0x00080021, "DA", "about 1970"))
+    ds = patient("P1", (0x00080020, "DA", "20200229"), (0x00080030, "TM", "101112"), (0x00080021, "DA", b"about 1970"))
     full = dicore.deidentify(ds, key=KEY, options=["retain_full_dates"])
     assert (full.StudyDate, full.StudyTime) == ("20200229", "101112")
     assert full.LongitudinalTemporalInformationModified == "UNMODIFIED"
@@ -165,7 +165,7 @@ def test_cleaned_text_holds_known_words_only() -> None:
     ds = dataset(
         (NAME, "PN", "Chest^Joan"),
         (0x00080090, "PN", "Head^Doctor"),
-        (0x00081030, "LO", "MRI brain of Miller, 3.4.1960; T2 axial, tel. 030/1234567, Dr. HEAD"),
+        (0x00081030, "LO", b"MRI brain of Miller, 3.4.1960; T2 axial, tel. 030/1234567, Dr. HEAD"),
         (0x0008103E, "LO", "Joan Chest CT\\Thorax "),
         (0x00204000, "LT", "Bauer"),
     )
