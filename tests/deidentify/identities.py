@@ -22,9 +22,10 @@ def identities(ds: dicore.Dataset) -> Iterator[tuple[str, int, bytes]]:
         if element.vr not in TEXT or element.tag >> 16 in (0, 2):
             continue
         action = ACTIONS.get(element.tag)
-        if action == Action.KEEP or (action is None and element.vr not in ("PN", "UI", "DA", "DT", "TM", "UR")):
-            if not element.tag >> 16 & 1:
-                continue
+        by_vr = element.vr in ("PN", "UI", "DA", "DT", "TM", "UR")
+        stays = action == Action.KEEP or (action is None and not by_vr)
+        if stays and not element.tag >> 16 & 1:
+            continue
         for value in bytes(element.raw).split(b"\\"):
             value = value.strip(b" \0")
             if not (DUMMIES.fullmatch(value) or value.startswith(b"1.2.840.10008.")):
@@ -40,8 +41,9 @@ def without_pixels(ds: dicore.Dataset) -> bytes:
 
 
 def left(old: dicore.Dataset, new: dicore.Dataset) -> list[tuple[str, bytes, str]]:
-    """(path in the old, value, path in the new): what is still there. Text that stands in an element that the profile keeps
-    counts only if it names a person or a patient; a short time or age that is part of some number does not count."""
+    """(path in the old, value, path in the new): what is still there. Text that stands in an element that the profile
+    keeps counts only if it names a person or a patient; a short time or age that is part of some number does not
+    count."""
     data = without_pixels(new)
     found = []
     for path, tag, value in identities(old):

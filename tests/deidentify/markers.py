@@ -32,7 +32,9 @@ def marked(tag: int) -> Marked:
     text = f"QZ{number:05}ZQ"
     if vr == "SQ":
         inner = f"QZ{number:05}"
-        return Marked(tag, vr, [[(0x00081155, "UI", f"1.9.{10000 + number}.7"), (0x00081019, "LO", inner)]], inner.encode())
+        return Marked(
+            tag, vr, [[(0x00081155, "UI", f"1.9.{10000 + number}.7"), (0x00081019, "LO", inner)]], inner.encode()
+        )
     values: dict[str, Any] = {
         "DA": f"{1100 + number // 336:04}{number // 28 % 12 + 1:02}{number % 28 + 1:02}",
         "TM": f"{number % 10:02}{number // 10 % 60:02}33.{number:06}",

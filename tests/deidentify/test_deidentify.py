@@ -94,7 +94,9 @@ def patient(identifier: str, *more: Any) -> dicore.Dataset:
 
 def test_dates_move_per_patient_and_keep_their_distances() -> None:
     def moved(identifier: str, days: list[str]) -> list[date]:
-        ds = patient(identifier, (0x00080020, "DA", days[0]), (0x00080021, "DA", days[1]), (0x0008002A, "DT", f"{days[2]}1011"))
+        ds = patient(
+            identifier, (0x00080020, "DA", days[0]), (0x00080021, "DA", days[1]), (0x0008002A, "DT", f"{days[2]}1011")
+        )
         new = dicore.deidentify(ds, key=KEY, options=["retain_modified_dates"])
         assert new.LongitudinalTemporalInformationModified == "MODIFIED"
         texts = [new.StudyDate, new.SeriesDate, new.AcquisitionDateTime[:8]]
@@ -184,7 +186,11 @@ def report_tree() -> dicore.Dataset:
             (0x0040A040, "CS", "TEXT"),
             (0x0040A043, "SQ", code),
             (0x0040A160, "UT", "A mass in the left lung of Bauer, born 3.4.60"),
-            (0x0040A730, "SQ", [[(0x0040A040, "CS", "PNAME"), (0x0040A123, "PN", "Bauer^K"), (0x0040A168, "SQ", local)]]),
+            (
+                0x0040A730,
+                "SQ",
+                [[(0x0040A040, "CS", "PNAME"), (0x0040A123, "PN", "Bauer^K"), (0x0040A168, "SQ", local)]],
+            ),
             (0x0040A730 + 1, "LO", "no element of the standard"),
         ]
     ]
@@ -228,6 +234,15 @@ def test_other_transfer_syntaxes(syntax: str) -> None:
     if wanted == syntax:
         assert bytes(new["PixelData"].raw) == bytes(dicore.read(file)["PixelData"].raw)
     dicore.read(bytes(new.part10_bytes()), strict=True)
+
+
+def test_recorded_edits_count() -> None:
+    ds = patient("P1", (0x00081030, "LO", "before"))
+    ds.PatientID = "P2"
+    ds.SoftwareVersions = "9.9"
+    new = dicore.deidentify(ds, key=KEY)
+    assert new.PatientID == dicore.deidentify(patient("P2"), key=KEY).PatientID
+    assert new.SoftwareVersions == "9.9"
 
 
 def test_a_bare_data_set_becomes_a_file() -> None:

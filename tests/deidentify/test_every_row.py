@@ -1,5 +1,5 @@
-"""Every row of table E.1-1, at the top level and nested: the original value is nowhere in the new file, unless the action keeps
-it. In explicit and implicit VR little endian and in big endian."""
+"""Every row of table E.1-1, at the top level and nested: the original value is nowhere in the new file, unless the
+action keeps it. In explicit and implicit VR little endian and in big endian."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ def test_curves_and_overlays_are_gone(tag: int) -> None:
 
 
 @pytest.mark.parametrize("nested", [False, True], ids=["top", "nested"])
-@pytest.mark.parametrize("options", [(), tuple(n for n in OPTIONS if n != "retain_modified_dates")], ids=["basic", "all"])
+@pytest.mark.parametrize(
+    "options", [(), tuple(n for n in OPTIONS if n != "retain_modified_dates")], ids=["basic", "all"]
+)
 def test_private_and_unknown_elements_are_gone(options: tuple[str, ...], nested: bool) -> None:
     ds = dataset(
         (0x00090010, "LO", "QZ77771 CREATOR"),

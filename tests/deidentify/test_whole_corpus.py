@@ -1,5 +1,5 @@
-"""Every file of the corpus: no identity is left, nested and private ones included; the new file reads strictly where the old
-one does; the pixels are the same bytes; pydicom reads it."""
+"""Every file of the corpus: no identity is left, nested and private ones included; the new file reads strictly where
+the old one does; the pixels are the same bytes; pydicom reads it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def readable(folder: Path) -> list[tuple[Path, dicore.Dataset]]:
 
 
 def test_no_identity_is_left(corpus: Path) -> None:
-    searched = refused = files = 0
+    searched = files = 0
+    reasons: list[str] = []
     for path, old in readable(corpus / "dev"):
         try:
             new = dicore.deidentify(old, key=KEY)
         except DicomFormatError as error:
-            assert "DICOMDIR" in str(error) or "SOP Class UID" in str(error), path
-            refused += 1
+            reasons.append(str(error))
             continue
         files += 1
         searched += sum(1 for _ in identities(old))
@@ -51,7 +51,8 @@ def test_no_identity_is_left(corpus: Path) -> None:
                 assert len(element.raw) <= 64
     assert files > 300
     assert searched > 5000
-    assert refused < files / 10
+    assert len(reasons) < files / 10
+    assert all("DICOMDIR" in reason or "SOP Class UID" in reason for reason in reasons)
 
 
 def test_pydicom_reads_what_comes_out(corpus: Path) -> None:
@@ -61,11 +62,19 @@ def test_pydicom_reads_what_comes_out(corpus: Path) -> None:
         except DicomFormatError:
             continue
         assert new.PatientIdentityRemoved == "YES", path
-        assert new.file_meta.MediaStorageSOPInstanceUID == new.get("SOPInstanceUID", new.file_meta.MediaStorageSOPInstanceUID)
+        assert new.file_meta.MediaStorageSOPInstanceUID == new.get(
+            "SOPInstanceUID", new.file_meta.MediaStorageSOPInstanceUID
+        )
 
 
-@pytest.mark.parametrize("options", [("retain_modified_dates", "clean_descriptors", "clean_structured_content"),
-                                     ("retain_safe_private", "clean_graphics", "retain_device_identity")], ids="-".join)
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("retain_modified_dates", "clean_descriptors", "clean_structured_content"),
+        ("retain_safe_private", "clean_graphics", "retain_device_identity"),
+    ],
+    ids="-".join,
+)
 def test_names_and_identifiers_are_gone_under_options(corpus: Path, options: tuple[str, ...]) -> None:
     for path, old in readable(corpus / "dev"):
         try:
@@ -74,8 +83,14 @@ def test_names_and_identifiers_are_gone_under_options(corpus: Path, options: tup
             continue
         data = bytes(new.part10_bytes())
         for _, element in old.walk():
-            if element.vr == "PN" or element.tag in (0x00100020, 0x00101000, 0x00080050) or (
-                element.vr == "UI" and tag_vr(element.tag) == "UI" and element.tag in (0x00080018, 0x0020000D, 0x0020000E)
+            if (
+                element.vr == "PN"
+                or element.tag in (0x00100020, 0x00101000, 0x00080050)
+                or (
+                    element.vr == "UI"
+                    and tag_vr(element.tag) == "UI"
+                    and element.tag in (0x00080018, 0x0020000D, 0x0020000E)
+                )
             ):
                 value = bytes(element.raw).strip(b" \0")
                 if len(value) > 7 and not value.startswith(b"1.2.840.10008."):

@@ -18,33 +18,48 @@ def deidentify(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", exists=True, help="Files, and folders taken whole.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the new files: <new UID>.dcm.")],
     options: Annotated[
-        list[str], typer.Option("--option", "-O", metavar="NAME", help="An option of the profile; more than once or with commas.")
+        list[str],
+        typer.Option("--option", "-O", metavar="NAME", help="An option of the profile; more than once or with commas."),
     ] = [],  # noqa: B006  (Typer copies it)
     key_file: Annotated[
         Path | None,
-        typer.Option("--key-file", metavar="FILE", exists=True, dir_okay=False, help="The secret key: 16 bytes or more."),
+        typer.Option(
+            "--key-file", metavar="FILE", exists=True, dir_okay=False, help="The secret key: 16 bytes or more."
+        ),
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option("--key", metavar="HEX", envvar="DICORE_DEIDENTIFY_KEY", show_envvar=True, help="The same in hexadecimal."),
+        typer.Option(
+            "--key", metavar="HEX", envvar="DICORE_DEIDENTIFY_KEY", show_envvar=True, help="The same in hexadecimal."
+        ),
     ] = None,
     save_key: Annotated[
         Path | None, typer.Option("--save-key", metavar="FILE", help="Make a random key and keep it in this new file.")
     ] = None,
     mapping: Annotated[
         Path | None,
-        typer.Option("--mapping", metavar="CSV", exists=True, dir_okay=False, help="old Patient ID, new ID[, new name]; no header."),
+        typer.Option(
+            "--mapping",
+            metavar="CSV",
+            exists=True,
+            dir_okay=False,
+            help="old Patient ID, new ID[, new name]; no header.",
+        ),
     ] = None,
-    report: Annotated[Path | None, typer.Option("--report", metavar="JSON", help="Where to write what was done.")] = None,
-    threads: Annotated[int, typer.Option("--threads", "-n", min=1, max=256, help="Files at once.")] = min(4, os.cpu_count() or 1),
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="JSON", help="Where to write what was done.")
+    ] = None,
+    threads: Annotated[int, typer.Option("--threads", "-n", min=1, max=256, help="Files at once.")] = min(
+        4, os.cpu_count() or 1
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="What was done as one line of JSON.")] = False,
 ) -> None:
     """Take the identities out of files and folders (PS3.15 annex E).
 
-    By the Basic Profile and its options. The same key gives the same new UIDs, pseudonyms and dates, so a set may be treated in parts, and an interrupted run goes
-    on when it is started again. Without a key a random one is used and forgotten. Whoever has the key can test a guess about who is
-    who: keep it as you keep the originals. A file that cannot be treated is named on stderr, and the exit status is then 1.
-    Pixels are not looked at.
+    By the Basic Profile and its options. The same key gives the same new UIDs, pseudonyms and dates, so a set may be
+    treated in parts, and an interrupted run goes on when it is started again. Without a key a random one is used and
+    forgotten. Whoever has the key can test a guess about who is who: keep it as you keep the originals. A file that
+    cannot be treated is named on stderr, and the exit status is then 1. Pixels are not looked at.
 
     \b
     Options of the profile:
@@ -84,10 +99,12 @@ def deidentify(
         show_json(result.as_dict() | {"seconds": round(seconds, 6)})
     else:
         if result.report.actions:
-            show_table(("action", "elements"), [(name, f"{n:,}") for name, n in result.report.actions.items()], right=(1,))
+            show_table(
+                ("action", "elements"), [(name, f"{n:,}") for name, n in result.report.actions.items()], right=(1,)
+            )
         show(
-            f"{result.done:,} files written, {human_bytes(result.bytes)}, in {seconds:.2f} s; {result.present:,} were there,"
-            f" {result.skipped:,} skipped (no instances), {len(result.failures):,} failed"
+            f"{result.done:,} files written, {human_bytes(result.bytes)}, in {seconds:.2f} s; {result.present:,} were"
+            f" there, {result.skipped:,} skipped (no instances), {len(result.failures):,} failed"
         )
         burned = result.report.burned_in_annotation.get("YES", 0)
         if burned:

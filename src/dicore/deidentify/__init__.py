@@ -36,7 +36,8 @@ __all__ = ["EDITION", "OPTIONS", "Action", "Report", "deidentify", "deidentify_b
 
 @dataclass
 class Report:
-    """What was done, added up over any number of data sets. It names tags and actions; no value, old or new, is in it."""
+    """What was done, added up over any number of data sets. It names tags and actions; no value, old or new, is in
+    it."""
 
     instances: int = 0
     changes: Counter[tuple[int, Action]] = field(default_factory=Counter)
@@ -91,16 +92,17 @@ def deidentify(
 ) -> Dataset:
     """A new Dataset without the identities in `ds` (PS3.15 annex E), over the bytes of a whole new file.
 
-    `options` are names of `OPTIONS`; `clean_pixel_data` only records that whoever calls has cleaned the pixels. `key` is 16
-    secret random bytes or more: keep it to get the same UIDs, pseudonyms and dates for further files of the set, destroy it
-    and nobody can link the two. `mapping` gives new identifiers by Patient ID, as an ID or (ID, name) in ASCII; without it
-    they are pseudonyms made with the key. `report` is added to.
+    `options` are names of `OPTIONS`; `clean_pixel_data` only records that whoever calls has cleaned the pixels. `key`
+    is 16 secret random bytes or more: keep it to get the same UIDs, pseudonyms and dates for further files of the
+    set, destroy it and nobody can link the two. `mapping` gives new identifiers by Patient ID, as an ID or (ID, name)
+    in ASCII; without it they are pseudonyms made with the key. `report` is added to.
 
-    `ds` is a whole data set, not an item; changes recorded on it count. Compressed and native pixels are copied untouched; a
-    deflated data set comes out as explicit VR little endian. What is read leniently is written as it was understood.
+    `ds` is a whole data set, not an item; changes recorded on it count. Compressed and native pixels are copied
+    untouched; a deflated data set comes out as explicit VR little endian. What is read leniently is written as it was
+    understood.
 
-    Raises ValueError (profile, options, key, an item), LookupError when `mapping` lacks the patient, DicomFormatError for a
-    DICOMDIR, for a data set without SOP Class or Instance UID, and for what `read` raises it.
+    Raises ValueError (profile, options, key, an item), LookupError when `mapping` lacks the patient, DicomFormatError
+    for a DICOMDIR, for a data set without SOP Class or Instance UID, and for what `read` raises it.
     """
     chosen = policy(profile, options, key)
     if ds._around() is not None:
@@ -157,7 +159,8 @@ def _apply(
 
 
 class _Callable(types.ModuleType):
-    """`dicore.deidentify` is this module once anything has imported it, and the function by `dicore.__init__`: both call."""
+    """`dicore.deidentify` is this module once anything has imported it, and the function by `dicore.__init__`: both
+    call."""
 
     def __call__(self, ds: Dataset, **how: Any) -> Dataset:
         return deidentify(ds, **how)

@@ -22,8 +22,8 @@ _WAITING = 4  # files per thread that are being read, treated or written: bounds
 
 @dataclass
 class FolderReport:
-    """What became of the files. `done` counts what was written, `present` what was there already, byte for byte; `skipped`
-    files found in folders that hold no instance (not DICOM, or a DICOMDIR); `failures`: (path, reason)."""
+    """What became of the files. `done` counts what was written, `present` what was there already, byte for byte;
+    `skipped` files found in folders that hold no instance (not DICOM, or a DICOMDIR); `failures`: (path, reason)."""
 
     done: int = 0
     present: int = 0
@@ -66,10 +66,10 @@ def deidentify_files(
 ) -> FolderReport:
     """De-identify files, and folders taken whole, into the folder `out`: each as <new SOP Instance UID>.dcm.
 
-    A file is written beside its name and then renamed, so that one that is there is whole; with the same key, a second call
-    goes on where the first ended. A file that cannot be treated is a row of `failures`, never an exception; so is a second
-    one with the same UID and other bytes. `progress(done, total)` is called from this thread, `total` 0 while folders are
-    still being listed. `into` is filled while it goes, and returned.
+    A file is written beside its name and then renamed, so that one that is there is whole; with the same key, a
+    second call goes on where the first ended. A file that cannot be treated is a row of `failures`, never an
+    exception; so is a second one with the same UID and other bytes. `progress(done, total)` is called from this
+    thread, `total` 0 while folders are still being listed. `into` is filled while it goes, and returned.
 
     Raises ValueError as `deidentify` does, OSError when `out` cannot be made or is full.
     """

@@ -11,7 +11,8 @@ Only the facts of the standard's table are taken (a tag and its action codes), n
 on the Basic Profile in every row that both have, or this script refuses. Rows that only the newer edition has carry no
 option: an option then changes nothing there, which is the safe side.
 
-The two cannot live in one environment (pydicom 3 and 2): each is imported by its own interpreter, SITE is that one's path.
+The two cannot live in one environment (pydicom 3 and 2): each is imported by its own interpreter, SITE is that one's
+path.
 """
 
 from __future__ import annotations

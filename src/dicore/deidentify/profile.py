@@ -2,8 +2,9 @@
 
 Table E.1-1 leaves choices to whoever carries it out. Ours, everywhere the one that keeps an IOD valid and says least:
 
-- X/Z is Z, X/D, Z/D and X/Z/D are D: whether an element is of Type 1, 2 or 3 depends on the IOD; a dummy is valid in all
-  three, an empty element in the last two. Only elements that are there are replaced, and what is empty stays empty.
+- X/Z is Z, X/D, Z/D and X/Z/D are D: whether an element is of Type 1, 2 or 3 depends on the IOD; a dummy is valid in
+  all three, an empty element in the last two. Only elements that are there are replaced, and what is empty stays
+  empty.
 - X/Z/U* (sequences of references) stay, and the UIDs in them are replaced.
 - Patient ID and Patient's Name (Z/D, Z) get a pseudonym.
 - An option's K or C comes before the profile's action, and K before C.
@@ -100,8 +101,8 @@ _PATIENT = {0x00100010: Action.NAME, 0x00100020: Action.ID}
 _TEXT = frozenset({"LO", "SH", "ST", "LT", "UT", "UC", "SQ"})
 _DATES = frozenset({"DA", "DT", "TM"})
 
-#: UI elements without a row that name a class, a syntax, a scheme or a maker: they stay. Every other UI without a row is
-#: replaced.
+#: UI elements without a row that name a class, a syntax, a scheme or a maker: they stay. Every other UI without a row
+#: is replaced.
 _CLASSES = """
     00000002 00000003 00041510 00041512 0004151A 00080016 0008001A 0008001B 00080062 0008010C 0008010D 00080117 00080118
     0008040E 00081150 0008115A 00083002 00089123 00340003 04000010 04000510 30100052 30100053
