@@ -316,6 +316,9 @@ static unsigned decide(const work *w, level *l, const dicore_entry *e, uint16_t 
  * Text without a rule stays; unless it says what has been taken out elsewhere: the same value, or a word of a person's name
  * or a patient's identifier. So the pass notes both kinds, and looks at the second again when it knows all of the first. */
 
+/* Code Value, its scheme and version, Code Meaning: of a public scheme they say nothing of anybody. */
+static int is_code(uint32_t tag) { return tag >= 0x00080100 && tag <= 0x00080104; }
+
 static int names_a_patient(uint32_t tag)
 {
     return tag == 0x00100020 || tag == 0x00101000 || tag == 0x00080050 || tag == 0x00380010;
@@ -336,7 +339,7 @@ static dicore_status note_removed(work *w, uint32_t index, uint16_t vr)
 {
     uint32_t tag = w->tape.entries[index].tag;
     int person = vr == VR('P', 'N');
-    if (tag & 0x10000 || !(person || is_text(vr)))
+    if (tag & 0x10000 || !(person || is_text(vr)) || is_code(tag))
         return DICORE_OK;
     dicore_span value = value_at(w, index), part;
     for (size_t position = 0; dicore_value_split(value.data, value.size, &position, &part);)
@@ -366,7 +369,7 @@ static dicore_status note_kept(work *w, level *l, uint32_t index, uint16_t vr)
     int found;
     if (!is_text(vr) || tag & 0x10000 || tag == 0x00080070 || tag == 0x00081090) /* Manufacturer and its model name may coincide */
         return DICORE_OK;
-    if (tag >> 16 == 0x0008 && tag >= 0x00080100 && tag <= 0x00080104 && !local_code(w, l)) /* a code of a public scheme */
+    if (is_code(tag) && (tag == 0x00080102 || !local_code(w, l)))
         return DICORE_OK;
     (void)rule_of(w->how, tag, &found);
     if (found) /* an option asks for it */
@@ -445,6 +448,18 @@ static dicore_status put_dummy(work *w, uint32_t item, const dicore_entry *e, ui
         uint16_t known = dicore_dictionary_vr(e->tag);
         value = dicore_deid_dummy(known);
         vr = value.size ? known : VR('U', 'N');
+    }
+    /* as many numbers as there were, within reason: many have a fixed multiplicity */
+    static const uint8_t ZEROS[64] = {0}, TEXT[63] = "0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\"
+                                                      "0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0";
+    size_t width = dicore_vr_width(vr), count = 0;
+    if (vr == VR('D', 'S') || vr == VR('I', 'S')) {
+        dicore_span old = value_at(w, (uint32_t)(e - w->tape.entries));
+        count = dicore_value_count(old.data, old.size);
+        if (count > 1 && count <= 32)
+            value = (dicore_span){TEXT, 2 * count - 1};
+    } else if (width > 1 && e->length <= sizeof ZEROS && e->length >= width) {
+        value = (dicore_span){ZEROS, (size_t)e->length / width * width};
     }
     return put(w, item, e, vr, value, value.size ? DICORE_DEID_DUMMY : DICORE_DEID_EMPTY);
 }
@@ -632,6 +647,21 @@ static int burned_in(const work *w)
     return same(value, text("YES")) ? 1 : same(value, text("NO")) ? 0 : -1;
 }
 
+/* Does the data set deviate from the standard, or change its encoding on the way? Then it is written element by element, so that
+ * the new file says what was understood. (UN of undefined length is implicit VR inside, PS3.5 6.2.2.) */
+static int is_ugly(const work *w)
+{
+    uint32_t un_stop = 0;
+    for (uint32_t i = 0; i < w->tape.count; i++) {
+        const dicore_entry *e = &w->tape.entries[i];
+        if (e->flags & DICORE_ENTRY_DEVIATES || (i >= un_stop && (e->flags & DICORE_ENTRY_ENCODING) != (unsigned)w->encoding))
+            return 1;
+        if (e->vr == DICORE_VR_UN && e->flags & DICORE_ENTRY_SEQUENCE && e->next > un_stop)
+            un_stop = e->next;
+    }
+    return 0;
+}
+
 static dicore_status write_meta(work *w, const dicore_part10 *part, dicore_span syntax)
 {
     dicore_span class = top_value(w, 0x00080016), instance = top_value(w, 0x00080018);
@@ -711,6 +741,10 @@ static dicore_status plan_file(work *w, const uint8_t *data, size_t size, dicore
             options.reencode = 1;
             options.encoding = DICORE_EXPLICIT_LE;
         }
+    }
+    if (!options.reencode && is_ugly(w)) {
+        options.reencode = 1;
+        options.encoding = (uint8_t)w->encoding;
     }
     TRY(write_meta(w, &part, to));
     return dicore_edit_plan(&w->plan, &w->tape, w->data, w->size, w->encoding, w->changes, w->count, &options, w->allocator,

@@ -126,7 +126,8 @@ DICORE_API dicore_status dicore_deid_shift(uint16_t vr, const uint8_t *data, siz
 /** The hash of a word for dicore_deidentifier.words: of its ASCII letters in lower case; never 0. */
 DICORE_API uint64_t dicore_deid_word_hash(const uint8_t *word, size_t size);
 
-/** The constant that replaces a value of `vr`, as explicit VR little endian has it; size 0 for VRs without one (SQ). */
+/** The constant that replaces a value of `vr`, as explicit VR little endian has it; size 0 for VRs without one (SQ). Of
+ *  numbers it is one zero; the pass writes as many as there were, up to 32 (64 bytes). */
 DICORE_API dicore_span dicore_deid_dummy(uint16_t vr);
 
 #ifdef __cplusplus
