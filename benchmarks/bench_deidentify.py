@@ -1,7 +1,9 @@
-"""De-identification of a 512 KB CT with a real scanner's header, from the bytes of the file to the bytes of the new one.
+"""De-identification of a 512 KB CT with a real scanner's header, from the bytes of the file to the bytes of the new
+one.
 
 `python -m benchmarks.bench_deidentify` prints the table; the peers (dicognito, deid, dicom-anonymizer) are those of the
-`bench` extra. Before anything is timed, each result is read by pydicom and searched for what every tool promises to replace.
+`bench` extra. Before anything is timed, each result is read by pydicom and searched for what every tool promises to
+replace.
 """
 
 from __future__ import annotations

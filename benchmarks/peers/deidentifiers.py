@@ -1,4 +1,5 @@
-"""De-identifiers of one CT in memory: bytes of a file in, bytes of the new file out. dicore, dicognito, deid, dicom-anonymizer.
+"""De-identifiers of one CT in memory: bytes of a file in, bytes of the new file out. dicore, dicognito, deid,
+dicom-anonymizer.
 
 The peers need pydicom alone, so each may live in any environment; those that are installed take part."""
 

@@ -1,5 +1,5 @@
-"""What other de-identifiers make of the same files: whatever they take out of a data set, dicore does not leave in it; and
-what dicom-anonymizer keeps, which reads the same table, dicore keeps but for what is listed here."""
+"""What other de-identifiers make of the same files: whatever they take out of a data set, dicore does not leave in
+it; and what dicom-anonymizer keeps, which reads the same table, dicore keeps but for what is listed here."""
 
 from __future__ import annotations
 
@@ -29,9 +29,20 @@ FILES = [
     "waveform_ecg.dcm",
 ]
 LISTED = {int(row.tag, 16) for row in rows() if "x" not in row.tag and row.tag != "private"}
-#: Kept on purpose where a peer takes it out: codes inside kept references (X/Z/U* is U here, X there), the terms that say
-#: what a content item is, and coding schemes.
-KEPT = {0x00080100, 0x00080102, 0x00080103, 0x00080104, 0x0008010C, 0x0040A040, 0x0040A010, 0x0040A050, 0x00700023, 0x00081150}
+#: Kept on purpose where a peer takes it out: codes inside kept references (X/Z/U* is U here, X there), the terms that
+#: say what a content item is, and coding schemes.
+KEPT = {
+    0x00080100,
+    0x00080102,
+    0x00080103,
+    0x00080104,
+    0x0008010C,
+    0x0040A040,
+    0x0040A010,
+    0x0040A050,
+    0x00700023,
+    0x00081150,
+}
 SET = {0x00120062, 0x00120063, 0x00120064, 0x00280303}  # what says that it was done
 
 
@@ -59,7 +70,7 @@ def test_dicom_anonymizer(name: str) -> None:
     old, new = both(name)
     theirs = pydicom.dcmread(get_testdata_file(name), force=True)
     module.anonymize_dataset(theirs)
-    before, ours, other = (dict((p, v) for p, _, v in leaves(ds)) for ds in (old, new, theirs))
+    before, ours, other = ({p: v for p, _, v in leaves(ds)} for ds in (old, new, theirs))
     tags = {path: tag for path, tag, _ in leaves(old)}
     for path, value in before.items():
         tag = tags[path]
@@ -77,7 +88,7 @@ def test_dicognito(name: str) -> None:
     old, new = both(name)
     theirs = pydicom.dcmread(get_testdata_file(name), force=True)
     module.Anonymizer(seed="dicore").anonymize(theirs)
-    before, ours, other = (dict((p, v) for p, _, v in leaves(ds)) for ds in (old, new, theirs))
+    before, ours, other = ({p: v for p, _, v in leaves(ds)} for ds in (old, new, theirs))
     tags = {path: tag for path, tag, _ in leaves(old)}
     for path, value in before.items():
         if other.get(path) != value and tags[path] not in KEPT:
@@ -93,8 +104,9 @@ def test_deid(name: str) -> None:
     [changed] = module.replace_identifiers(
         [theirs], deid=config.DeidRecipe(), save=False, remove_private=True, strip_sequences=False
     )
-    before, ours, other = (dict((p, v) for p, _, v in leaves(ds)) for ds in (old, new, changed))
+    before, ours, other = ({p: v for p, _, v in leaves(ds)} for ds in (old, new, changed))
     tags = {path: tag for path, tag, _ in leaves(old)}
     kept = [path for path, value in before.items() if other.get(path) != value and ours.get(path) == value]
-    # its recipe removes by words in names ("date", "id", ...), also what the standard keeps: nothing of the table is among it
+    # its recipe removes by words in names ("date", "id", ...), also what the standard keeps: nothing of the table is
+    # among it
     assert not [path for path in kept if tags[path] in LISTED], kept
