@@ -50,12 +50,12 @@ def test_one_version_everywhere() -> None:
 
 def test_help_names_every_command_and_loads_little() -> None:
     text = dicore_cli("--help").stdout
-    for command in ("dump", "echo", "send", "serve", "synth", "store", "codecs", "demo"):
+    for command in ("dump", "edit", "echo", "send", "serve", "synth", "store", "codecs", "demo"):
         assert re.search(rf"\b{command}\b", text), command
 
 
 @pytest.mark.parametrize(
-    "command", ["dump", "echo", "send", "serve", "synth", "store", "store ls", "store export", "store verify",
+    "command", ["dump", "edit", "echo", "send", "serve", "synth", "store", "store ls", "store export", "store verify",
                 "store rebuild", "store stats", "codecs", "demo"],
 )  # fmt: skip
 def test_every_command_has_help_with_an_example(command: str) -> None:

@@ -616,6 +616,36 @@ static dicore_status add_sibling(editor *e, level *l, uint32_t index, size_t beg
     return add_entry(e, l, index);
 }
 
+/* `tag` lies between the operations before and at `at`: nothing is done to it. */
+static inline int between(const editor *e, size_t begin, size_t end, size_t at, uint32_t tag)
+{
+    return (at == end || tag < e->operations[at].tag) && (at == begin || e->operations[at - 1].tag < tag);
+}
+
+/* Siblings from `i` on that nothing changes and that say themselves where they end, as one run where they touch. Only faster
+ * than add_sibling for each. Returns the first sibling that is not one. */
+static uint32_t add_run(editor *e, const level *l, uint32_t i, size_t begin, size_t end, size_t at, size_t fresh,
+                        dicore_status *status)
+{
+    uint64_t from = 0, to = 0;
+    for (; i < l->stop; i = e->tape->entries[i].next) {
+        const dicore_entry *entry = &e->tape->entries[i];
+        if (!between(e, begin, end, at, entry->tag) || (fresh < end && e->operations[fresh].tag < entry->tag) ||
+            (entry->tag & 0xFFFF) == 0 ||
+            entry->flags & (DICORE_ENTRY_SEQUENCE | DICORE_ENTRY_UNDEFINED | DICORE_ENTRY_TRUNCATED))
+            break;
+        if (entry->offset != to) {
+            *status = add_piece(e, e->data + from, (size_t)(to - from), 0, SOURCE);
+            if (*status != DICORE_OK)
+                return i;
+            from = entry->offset;
+        }
+        to = entry->offset + entry->header + entry->length;
+    }
+    *status = add_piece(e, e->data + from, (size_t)(to - from), 0, SOURCE);
+    return i;
+}
+
 static dicore_status add_level(editor *e, level *l)
 {
     const dicore_entry *entries = e->tape->entries;
@@ -623,8 +653,11 @@ static dicore_status add_level(editor *e, level *l)
     while (end < e->count && e->operations[end].where == l->where)
         end++;
     size_t at = begin, fresh = begin;
+    dicore_status status = DICORE_OK;
     if (begin < end)
         for (uint32_t i = l->first; i < l->stop; i = entries[i].next) {
+            if (between(e, begin, end, at, entries[i].tag))
+                continue;
             operation *o = operation_on(e, begin, end, &at, entries[i].tag);
             if (o)
                 o->found = i;
@@ -636,9 +669,17 @@ static dicore_status add_level(editor *e, level *l)
         for (uint32_t i = l->first, last = 0; i < l->stop && ordered; last = entries[i].tag, i = entries[i].next)
             ordered = i == l->first || entries[i].tag > last;
     if (ordered) {
-        for (uint32_t i = l->first; i < l->stop; i = entries[i].next)
+        for (uint32_t i = l->first; i < l->stop; i = entries[i].next) {
+            if (!e->options.reencode) {
+                i = add_run(e, l, i, begin, end, at, fresh, &status);
+                if (status != DICORE_OK || i >= l->stop)
+                    break;
+            }
             if ((entries[i].tag & 0xFFFF) != 0 || operation_on(e, begin, end, &at, entries[i].tag))
                 TRY(add_sibling(e, l, i, begin, end, &at, &fresh));
+        }
+        if (status != DICORE_OK)
+            return status;
         return add_new(e, &fresh, end, (uint64_t)1 << 32, l->to);
     }
     size_t count = 0;
@@ -651,7 +692,6 @@ static dicore_status add_level(editor *e, level *l)
     for (uint32_t i = l->first; i < l->stop; i = entries[i].next)
         sorted[n++] = (pair){entries[i].tag, i};
     sort_pairs(sorted, count);
-    dicore_status status = DICORE_OK;
     for (size_t k = 0; k < count && status == DICORE_OK; k++)
         if ((k + 1 == count || sorted[k + 1].tag != sorted[k].tag) && /* of twins the last one counts */
             ((sorted[k].tag & 0xFFFF) != 0 || operation_on(e, begin, end, &at, sorted[k].tag)))

@@ -215,8 +215,9 @@ static void lengths_around_a_nested_change_are_mended(void)
             whole[1].tag = 0x00081116;
             CHECK_EQ(edit(&b, e, whole, 2, NULL).status, DICORE_BAD_TAG);
             whole[1].tag = 0x00081115, whole[1].value.size -= 1;
-            dicore_status cut = edit(&b, e, whole, 2, NULL).status; /* taken as given only where nothing has to be read in it */
-            CHECK(cut == DICORE_BAD_VR || cut == DICORE_OK);
+            result cut = edit(&b, e, whole, 2, NULL); /* taken as given only where nothing has to be read in it */
+            CHECK(cut.status == DICORE_BAD_VR || cut.status == DICORE_OK);
+            free(cut.data);
         }
 }
 
@@ -501,6 +502,33 @@ static void refused_and_out_of_memory(void)
     dicore_tape_free(&tape, &allocator);
 }
 
+/* Values of 4 GiB less a little are planned without being touched: the item around two of them gets an undefined length. */
+static void beyond_32_bits_a_length_becomes_undefined(void)
+{
+    dicore_allocator allocator = COUNTED(heap);
+    bytes b = {0};
+    put_nested(&b, LE, 0, "1.22");
+    dicore_tape tape = {0};
+    dicore_tape_read(&tape, b.data, b.size, 0, LE, NULL, &allocator, NULL);
+    const size_t big = 0xFFFFFFF0;
+    dicore_change changes[] = {{.item = 2, .tag = 0x00420011, .vr = DICORE_VR_OB, .value = {b.data, big}},
+                               {.item = 2, .tag = 0x00420012, .vr = DICORE_VR_OB, .value = {b.data, big}}};
+    dicore_plan plan;
+    CHECK_EQ(dicore_edit_plan(&plan, &tape, b.data, b.size, LE, changes, 2, NULL, &allocator, NULL), DICORE_OK);
+    CHECK_EQ(plan.size, b.size + 2 * (12 + (uint64_t)big) + 8 + 8); /* and two delimiters */
+    uint8_t header[64];
+    size_t at = 0;
+    for (size_t i = 0; i < plan.count && at < 40; i++) {
+        size_t n = plan.pieces[i].size < 40 - at ? plan.pieces[i].size : 40 - at;
+        memcpy(header + at, plan.pieces[i].data, n);
+        at += n;
+    }
+    CHECK(memcmp(header, "\x08\0\x15\x11SQ\0\0\xff\xff\xff\xff" "\xfe\xff\0\xe0\0\0\0\0" "\xfe\xff\0\xe0\xff\xff\xff\xff", 28) == 0);
+    dicore_plan_free(&plan, &allocator);
+    dicore_tape_free(&tape, &allocator);
+    CHECK_EQ(heap.held, 0);
+}
+
 static void deflated_and_back(void)
 {
     dicore_allocator allocator = COUNTED(heap);
@@ -539,6 +567,7 @@ int main(void)
     encapsulated_data_stays_in_its_byte_order();
     an_item_on_its_own();
     refused_and_out_of_memory();
+    beyond_32_bits_a_length_becomes_undefined();
     deflated_and_back();
     return check_result("edit");
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import mmap
 import signal
@@ -338,3 +339,63 @@ def test_demo_checks_every_hash_and_draws_a_sheet(tmp_path: Path) -> None:
     assert dicore("store", "verify", tmp_path / "demo" / "store").returncode == 0
     again = dicore("demo", "--dir", tmp_path / "demo")
     assert again.returncode == 2
+
+
+# ---- edit
+
+
+def test_edit_changes_what_it_is_told_and_nothing_else(nested: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.dcm"
+    before = nested.read_bytes()
+    values = ["PatientID=X1", "Rows=0x10", "PixelAspectRatio=3\\4", "FrameIncrementPointer=(0018,1065)"]
+    values += ["0013,0010=ACME", "0013,1001=FD:2.5"]
+    sets = [word for value in values for word in ("-s", value)]
+    result = dicore("edit", nested, *sets, "-d", "PatientComments", "-o", out)
+    assert result.returncode == 0, result.stderr
+    assert not result.stdout
+    assert nested.read_bytes() == before
+    was, now = pydicom.dcmread(nested), pydicom.dcmread(out)
+    assert now.PatientID == "X1"
+    assert (now.Rows, now.PixelAspectRatio, now.FrameIncrementPointer) == (16, [3, 4], 0x00181065)
+    assert (now[0x0013, 0x1001].VR, now[0x0013, 0x1001].value) == ("FD", 2.5)
+    assert "PatientComments" not in now
+    for element in was:
+        if element.keyword not in ("PatientID", "Rows", "PixelAspectRatio", "FrameIncrementPointer", "PatientComments"):
+            assert now[element.tag] == element
+
+
+def test_edit_into_a_folder_in_place_and_through_pipes(phantoms: Path, tmp_path: Path) -> None:
+    files = sorted(phantoms.glob("*.dcm"))
+    options = ("-s", "StudyInstanceUID=1.2.3", "-t", "ImplicitVRLittleEndian")
+    told = json_of("edit", *files, *options, "-o", tmp_path / "edited")
+    assert [Path(line["output"]).name for line in told] == [f.name for f in files]
+    for file in files:
+        edited = pydicom.dcmread(tmp_path / "edited" / file.name)
+        assert (edited.StudyInstanceUID, edited.file_meta.TransferSyntaxUID) == ("1.2.3", "1.2.840.10008.1.2")
+        assert edited.PixelData == pydicom.dcmread(file).PixelData
+    assert dicore("edit", files[0], "--in-place", "-s", "PatientID=here").returncode == 0
+    assert pydicom.dcmread(files[0]).PatientID == "here"
+    command = [*dicore_command(), "edit", "-", "-d", "PatientID", "-o", "-"]
+    piped = subprocess.run(command, input=files[0].read_bytes(), capture_output=True, check=True)
+    assert "PatientID" not in pydicom.dcmread(io.BytesIO(piped.stdout))
+
+
+def test_edit_says_what_is_wrong(phantoms: Path, tmp_path: Path) -> None:
+    file, out = phantoms / "0.dcm", tmp_path / "out.dcm"
+    for wrong in (["-s", "PatientID=X"], ["-s", "PatientID", "-o", str(out)], ["--in-place", "-o", str(out)]):
+        assert dicore("edit", file, *wrong).returncode == 2
+    for wrong, says in (
+        (["-s", "NoSuchThing=1"], "NoSuchThing"),
+        (["-s", "Rows=x"], "invalid literal"),
+        (["-s", "SOPInstanceUID=1.x"], "no UID"),
+        (["-s", "0009,1001=1"], "VR"),
+        (["-t", "JPEGBaseline8Bit"], "transcode"),
+        (["-t", "NoSuchSyntax"], "NoSuchSyntax"),
+    ):
+        result = dicore("edit", file, *wrong, "-o", out)
+        assert result.returncode == 1, wrong
+        assert says in result.stderr
+        assert "Traceback" not in result.stderr
+    assert not out.exists()
+    assert dicore("edit", tmp_path / "none.dcm", file, "-s", "PatientID=1", "-o", tmp_path / "some").returncode == 1
+    assert [p.name for p in (tmp_path / "some").iterdir()] == ["0.dcm"]

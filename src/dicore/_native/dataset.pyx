@@ -22,7 +22,7 @@ from cpython.object cimport PyObject, PyObject_GenericGetAttr
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeLatin1
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport int16_t, int32_t
-from libc.string cimport memcpy, strlen
+from libc.string cimport memcpy, memset, strlen
 
 from dicore._native.libdicore cimport *
 from dicore._native.status cimport check
@@ -104,6 +104,7 @@ cdef enum:
     GIL_LIMIT = 1 << 20  # from this many bytes on the tape is read without the GIL
     PEEKS = 12           # attributes that are searched for one by one before the tape is made
     NOTES = 1000         # deviations that are kept; more are only counted
+    PLAIN = 32           # changes of plain text that are made in one go
 
 cdef enum:
     VR_AE = 0x4145
@@ -2112,6 +2113,131 @@ cdef class DatasetBase:
         dataset.source = made
         return dataset
 
+    def _edit_plain(self, dict elements):
+        """What `edit` does when all of `elements` are keywords with plain text for VRs that take any such text, and nothing else
+        was changed: a new data set. None: not such elements, go the long way."""
+        cdef Source source = self.source
+        cdef Source made, of_meta
+        cdef DatasetBase dataset
+        cdef dicore_change changes[PLAIN]
+        cdef dicore_change meta_changes[2]
+        cdef dicore_edit_options options
+        cdef dicore_dictionary_entry known
+        cdef dicore_plan plan, meta_plan
+        cdef dicore_error error
+        cdef dicore_status status
+        cdef PyObject *number
+        cdef Region region
+        cdef Py_ssize_t size
+        cdef const char *text
+        cdef size_t count = 0, meta_count = 0, head, at
+        cdef uint32_t tag, index
+        if (self.touched or self.parent is not None or not source.part10 or source.packed is not None or source.deflated
+                or not source.meta_size or (self.meta is not None and self.meta.touched) or len(elements) > PLAIN):
+            return None
+        for name, value in elements.items():
+            number = PyDict_GetItem(KEYWORDS, name)
+            if type(value) is not str or not (<str>value).isascii():
+                return None
+            found = <object>number if number != NULL else keyword_tag(name)
+            if found is None:
+                return None
+            tag = found
+            if tag == TAG_CHARSET or tag >> 16 <= 2:
+                return None
+            text = PyUnicode_AsUTF8AndSize(value, &size)
+            at = count
+            while at > 0 and changes[at - 1].tag > tag:  # in order of tags
+                changes[at] = changes[at - 1]
+                at -= 1
+            memset(&changes[at], 0, sizeof(dicore_change))
+            changes[at].tag = tag
+            changes[at].value.data = <const uint8_t *>text
+            changes[at].value.size = <size_t>size
+            count += 1
+        source.final_tape()
+        at = index = 0
+        while index < source.tape.count:  # the VRs that they have now
+            tag = source.tape.entries[index].tag
+            if at > 0 and tag <= changes[at - 1].tag:
+                at = 0
+            while at < count and changes[at].tag < tag:
+                at += 1
+            if at < count and changes[at].tag == tag:
+                changes[at].vr = self.vr_at(index)
+            index = source.tape.entries[index].next
+        for at in range(count):
+            tag = changes[at].tag
+            if changes[at].vr == 0:
+                if not dicore_dictionary_find(tag, &known) or known.vr[1] != 0:
+                    return None
+                changes[at].vr = known.vr[0]
+            if not takes(changes[at].vr, <const char *>changes[at].value.data, <Py_ssize_t>changes[at].value.size):
+                return None
+            if tag == 0x00080016 or tag == 0x00080018:
+                meta_changes[meta_count] = changes[at]
+                meta_changes[meta_count].tag = 0x00020002 if tag == 0x00080016 else 0x00020003
+                meta_count += 1
+        source.final_tape()
+        source.present(0, source.size)
+        memset(&options, 0, sizeof(dicore_edit_options))
+        head = source.meta_start + source.meta_size
+        meta_plan.size = 0
+        if meta_count:
+            of_meta = (<DatasetBase>self._file_meta()).source
+            of_meta.final_tape()
+            options.reencode = options.canonical = options.lengths = 1
+            options.encoding = DICORE_EXPLICIT_LE
+            check(dicore_edit_plan(&meta_plan, &of_meta.tape, of_meta.base, of_meta.size, of_meta.encoding, meta_changes,
+                                   meta_count, &options, &HEAP, &error), &error, source.path)
+            memset(&options, 0, sizeof(dicore_edit_options))
+            head = 144 + meta_plan.size
+        try:
+            check(dicore_edit_plan(&plan, &source.tape, source.base, source.size, source.encoding, changes, count, &options,
+                                   &HEAP, &error), &error, source.path)
+            try:
+                region = Region.__new__(Region)
+                region.size = head + plan.size
+                region.data = <uint8_t *>PyMem_RawMalloc(region.size)
+                if region.data == NULL:
+                    raise MemoryError(f"{region.size} bytes for a data set")
+                if meta_count:
+                    if source.meta_start == 132:
+                        memcpy(region.data, source.head_base, 128)
+                    else:
+                        memset(region.data, 0, 128)
+                    memcpy(region.data + 128, <const char *>b"DICM\2\0\0\0UL\4\0", 12)
+                    for index in range(4):
+                        region.data[140 + index] = <uint8_t>(meta_plan.size >> (8 * index))
+                    dicore_plan_emit(&meta_plan, region.data + 144, meta_plan.size)
+                else:
+                    memcpy(region.data, source.head_base, head)
+                if plan.size < GIL_LIMIT:
+                    dicore_plan_emit(&plan, region.data + head, plan.size)
+                else:
+                    with nogil:
+                        dicore_plan_emit(&plan, region.data + head, plan.size)
+            finally:
+                dicore_plan_free(&plan, &HEAP)
+        finally:
+            if meta_count:
+                dicore_plan_free(&meta_plan, &HEAP)
+        made = source_over(region, None, source.strict)
+        made.part10 = True
+        made.start = head
+        made.encoding = source.encoding
+        made.guessed = source.guessed
+        made.syntax = source.syntax
+        made.meta_start = 132 if meta_count else source.meta_start
+        made.meta_size = head - made.meta_start
+        made.meta_encoding = DICORE_EXPLICIT_LE if meta_count else source.meta_encoding
+        made.head = region
+        made.head_base = made.base
+        made.head_size = region.size
+        dataset = type(self).__new__(type(self))
+        dataset.source = made
+        return dataset
+
     cdef object _edited_head(self, list more):
         """The head of the file after `more` changes: SOP class and instance as the data set has them."""
         cdef Source source = self.source
@@ -2230,6 +2356,29 @@ class Items(list):
 
     def __reduce_ex__(self, protocol):
         return list, (list(self),)
+
+
+cdef bint takes(uint16_t vr, const char *text, Py_ssize_t size) noexcept:
+    """Whether plain text is surely a value of `vr` (PS3.5 table 6.2-1). Numbers are never sure."""
+    cdef Py_ssize_t i, part = 0
+    if vr == VR_UI:
+        if size > 64:
+            return False
+        for i in range(size):  # components without leading zeros (9.1)
+            if text[i] == c".":
+                if part == 0:
+                    return False
+                part = 0
+            elif not c"0" <= text[i] <= c"9" or (part == 1 and text[i - 1] == c"0"):
+                return False
+            else:
+                part += 1
+        return size == 0 or part > 0
+    if vr in (VR_LO, VR_PN):
+        return size <= 64
+    if vr in (VR_SH, VR_CS, VR_AE):
+        return size <= 16
+    return vr in (VR_DA, VR_TM, VR_DT, VR_AS) and size <= 54
 
 
 cdef bytes short_element(uint32_t tag, bytes value):

@@ -134,9 +134,9 @@ class Charset:
         return _by_codec(raw, self.codec)
 
     def encode(self, text: str, resets: str = "") -> bytes:
-        """`text` as bytes of these sets, so that `decode` gives it back; `resets` as there. With code extensions every part
-        between delimiters takes the first set that holds all of it, else each character the first one that holds it.
-        Raises UnicodeEncodeError when no set does."""
+        """`text` as bytes of these sets, so that `decode` gives it back; `resets` as there. With code extensions
+        every part between delimiters takes the first set that holds all of it, else each character the first one that
+        holds it. Raises UnicodeEncodeError when no set does."""
         if text.isascii():
             return text.encode("ascii")
         if len(self.terms) == 1 and not self.terms[0].startswith("ISO 2022"):
@@ -173,7 +173,8 @@ class Charset:
         )
 
     def _in_term(self, text: str, index: int) -> bytes | None:
-        """`text` in one of the sets, with the escape sequence where that is not the first; None when it has not all of it."""
+        """`text` in one of the sets, with the escape sequence where that is not the first; None when it has not all
+        of it."""
         term = self.terms[index]
         codec = CODECS[term]
         if codec == "latin_1" and term in DEFAULT:
@@ -271,8 +272,8 @@ def charset_for(names: tuple[str, ...]) -> Charset:
 
 
 def encode_text(text: str, charsets: Sequence[str], *, person_name: bool = False, single: bool = False) -> bytes:
-    """`text` by the values of (0008,0005), not padded; the opposite of `decode_text`. `single`: a VR without several values,
-    where a backslash is no delimiter. Raises CharacterSetError when a character is in none of the sets."""
+    """`text` by the values of (0008,0005), not padded; the opposite of `decode_text`. `single`: a VR without several
+    values, where a backslash is no delimiter. Raises CharacterSetError when a character is in none of the sets."""
     if text.isascii():
         return text.encode("ascii")
     names = (charsets,) if isinstance(charsets, str) else tuple(charsets)

@@ -45,18 +45,19 @@ class Dataset(DatasetBase):
     A missing element raises MissingElement, which is an AttributeError and a KeyError. An element that stands twice at
     one level: the last one counts, iteration gives both.
 
-    Assigning and deleting record an edit on this object; the bytes below stay as they are. Later reads of this object see
-    it, and `write`, `part10_bytes`, `to_pydicom` have it. `edit` leaves this object alone and gives a new one.
+    Assigning and deleting record an edit on this object; the bytes below stay as they are. Later reads of this object
+    see it, and `write`, `part10_bytes`, `to_pydicom` have it. `edit` leaves this object alone and gives a new one.
 
         ds.PatientID = "X1"; ds["0008,1115[0].0020,000E"] = uid; ds[0x0009, 0x1001] = Typed("LO", "text")
         del ds.PatientBirthDate; ds.ReferencedSeriesSequence[0].SeriesInstanceUID = uid
         ds.ReferencedSeriesSequence.append({"SeriesInstanceUID": uid})
         new = ds.edit(PatientID="X1", PatientBirthDate=DELETE)
 
-    A value is encoded by its VR: the one the element has, else that of the dictionaries, or one said by `Typed`. Text takes
-    the character set in effect; a character that it lacks is a CharacterSetError, never a silent change of the set. A new
-    SpecificCharacterSet rewrites the text that depends on it. None is an empty value; bytes are taken as stored (in the
-    byte order of this data set), whatever they say. Any number of threads may read a Dataset while none edits it.
+    A value is encoded by its VR: the one the element has, else that of the dictionaries, or one said by `Typed`. Text
+    takes the character set in effect; a character that it lacks is a CharacterSetError, never a silent change of the
+    set. A new SpecificCharacterSet rewrites the text that depends on it. None is an empty value; bytes are taken as
+    stored (in the byte order of this data set), whatever they say. Any number of threads may read a Dataset while
+    none edits it.
     """
 
     __slots__ = ()
@@ -202,16 +203,21 @@ class Dataset(DatasetBase):
             self[key] = value
 
     def edit(self, changes: Mapping[Any, Any] | None = None, /, **elements: Any) -> Dataset:
-        """A new Dataset with changes made, by a native splice: what is not changed is copied, never decoded. This one stays.
+        """A new Dataset with changes made, by a native splice: what is not changed is copied, never decoded. This one
+        stays.
 
-        `elements` are keywords with values; `changes` maps keywords, tags, or paths to values, where a path may name every
-        item: {"ReferencedSeriesSequence[*].SeriesInstanceUID": uid, (0x0010, 0x0020): "X1", "0008,1115[0]": {...}}.
-        Values as for assignment; DELETE removes an element or item, whether there is one or not. All paths are those of
-        this data set as it is before. Of an item the result is a data set of its own.
+        `elements` are keywords with values; `changes` maps keywords, tags, or paths to values, where a path may name
+        every item: {"ReferencedSeriesSequence[*].SeriesInstanceUID": uid, (0x0010, 0x0020): "X1", "0008,1115[0]":
+        {...}}. Values as for assignment; DELETE removes an element or item, whether there is one or not. All paths
+        are those of this data set as it is before. Of an item the result is a data set of its own.
 
-        Raises ValueError (a value that does not fit its VR, no such keyword), CharacterSetError, and MissingElement when a
-        path leads to no item.
+        Raises ValueError (a value that does not fit its VR, no such keyword), CharacterSetError, and MissingElement
+        when a path leads to no item.
         """
+        if changes is None:
+            plain: Dataset | None = self._edit_plain(elements)
+            if plain is not None:
+                return plain
         if self._around() is not None:
             return self._alone().edit(changes, **elements)
         base: Dataset = self._committed()
@@ -268,16 +274,18 @@ class Dataset(DatasetBase):
     ) -> None:
         """Write a DICOM file (PS3.10 7.1) with the recorded edits, to a path or a binary file object; alias `save_as`.
 
-        A path is written atomically: a temporary file beside it, synced when `fsync`, then renamed. Whatever fails leaves the
-        old file. `transfer_syntax` (UID, keyword or name) is one of the uncompressed ones or the deflated one, else the one
-        it has, or the one assigned to file_meta.TransferSyntaxUID. What is neither edited nor re-encoded is written as it is
-        stored. `canonical` sorts elements, gives every sequence a defined length and pads odd values.
+        A path is written atomically: a temporary file beside it, synced when `fsync`, then renamed. Whatever fails
+        leaves the old file. `transfer_syntax` (UID, keyword or name) is one of the uncompressed ones or the deflated
+        one, else the one it has, or the one assigned to file_meta.TransferSyntaxUID. What is neither edited nor
+        re-encoded is written as it is stored. `canonical` sorts elements, gives every sequence a defined length and
+        pads odd values.
 
         File meta information is computed anew: SOP Class and Instance UID as in the data set, the length, and dicore as
-        the implementation that wrote the file; the rest of it and the preamble stay, but for `blank_preamble` (a preamble may
-        hold a TIFF header or a program). Without SOP UIDs anywhere these two are left out.
+        the implementation that wrote the file; the rest of it and the preamble stay, but for `blank_preamble` (a
+        preamble may hold a TIFF header or a program). Without SOP UIDs anywhere these two are left out.
 
-        Raises TransferSyntaxError when compressed frames would have to be decoded or encoded (that is `dicore.transcode`), OSError.
+        Raises TransferSyntaxError when compressed frames would have to be decoded or encoded (that is
+        `dicore.transcode`), OSError.
         """
         editing.write_pieces(target, self._pieces(transfer_syntax, canonical, blank_preamble), fsync)
 
@@ -289,7 +297,9 @@ class Dataset(DatasetBase):
 
     def _pieces(self, transfer_syntax: str | None, canonical: bool, blank_preamble: bool) -> list[Any]:
         if self._around() is not None:
-            raise ValueError("an item of a sequence is no file: dicore.new makes one, item.edit() a data set of its own")
+            raise ValueError(
+                "an item of a sequence is no file: dicore.new makes one, item.edit() a data set of its own"
+            )
         syntax = editing.target_syntax(self, transfer_syntax)
         here = (0 if self.is_implicit_vr else 1) | (0 if self.is_little_endian else 2)
         encoding = editing.ENCODINGS.get(syntax, here)
@@ -357,10 +367,10 @@ def new(
 ) -> Dataset:
     """A data set from nothing, as a complete file in memory with file meta information.
 
-    `sop_class` is a UID, or the name of a storage class ('CT Image Storage', 'CTImageStorage'). `elements` maps keywords or
-    tags to values, `keywords` are keywords; VRs are those of the dictionaries, or given by `Typed`. A SOPInstanceUID is made
-    when there is none. Sequences are lists of mappings or Datasets. Compressed Pixel Data comes as `encode.Fragments`, or as
-    bytes that begin with an item, and with its `transfer_syntax`.
+    `sop_class` is a UID, or the name of a storage class ('CT Image Storage', 'CTImageStorage'). `elements` maps
+    keywords or tags to values, `keywords` are keywords; VRs are those of the dictionaries, or given by `Typed`. A
+    SOPInstanceUID is made when there is none. Sequences are lists of mappings or Datasets. Compressed Pixel Data
+    comes as `encode.Fragments`, or as bytes that begin with an item, and with its `transfer_syntax`.
 
         dicore.new("CT Image Storage", PatientName="DOE^JANE", Rows=512, ReferencedStudySequence=[{"StudyID": "1"}])
 
@@ -389,10 +399,11 @@ def new(
 
 
 def from_pydicom(dataset: pydicom.Dataset) -> Dataset:
-    """A Dataset of what pydicom writes for `dataset`: exact, since it is pydicom's own writer, whose errors come through.
+    """A Dataset of what pydicom writes for `dataset`: exact, since it is pydicom's own writer, whose errors come
+    through.
 
-    With file meta information it is a whole file, else a bare data set in the encoding it was read in (explicit VR little
-    endian when it was made in memory)."""
+    With file meta information it is a whole file, else a bare data set in the encoding it was read in (explicit VR
+    little endian when it was made in memory)."""
     import pydicom
 
     meta = getattr(dataset, "file_meta", None)

@@ -1,7 +1,7 @@
 """What edits, `dicore.new` and `Dataset.write` are made of: Python values to encoded elements, and files written whole.
 
-An encoded element is bytes: header and value in explicit VR, in the byte order of the data set it goes to. The native half
-records such elements and splices them in; nothing here moves a byte of what is not changed."""
+An encoded element is bytes: header and value in explicit VR, in the byte order of the data set it goes to. The native
+half records such elements and splices them in; nothing here moves a byte of what is not changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from dicore import uid
 from dicore._native.dataset import DatasetBase, keyword_to_tag
-from dicore.dataset.encode import Fragments, Typed, charset_names, encode_element
+from dicore.dataset.encode import Fragments, charset_names, encode_element
 from dicore.errors import CharacterSetError, TransferSyntaxError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def element_of(where: Dataset, tag: int, value: Any, names: tuple[str, ...], vr:
         vr, value = value.VR, value.value
         if vr == "UN" and value is not None and not isinstance(value, (bytes, bytearray, memoryview)):
             vr = None
-    if tag >> 16 == 0xFFFE or tag >> 16 in (0, 2) and where._around() is None and not where._is_meta():
+    if tag >> 16 == 0xFFFE or (tag >> 16 in (0, 2) and where._around() is None and not where._is_meta()):
         hint = "; group 0002 is in file_meta" if tag >> 16 == 2 else ""
         raise ValueError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is no element of a data set{hint}")
     if vr is None or " " in vr:  # 'US or SS'
@@ -100,7 +100,11 @@ def element_of(where: Dataset, tag: int, value: Any, names: tuple[str, ...], vr:
             raise ValueError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}): its VR is not known; say it: Typed('LO', value)")
     big = where._is_big()
     if vr == "SQ" and not isinstance(value, (bytes, bytearray, memoryview)):
-        return encode_element(tag, vr, [item_bytes(item, where, names, big) for item in _items(value)], big=big)
+        try:
+            items = [item_bytes(item, where, names, big) for item in _items(value)]
+        except ValueError as error:
+            raise ValueError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) SQ: {error}") from None
+        return encode_element(tag, vr, items, big=big)
     if tag == PIXEL_DATA and isinstance(value, (bytes, bytearray, memoryview)) and not isinstance(value, Fragments):
         head = bytes(memoryview(value)[:4])
         if head == b"\xfe\xff\x00\xe0" and not big and _is_encapsulated(where.transfer_syntax):
@@ -122,15 +126,17 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 def item_bytes(item: Any, where: Dataset, names: tuple[str, ...], big: bool) -> bytes:
-    """An item for a sequence of `where`: a Dataset (copied), a mapping of keywords or tags to values, a pydicom Dataset, or
-    the bytes of its elements."""
+    """An item for a sequence of `where`: a Dataset (copied), a mapping of keywords or tags to values, a pydicom
+    Dataset, or the bytes of its elements."""
     if isinstance(item, (bytes, bytearray, memoryview)):
         return bytes(item)
     if isinstance(item, DatasetBase):
         more: list[Change] = []
         own: Any = item
         if own._character_sets() != names and CHARSET not in own and _has_own_text(own):
-            more.append((own._index(), CHARSET, encode_element(CHARSET, "CS", list(own._character_sets()), big=own._is_big())))
+            more.append(
+                (own._index(), CHARSET, encode_element(CHARSET, "CS", list(own._character_sets()), big=own._is_big()))
+            )
         return bytes(own._spliced(b"", more, 3 if big else 1, 0, False))
     if hasattr(item, "to_json_dict"):  # pydicom's
         from dicore.dataset.dataset import from_pydicom
@@ -167,8 +173,8 @@ def _sharing(dataset: Dataset, stop: Iterable[int]) -> Iterable[Dataset]:
 
 
 def transcoded(dataset: Dataset, names: tuple[str, ...], given: Iterable[int]) -> list[tuple[Dataset, int, bytes]]:
-    """The text of `dataset` and of the items that share its character set, in `names`: (data set, tag, element) for each value
-    that is not the same in both. `given` are elements of `dataset` that get another value anyway.
+    """The text of `dataset` and of the items that share its character set, in `names`: (data set, tag, element) for
+    each value that is not the same in both. `given` are elements of `dataset` that get another value anyway.
 
     Raises CharacterSetError when text does not go into `names`, or cannot be read by the set it is in."""
     found = []
@@ -206,7 +212,9 @@ def target_syntax(dataset: Dataset, wanted: str | None) -> str:
         return target
     if target not in uid.UNCOMPRESSED and target != uid.DEFLATED:
         raise TransferSyntaxError(
-            f"{uid.name(target)} is not one that headers are rewritten to", path=dataset.path, expected="dicore.transcode"
+            f"{uid.name(target)} is not one that headers are rewritten to",
+            path=dataset.path,
+            expected="dicore.transcode",
         )
     if _is_encapsulated(current) and "PixelData" in dataset and dataset["PixelData"].is_undefined_length:
         raise TransferSyntaxError(
@@ -221,7 +229,8 @@ ENCODINGS = {uid.IMPLICIT_LITTLE: 0, uid.EXPLICIT_LITTLE: 1, uid.DEFLATED: 1, ui
 
 
 def write_pieces(target: str | os.PathLike[str] | BinaryIO, pieces: list[Any], fsync: bool) -> None:
-    """To a binary file object; or to a path, atomically: a temporary file beside it that is renamed when it is whole."""
+    """To a binary file object; or to a path, atomically: a temporary file beside it that is renamed when it is
+    whole."""
     if not isinstance(target, str) and not hasattr(target, "__fspath__"):
         for piece in pieces:
             target.write(piece)
@@ -254,4 +263,3 @@ def write_pieces(target: str | os.PathLike[str] | BinaryIO, pieces: list[Any], f
             os.fsync(folder)
         finally:
             os.close(folder)
-

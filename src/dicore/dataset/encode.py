@@ -1,7 +1,7 @@
 """Python values to bytes, by VR (PS3.5 6.2): elements from (tag, VR, value), sequences, Part 10 files.
 
-The one place that encodes values: the synthesiser, `dicore.new`, edits and assignment stand on it. Putting what comes out of
-here into an existing data set is a splice (`dicore_edit`)."""
+The one place that encodes values: the synthesiser, `dicore.new`, edits and assignment stand on it. Putting what comes
+out of here into an existing data set is a splice (`dicore_edit`)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,17 @@ _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _NUL_PADDED = _BINARY | set(_NUMBER) | {"AT", "UI"}
 _CHARSET = frozenset({"SH", "LO", "ST", "LT", "UC", "UT", "PN"})  # by Specific Character Set (PS3.5 6.1.2.3)
 _SINGLE = frozenset({"ST", "LT", "UT", "UR"})  # a backslash is text
-_MOST = {"AE": 16, "CS": 16, "DS": 16, "IS": 12, "LO": 64, "LT": 10240, "SH": 16, "ST": 1024, "UI": 64}  # PS3.5 table 6.2-1
+_MOST = {
+    "AE": 16,
+    "CS": 16,
+    "DS": 16,
+    "IS": 12,
+    "LO": 64,
+    "LT": 10240,
+    "SH": 16,
+    "ST": 1024,
+    "UI": 64,
+}  # PS3.5 table 6.2-1
 _DECIMAL = re.compile(r" *[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)? *")
 _INTEGER = re.compile(r" *[+-]?\d+ *")
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*")
@@ -75,17 +85,20 @@ def encapsulated(frames: Iterable[bytes | Sequence[bytes]], table: bool = True) 
 
 
 def encode_element(tag: int, vr: str, value: Any, charset: str | Sequence[str] = "", *, big: bool = False) -> bytes:
-    """One element in explicit VR, header and value, padded to even length; `big`: in big endian. `charset` is the value (or
-    values) of Specific Character Set for text. A value of bytes is taken as stored.
+    """One element in explicit VR, header and value, padded to even length; `big`: in big endian. `charset` is the
+    value (or values) of Specific Character Set for text. A value of bytes is taken as stored.
 
-    ValueError when the value does not fit its VR (a text too long, no number, a number out of range), CharacterSetError when
-    the character set lacks a character. A short-form VR of more than 65,534 bytes becomes UN (PS3.5 6.2.2)."""
+    ValueError when the value does not fit its VR (a text too long, no number, a number out of range),
+    CharacterSetError when the character set lacks a character. A short-form VR of more than 65,534 bytes becomes UN
+    (PS3.5 6.2.2)."""
     order = ">" if big else "<"
     if len(vr) != 2 or not vr.isascii() or not vr.isupper():
         raise ValueError(f"({tag:08X}): {vr!r} is no VR")
     head = struct.pack(order + "HH", tag >> 16, tag & 0xFFFF)
     if isinstance(value, Fragments):
-        return head + vr.encode("ascii") + b"\0\0\xff\xff\xff\xff" + value + struct.pack(order + "HHI", 0xFFFE, 0xE0DD, 0)
+        return (
+            head + vr.encode("ascii") + b"\0\0\xff\xff\xff\xff" + value + struct.pack(order + "HHI", 0xFFFE, 0xE0DD, 0)
+        )
     try:
         body = _sequence(value, charset, big) if vr == "SQ" else encode_value(vr, value, charset, big=big)
     except ValueError as error:
@@ -95,7 +108,7 @@ def encode_element(tag: int, vr: str, value: Any, charset: str | Sequence[str] =
     if len(body) >= 0xFFFFFFFF:
         raise ValueError(f"({tag:08X}) {vr}: {len(body)} bytes do not fit a 32-bit length")
     if len(body) > 0xFFFE and vr not in _LONG:
-        if big and vr in _NUMBER or vr == "AT":
+        if (big and vr in _NUMBER) or vr == "AT":
             raise ValueError(f"({tag:08X}) {vr}: {len(body)} bytes do not fit a 16-bit length")
         vr = "UN"
     if vr in _LONG:
@@ -175,7 +188,9 @@ def encode_value(vr: str, value: Any, charset: str | Sequence[str] = "", *, big:
         if len(values) == 1 and values[0] == "":
             return b""
         try:
-            return struct.pack(f"{'>' if big else '<'}{len(values)}{_NUMBER[vr]}", *map(_NUMBERS.get(vr, operator.index), values))
+            return struct.pack(
+                f"{'>' if big else '<'}{len(values)}{_NUMBER[vr]}", *map(_NUMBERS.get(vr, operator.index), values)
+            )
         except (struct.error, TypeError, OverflowError) as error:
             raise ValueError(f"{_shown(value)}: {error}") from None
     if vr == "AT":
@@ -329,8 +344,8 @@ def _person(value: Any) -> str:
 _NUMBERS: dict[str, Callable[[Any], Any]] = {"FL": float, "FD": float}
 _TEXT: dict[str, Callable[[Any], str]] = {
     **{vr: _limited(vr) for vr in ("AE", "CS", "LO", "LT", "SH", "ST")},
-    "AS": _text, "UC": _text, "UR": _text, "UT": _text, "PN": _person, "UI": _uid, "DS": _decimal_string, "IS": _integer_string,
-    "DA": _date, "TM": _time, "DT": _datetime,
+    "AS": _text, "UC": _text, "UR": _text, "UT": _text, "PN": _person, "UI": _uid, "DS": _decimal_string,
+    "IS": _integer_string, "DA": _date, "TM": _time, "DT": _datetime,
 }  # fmt: skip
 
 
