@@ -22,11 +22,8 @@ from dicore.errors import DicoreError
 
 VERBS = {  # in the order of the help page; each is a module of this package with a function or a Typer of that name
     "dump": "Print what is in DICOM files, as dcmdump does.",
-<<<<<<< HEAD
     "deidentify": "Take the identities out of files and folders (PS3.15 annex E).",
-=======
     "edit": "Change elements of DICOM files, or their transfer syntax.",
->>>>>>> edit
     "echo": "Ask a DICOM node whether it is there (C-ECHO).",
     "send": "Send files and folders to a DICOM node (C-STORE).",
     "serve": "Receive instances into a store, durably.",
