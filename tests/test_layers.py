@@ -104,7 +104,7 @@ C_MAY_INCLUDE = {
     "base": set(),
     "dataset": {"base"},
     "pixel": {"base", "dataset"},
-    **{name: {"base", "dataset", "pixel"} for name in ("scan", "net", "store")},
+    **{name: {"base", "dataset", "pixel"} for name in ("scan", "deidentify", "net", "store")},
     "engine": {"base", "dataset", "pixel", "net", "store"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # what `_LAZY` below does at run time
     from dicore.dataset import from_xml as from_xml
     from dicore.dataset import new as new
     from dicore.dataset import read as read
+    from dicore.deidentify import deidentify as deidentify
     from dicore.net import connect as connect
     from dicore.net import listen as listen
     from dicore.net.send import send as send
@@ -62,6 +63,7 @@ _LAZY = {  # public name: (module, name in it; None for the module itself)
     "blocking": ("dicore.blocking", None),
     "connect": ("dicore.net", "connect"),
     "dcmread": ("dicore.dataset", "dcmread"),
+    "deidentify": ("dicore.deidentify", "deidentify"),
     "from_json": ("dicore.dataset", "from_json"),
     "from_xml": ("dicore.dataset", "from_xml"),
     "from_pydicom": ("dicore.dataset", "from_pydicom"),
@@ -104,6 +106,7 @@ __all__ = [
     "blocking",
     "connect",
     "dcmread",
+    "deidentify",
     "from_json",
     "from_pydicom",
     "from_xml",

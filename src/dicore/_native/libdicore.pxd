@@ -253,6 +253,60 @@ cdef extern from "dicore/dataset.h" nogil:
     size_t dicore_dictionary_count()
     int dicore_dictionary_at(size_t number, dicore_dictionary_entry *out)
 
+# ---- deidentify.h ----------------------------------------------------------------------------------------------------
+cdef extern from "dicore/deidentify.h" nogil:
+    ctypedef struct dicore_deid_rule:
+        uint32_t tag
+        uint32_t action
+
+    ctypedef struct dicore_deid_private:
+        uint32_t tag
+        dicore_span creator
+
+    ctypedef struct dicore_deidentifier:
+        const dicore_deid_rule *rules
+        size_t rule_count
+        const dicore_deid_private *safe
+        size_t safe_count
+        const uint64_t *words
+        size_t word_slots
+        const dicore_change *constants
+        size_t constant_count
+        dicore_span implementation
+        dicore_span version_name
+        uint8_t curves
+        uint8_t overlay_data
+        uint8_t overlay_comments
+        uint8_t dates
+        uint8_t uids
+        uint8_t names
+        uint8_t links
+        uint8_t key[32]
+
+    ctypedef struct dicore_deid_entry:
+        uint32_t tag
+        uint8_t action
+        uint8_t depth
+
+    ctypedef struct dicore_deidentified:
+        uint64_t size
+        const dicore_deid_entry *log
+        size_t log_count
+        int burned_in
+        int deflated
+
+    dicore_status dicore_deidentify_plan(const dicore_deidentifier *how, const uint8_t *data, size_t size,
+                                         dicore_span transfer_syntax, dicore_span patient, dicore_span name,
+                                         const dicore_allocator *allocator, dicore_deidentified *out, dicore_error *error)
+    dicore_status dicore_deidentify_emit(const dicore_deidentified *planned, uint8_t *out, size_t capacity)
+    void dicore_deidentify_free(dicore_deidentified *planned, const dicore_allocator *allocator)
+    size_t dicore_deid_uid(const uint8_t *key, dicore_span uid, uint8_t *out)
+    void dicore_deid_pseudonym(const uint8_t *key, dicore_span identifier, uint8_t *out)
+    int dicore_deid_days(const uint8_t *key, dicore_span identifier)
+    dicore_status dicore_deid_shift(uint16_t vr, const uint8_t *data, size_t size, int days, uint8_t *out, size_t *out_size)
+    uint64_t dicore_deid_word_hash(const uint8_t *word, size_t size)
+
+
 # ---- pixel.h ---------------------------------------------------------------------------------------------------------
 cdef extern from "dicore/pixel.h" nogil:
     ctypedef struct dicore_fragment:

@@ -5,7 +5,7 @@ from time import sleep
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from dicore import errors
 from dicore._native.libdicore cimport *
@@ -305,9 +305,7 @@ cdef class Segment:
         for tag in tags:
             wanted[count] = tag
             count += 1
-        options.strict = 0
-        options.depth_limit = 0
-        options.deviations = NULL
+        memset(&options, 0, sizeof(options))
         try:
             while True:
                 free(data)

@@ -22,6 +22,7 @@ from dicore.errors import DicoreError
 
 VERBS = {  # in the order of the help page; each is a module of this package with a function or a Typer of that name
     "dump": "Print what is in DICOM files, as dcmdump does.",
+    "deidentify": "Take the identities out of files and folders (PS3.15 annex E).",
     "edit": "Change elements of DICOM files, or their transfer syntax.",
     "echo": "Ask a DICOM node whether it is there (C-ECHO).",
     "send": "Send files and folders to a DICOM node (C-STORE).",
