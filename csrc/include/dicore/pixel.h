@@ -125,15 +125,6 @@ DICORE_API dicore_status dicore_jpeg_lossless_encode(const dicore_raster *raster
 
 /* ---- RLE Lossless (PS3.5 annex G) ------------------------------------------------------------------------------------- */
 
-/** Undo RLE Lossless (PS3.5 annex G) for one segment: PackBits from `source` to at most `capacity` bytes of `target`,
- *  the first to target[0], each next one `stride` bytes on (so that a segment lands in its byte of the sample).
- *  `target` is capacity * stride bytes long, less the last gap. A run may cross rows; what the last run holds beyond
- *  `capacity` is padding and dropped.
- *  @return DICORE_OK; DICORE_BAD_FRAME when the segment ends before `capacity` bytes are there (those that are have been
- *          written); DICORE_BAD_ARGUMENT when `stride` is 0. */
-DICORE_API dicore_status dicore_rle_segment(const uint8_t *source, size_t size, uint8_t *target, size_t capacity,
-                                            size_t stride);
-
 /** Undo RLE Lossless for one frame of `samples` samples a pixel with `bytes` bytes each into `target`, `pixels` * samples
  *  * bytes long, which becomes little endian samples, all of a pixel together (planar configuration 0). The header must
  *  announce samples * bytes segments, most significant byte first (G.5), in ascending order, inside the frame.
@@ -141,6 +132,21 @@ DICORE_API dicore_status dicore_rle_segment(const uint8_t *source, size_t size, 
  *          1..15 or target_size does not fit. */
 DICORE_API dicore_status dicore_rle_frame(const uint8_t *source, size_t size, uint8_t *target, size_t target_size,
                                           uint64_t pixels, unsigned samples, unsigned bytes, dicore_error *error);
+
+/** The same into a raster, whose samples * bytes must not exceed 15. A run may cross rows; what the last packet holds
+ *  beyond the frame is padding and dropped.
+ *  @return DICORE_OK; DICORE_BAD_FRAME with the offset of the header's entry, or of the segment that ends too soon (rows
+ *          before may have been written); DICORE_BAD_ARGUMENT for a raster that cannot be. */
+DICORE_API dicore_status dicore_rle_decode(const uint8_t *source, size_t size, const dicore_raster *raster,
+                                           dicore_error *error);
+
+/** Bytes that encoding such a raster may touch: its longest possible frame and some more. */
+DICORE_API uint64_t dicore_rle_bound(uint32_t rows, uint32_t columns, unsigned samples, unsigned bytes);
+
+/** Encode `raster` into `target`: all bits of each sample, rows apart, segments of even length. *written becomes the size.
+ *  @return DICORE_OK; DICORE_NO_MEMORY when `capacity` is less than dicore_rle_bound(); DICORE_BAD_ARGUMENT for a raster
+ *          that cannot be, or one of more than 4 GiB. */
+DICORE_API dicore_status dicore_rle_encode(const dicore_raster *raster, uint8_t *target, size_t capacity, size_t *written);
 
 #ifdef __cplusplus
 }

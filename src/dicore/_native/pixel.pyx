@@ -223,3 +223,46 @@ def jpeg_lossless_encode(source not None, unsigned precision, unsigned predictor
         return stream
     finally:
         PyBuffer_Release(&view)
+
+
+def rle_decode(const uint8_t[::1] source not None, target, unsigned bits=0, bint is_signed=False):
+    """Decode an RLE frame into `target`, an integer array (rows, columns[, samples]) of any strides; `bits` and
+    `is_signed` as with `jpeg_lossless_decode`. PixelDataError with the offset where the frame is wrong."""
+    cdef dicore_error error
+    cdef dicore_status status
+    cdef dicore_raster raster
+    cdef Py_buffer view
+    cdef size_t size = <size_t>source.shape[0]
+    cdef const uint8_t *data = &source[0] if size else NULL
+    PyObject_GetBuffer(target, &view, PyBUF_STRIDES | PyBUF_FORMAT | PyBUF_WRITABLE)
+    try:
+        raster_of(&view, &raster, bits, is_signed)
+        with nogil:
+            status = dicore_rle_decode(data, size, &raster, &error)
+    finally:
+        PyBuffer_Release(&view)
+    check(status, &error)
+
+
+def rle_encode(source not None):
+    """Encode an integer array (rows, columns[, samples]) of any strides as one RLE frame: bytes of even length."""
+    cdef dicore_status status
+    cdef dicore_raster raster
+    cdef Py_buffer view
+    cdef size_t written = 0
+    cdef uint64_t bound
+    PyObject_GetBuffer(source, &view, PyBUF_STRIDES | PyBUF_FORMAT)
+    try:
+        raster_of(&view, &raster, 0, False)
+        bound = dicore_rle_bound(raster.rows, raster.columns, raster.samples, raster.bytes_a_sample)
+        scratch = take(bound)
+        with nogil:
+            status = dicore_rle_encode(&raster, <uint8_t *>scratch.data, bound, &written)
+        if status == DICORE_BAD_ARGUMENT:
+            raise ValueError("RLE has room for 15 bytes a pixel and 4 GiB a frame")
+        check(status, NULL)
+        frame = PyBytes_FromStringAndSize(<char *>scratch.data, <Py_ssize_t>written)
+        give(scratch)
+        return frame
+    finally:
+        PyBuffer_Release(&view)

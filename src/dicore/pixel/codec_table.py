@@ -133,6 +133,25 @@ def _rle(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
     return out
 
 
+def _rle_into(source: Source, stream: Stream | None, layout: FrameLayout, target: Array) -> None:
+    if layout.bits_allocated == 1:
+        target[...] = _rle(source, stream, layout)
+    else:
+        _native().rle_decode(source, target, _kept_bits(layout), layout.signed)
+
+
+def _rle_encode(frame: Array, layout: FrameLayout) -> bytes:
+    """All bits of each sample. PixelDataError for more than 15 bytes a pixel (G.2), or samples of 64 bits."""
+    if frame.dtype.kind not in "ui" or frame.dtype.itemsize > 4 or frame.dtype.itemsize * layout.samples > 15:
+        raise PixelDataError(f"{layout.samples} samples of {frame.dtype} for RLE", expected="at most 15 bytes a pixel")
+    if layout.bits_allocated == 1:
+        frame = np.packbits(np.ascontiguousarray(frame).reshape(1, -1) != 0, axis=1, bitorder="little")
+        if frame.shape[1] > 0xFFFF:
+            raise PixelDataError(f"{layout.values} pixels of one bit for RLE", expected="at most 524,280")
+    encoded: bytes = _native().rle_encode(frame)
+    return encoded
+
+
 def _kept_bits(layout: FrameLayout) -> int:
     return layout.bits_stored if layout.bits_stored > 1 else 0
 
@@ -268,7 +287,7 @@ _PYJPEGLS = Adapter("pyjpegls", "jpeg_ls", "pyjpegls", _MIT, _pyjpegls)
 CODECS: dict[str, list[Adapter]] = {
     "plain": [Adapter("dicore", "dicore", "dicore", _OURS, _uncompressed)],
     "deflate": [Adapter("dicore", "dicore", "dicore", _OURS, _deflated)],
-    "rle": [Adapter("dicore", "dicore._native.pixel", "dicore", _OURS, _rle)],
+    "rle": [Adapter("dicore", "dicore._native.pixel", "dicore", _OURS, _rle, into=_rle_into, encode=_rle_encode)],
     "jpeg": [_OWN_JPEG_LOSSLESS, _IC_JPEG, _LIBJPEG],
     "jpegls": [_IC_JPEGLS, _PYJPEGLS, _LIBJPEG],
     "jpeg2000": [_IC_JPEG2000, _OPENJPEG],
