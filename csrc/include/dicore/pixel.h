@@ -76,14 +76,54 @@ DICORE_API dicore_status dicore_frames_resolve(const uint8_t *items, size_t size
                                                dicore_span lengths, dicore_frame *frames, uint64_t *found,
                                                dicore_frames_source *source, dicore_error *error);
 
-/** Undo RLE Lossless (PS3.5 annex G) for one segment: PackBits from `source` to at most `capacity` bytes of `target`,
- *  the first to target[0], each next one `stride` bytes on (so that a segment lands in its byte of the sample).
- *  `target` is capacity * stride bytes long, less the last gap. A run may cross rows; what the last run holds beyond
- *  `capacity` is padding and dropped.
- *  @return DICORE_OK; DICORE_BAD_FRAME when the segment ends before `capacity` bytes are there (those that are have been
- *          written); DICORE_BAD_ARGUMENT when `stride` is 0. */
-DICORE_API dicore_status dicore_rle_segment(const uint8_t *source, size_t size, uint8_t *target, size_t capacity,
-                                            size_t stride);
+/* ---- frames as rasters ------------------------------------------------------------------------------------------- */
+
+/** Where the samples of a frame are: sample s of the pixel in row y and column x begins at data + y * row_stride +
+ *  x * column_stride + s * sample_stride (in bytes; any sign, none need be aligned) and is `bytes` bytes in the machine's
+ *  byte order. Decoders write it, encoders read it. The caller vouches for the memory. */
+typedef struct dicore_raster {
+    uint8_t *data;
+    uint32_t rows, columns;
+    unsigned samples;            /* a pixel: 1..4 */
+    unsigned bytes;              /* a sample: 1, 2 or 4 */
+    ptrdiff_t row_stride, column_stride, sample_stride;
+    unsigned bits;               /* a decoder keeps the low `bits` of each sample (Bits Stored); 0: all */
+    int is_signed;               /* and extends the highest of them (Pixel Representation); of no use with bits 0 */
+} dicore_raster;
+
+/* ---- JPEG Lossless, Huffman (ITU T.81 process 14; transfer syntaxes 1.2.840.10008.1.2.4.57 and .70) ----------------- */
+
+/** Bytes of scratch memory that decoding a stream of `size` bytes into such a raster takes; UINT64_MAX: more than any
+ *  memory. About size + 500 KiB. */
+DICORE_API uint64_t dicore_jpeg_lossless_scratch(uint64_t size, uint32_t rows, uint32_t columns, unsigned samples);
+
+/** Decode a whole stream (SOI to EOI; a missing EOI is no error, anything behind it is ignored) into `raster`, whose
+ *  rows, columns and samples must be the stream's. 2 to 16 bits; predictors 1 to 7; components in one scan or in several,
+ *  tables between them; restart intervals of whole rows; point transform. The height must be in the frame header (no DNL)
+ *  and components must not be subsampled. Samples are the bit patterns of the stream: JPEG knows no sign.
+ *
+ *  `scratch` is dicore_jpeg_lossless_scratch() bytes for the caller to reuse, aligned for anything; its content does not
+ *  matter. Streams that are no use cost time in proportion to `size` + samples, at most.
+ *  @return DICORE_OK; DICORE_BAD_FRAME with the offset of the marker or scan that is wrong, or whose data ends too soon
+ *          (rows before the damage may have been written); DICORE_BAD_ARGUMENT for a raster that cannot be or whose
+ *          samples are too narrow for the stream's precision; DICORE_NO_MEMORY when `scratch_size` is too small. */
+DICORE_API dicore_status dicore_jpeg_lossless_decode(const uint8_t *source, size_t size, const dicore_raster *raster,
+                                                     void *scratch, size_t scratch_size, dicore_error *error);
+
+/** Bytes that the longest possible encoding of such a raster takes, and of the scratch memory for making it. */
+DICORE_API uint64_t dicore_jpeg_lossless_bound(uint32_t rows, uint32_t columns, unsigned samples);
+DICORE_API uint64_t dicore_jpeg_lossless_encode_scratch(uint32_t rows, uint32_t columns, unsigned samples);
+
+/** Encode `raster` with `precision` bits a sample (2..16; what lies above is dropped) and `predictor` (1..7; 1 is the
+ *  selection value that syntax .70 asks for) into `target`: one scan, one optimal Huffman table, no restart intervals.
+ *  *written becomes the size of the stream, which may be odd.
+ *  @return DICORE_OK; DICORE_BAD_ARGUMENT; DICORE_NO_MEMORY when `capacity` is less than dicore_jpeg_lossless_bound() and
+ *          the stream does not fit, or `scratch_size` is less than dicore_jpeg_lossless_encode_scratch(). */
+DICORE_API dicore_status dicore_jpeg_lossless_encode(const dicore_raster *raster, unsigned precision, unsigned predictor,
+                                                     uint8_t *target, size_t capacity, size_t *written, void *scratch,
+                                                     size_t scratch_size);
+
+/* ---- RLE Lossless (PS3.5 annex G) ------------------------------------------------------------------------------------- */
 
 /** Undo RLE Lossless for one frame of `samples` samples a pixel with `bytes` bytes each into `target`, `pixels` * samples
  *  * bytes long, which becomes little endian samples, all of a pixel together (planar configuration 0). The header must
@@ -92,6 +132,21 @@ DICORE_API dicore_status dicore_rle_segment(const uint8_t *source, size_t size, 
  *          1..15 or target_size does not fit. */
 DICORE_API dicore_status dicore_rle_frame(const uint8_t *source, size_t size, uint8_t *target, size_t target_size,
                                           uint64_t pixels, unsigned samples, unsigned bytes, dicore_error *error);
+
+/** The same into a raster, whose samples * bytes must not exceed 15. A run may cross rows; what the last packet holds
+ *  beyond the frame is padding and dropped.
+ *  @return DICORE_OK; DICORE_BAD_FRAME with the offset of the header's entry, or of the segment that ends too soon (rows
+ *          before may have been written); DICORE_BAD_ARGUMENT for a raster that cannot be. */
+DICORE_API dicore_status dicore_rle_decode(const uint8_t *source, size_t size, const dicore_raster *raster,
+                                           dicore_error *error);
+
+/** Bytes that encoding such a raster may touch: its longest possible frame and some more. */
+DICORE_API uint64_t dicore_rle_bound(uint32_t rows, uint32_t columns, unsigned samples, unsigned bytes);
+
+/** Encode `raster` into `target`: all bits of each sample, rows apart, segments of even length. *written becomes the size.
+ *  @return DICORE_OK; DICORE_NO_MEMORY when `capacity` is less than dicore_rle_bound(); DICORE_BAD_ARGUMENT for a raster
+ *          that cannot be, or one of more than 4 GiB. */
+DICORE_API dicore_status dicore_rle_encode(const dicore_raster *raster, uint8_t *target, size_t capacity, size_t *written);
 
 #ifdef __cplusplus
 }

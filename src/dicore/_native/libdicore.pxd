@@ -340,7 +340,28 @@ cdef extern from "dicore/pixel.h" nogil:
                                         dicore_span lengths, dicore_frame *frames, uint64_t *found,
                                         dicore_frames_source *source, dicore_error *error)
 
-    dicore_status dicore_rle_segment(const uint8_t *source, size_t size, uint8_t *target, size_t capacity, size_t stride)
+    ctypedef struct dicore_raster:
+        uint8_t *data
+        uint32_t rows
+        uint32_t columns
+        unsigned samples
+        unsigned bytes_a_sample "bytes"
+        Py_ssize_t row_stride
+        Py_ssize_t column_stride
+        Py_ssize_t sample_stride
+        unsigned bits
+        int is_signed
+    uint64_t dicore_jpeg_lossless_scratch(uint64_t size, uint32_t rows, uint32_t columns, unsigned samples)
+    dicore_status dicore_jpeg_lossless_decode(const uint8_t *source, size_t size, const dicore_raster *raster, void *scratch,
+                                              size_t scratch_size, dicore_error *error)
+    uint64_t dicore_jpeg_lossless_bound(uint32_t rows, uint32_t columns, unsigned samples)
+    uint64_t dicore_jpeg_lossless_encode_scratch(uint32_t rows, uint32_t columns, unsigned samples)
+    dicore_status dicore_jpeg_lossless_encode(const dicore_raster *raster, unsigned precision, unsigned predictor,
+                                              uint8_t *target, size_t capacity, size_t *written, void *scratch,
+                                              size_t scratch_size)
+    dicore_status dicore_rle_decode(const uint8_t *source, size_t size, const dicore_raster *raster, dicore_error *error)
+    uint64_t dicore_rle_bound(uint32_t rows, uint32_t columns, unsigned samples, unsigned bytes_a_sample)
+    dicore_status dicore_rle_encode(const dicore_raster *raster, uint8_t *target, size_t capacity, size_t *written)
     dicore_status dicore_rle_frame(const uint8_t *source, size_t size, uint8_t *target, size_t target_size, uint64_t pixels,
                                    unsigned samples, unsigned bytes, dicore_error *error)
 

@@ -2,7 +2,8 @@
 
 An adapter turns the bytes of one frame into an array (rows, columns[, samples]) of the components as coded; it is told
 what the stream's header says, and neither checks sizes nor touches signs: that is `frames.py`'s, the same for all.
-A codec of our own is one more adapter, put first in `CODECS`.
+A codec of our own is one more adapter, put first in `CODECS`; it may have `into` besides, which decodes straight into
+the caller's array and leaves nothing to do, and `encode`.
 """
 
 from __future__ import annotations
@@ -52,6 +53,9 @@ class Adapter:
 
     `decode(source, stream, layout)` gives the components as coded; `handles(stream)` says beforehand whether it can;
     `module` is what has to be importable, `distribution` where version and installation hint come from.
+    `into(source, stream, layout, target)` decodes into an array of `layout.frame_shape` and dtype, any strides, with
+    Bits Stored and sign as the layout says. `encode(frame, layout)` makes a stream for layout.transfer_syntax of the
+    components (rows, columns[, samples]). `syntaxes`, where given, are those of the family that the adapter serves.
     """
 
     name: str
@@ -60,6 +64,12 @@ class Adapter:
     licence: str
     decode: Callable[[Source, Stream | None, FrameLayout], Array]
     handles: Callable[[Stream], bool] = lambda stream: True
+    into: Callable[[Source, Stream | None, FrameLayout, Array], None] | None = None
+    encode: Callable[[Array, FrameLayout], bytes] | None = None
+    syntaxes: frozenset[str] | None = None
+
+    def serves(self, syntax: str) -> bool:
+        return self.syntaxes is None or syntax in self.syntaxes
 
     @property
     def available(self) -> bool:
@@ -121,6 +131,51 @@ def _rle(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
     target = out.reshape(-1).view(np.uint8).data
     rle_frame(source, target, layout.rows * layout.columns, layout.samples, out.dtype.itemsize)
     return out
+
+
+def _rle_into(source: Source, stream: Stream | None, layout: FrameLayout, target: Array) -> None:
+    if layout.bits_allocated == 1:
+        target[...] = _rle(source, stream, layout)
+    else:
+        _native().rle_decode(source, target, _kept_bits(layout), layout.signed)
+
+
+def _rle_encode(frame: Array, layout: FrameLayout) -> bytes:
+    """All bits of each sample. PixelDataError for more than 15 bytes a pixel (G.2), or samples of 64 bits."""
+    if frame.dtype.kind not in "ui" or frame.dtype.itemsize > 4 or frame.dtype.itemsize * layout.samples > 15:
+        raise PixelDataError(f"{layout.samples} samples of {frame.dtype} for RLE", expected="at most 15 bytes a pixel")
+    if layout.bits_allocated == 1:
+        frame = np.packbits(np.ascontiguousarray(frame).reshape(1, -1) != 0, axis=1, bitorder="little")
+        if frame.shape[1] > 0xFFFF:
+            raise PixelDataError(f"{layout.values} pixels of one bit for RLE", expected="at most 524,280")
+    encoded: bytes = _native().rle_encode(frame)
+    return encoded
+
+
+def _kept_bits(layout: FrameLayout) -> int:
+    return layout.bits_stored if layout.bits_stored > 1 else 0
+
+
+def _jpeg_lossless(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
+    out = np.zeros(layout.frame_shape, np.uint16 if stream is None or stream.precision > 8 else np.uint8)
+    _native().jpeg_lossless_decode(source, out)
+    return out
+
+
+def _jpeg_lossless_into(source: Source, stream: Stream | None, layout: FrameLayout, target: Array) -> None:
+    _native().jpeg_lossless_decode(source, target, _kept_bits(layout), layout.signed)
+
+
+def _jpeg_lossless_encode(frame: Array, layout: FrameLayout) -> bytes:
+    """Predictor 1, which both .57 and .70 allow. Samples of more than 16 bits do not fit: PixelDataError."""
+    if layout.bits_stored > 16 or frame.dtype.kind not in "ui" or frame.dtype.itemsize > 4:
+        raise PixelDataError(f"{layout.bits_stored} Bits Stored for JPEG Lossless", expected="at most 16")
+    stream: bytes = _native().jpeg_lossless_encode(frame, max(2, layout.bits_stored))
+    return stream
+
+
+def _native() -> Any:
+    return _module("dicore._native.pixel")
 
 
 # ---- imagecodecs -----------------------------------------------------------------------------------------------------
@@ -203,6 +258,22 @@ def _sequential(stream: Stream) -> bool:
     return stream.process in (0, 1, 2, 3)  # Huffman coded, not hierarchical
 
 
+def _lossless(stream: Stream) -> bool:
+    return stream.process == 3 and 2 <= stream.precision <= 16 and 1 <= stream.samples <= 4
+
+
+_LOSSLESS_SYNTAXES = frozenset({_JPEG + "57", _JPEG + "70"})
+_OWN_JPEG_LOSSLESS = Adapter(
+    "dicore",
+    "dicore._native.pixel",
+    "dicore",
+    _OURS,
+    _jpeg_lossless,
+    _lossless,
+    _jpeg_lossless_into,
+    _jpeg_lossless_encode,
+    _LOSSLESS_SYNTAXES,
+)
 _IC_JPEG = Adapter("imagecodecs", "imagecodecs", "imagecodecs", _BSD, _ic_jpeg, _sequential)
 _IC_JPEGLS = Adapter("imagecodecs", "imagecodecs", "imagecodecs", _BSD, _ic_jpegls)
 _IC_JPEG2000 = Adapter("imagecodecs", "imagecodecs", "imagecodecs", _BSD, _ic_jpeg2000)
@@ -216,8 +287,8 @@ _PYJPEGLS = Adapter("pyjpegls", "jpeg_ls", "pyjpegls", _MIT, _pyjpegls)
 CODECS: dict[str, list[Adapter]] = {
     "plain": [Adapter("dicore", "dicore", "dicore", _OURS, _uncompressed)],
     "deflate": [Adapter("dicore", "dicore", "dicore", _OURS, _deflated)],
-    "rle": [Adapter("dicore", "dicore._native.pixel", "dicore", _OURS, _rle)],
-    "jpeg": [_IC_JPEG, _LIBJPEG],
+    "rle": [Adapter("dicore", "dicore._native.pixel", "dicore", _OURS, _rle, into=_rle_into, encode=_rle_encode)],
+    "jpeg": [_OWN_JPEG_LOSSLESS, _IC_JPEG, _LIBJPEG],
     "jpegls": [_IC_JPEGLS, _PYJPEGLS, _LIBJPEG],
     "jpeg2000": [_IC_JPEG2000, _OPENJPEG],
     "jpegxl": [_IC_JPEGXL],
@@ -280,14 +351,14 @@ def codecs() -> list[CodecInfo]:
     The version and licence are those of the first choice that is installed; `decode_by` names them all, in order."""
     rows = []
     for syntax, kind in _FAMILY.items():
-        there = [a for a in CODECS[kind] if a.available]
+        there = [a for a in CODECS[kind] if a.serves(syntax) and a.available]
         first = there[0] if there else None
         rows.append(
             CodecInfo(
                 syntax,
                 uid.TRANSFER_SYNTAXES[syntax].name,
                 ", ".join(a.name for a in there),
-                "dicore" if syntax in NATIVE else "",
+                "dicore" if syntax in NATIVE else ", ".join(a.name for a in there if a.encode),
                 first.version if first else "",
                 first.licence if first else "",
             )

@@ -285,16 +285,19 @@ class _Source:
         elif kind == "rle":
             _check_rle(layout, len(source))
         adapter = find(kind, stream, layout.transfer_syntax, self.codec)
+        photometric = "" if self.raw or layout.samples != 3 else effective_photometric(layout, stream)
+        whole = target.dtype.kind in "ui" and target.dtype.itemsize <= 4 and target.dtype.isnative
+        if adapter.into is not None and whole and not photometric.startswith("YBR_"):
+            adapter.into(source, stream, layout, target)
+            return
         decoded = adapter.decode(source, stream, layout)
         if decoded.shape != layout.frame_shape:
             if decoded.size != layout.values:
                 raise PixelDataError(f"decoded to {decoded.shape}", expected=str(layout.frame_shape))
             decoded = decoded.reshape(layout.frame_shape)
-        if not self.raw and layout.samples == 3:
-            photometric = effective_photometric(layout, stream)
-            if photometric.startswith("YBR_"):
-                bits = stream.precision if stream is not None and stream.precision else layout.bits_stored
-                decoded = rgb_from_ybr(decoded, bits, photometric.startswith("YBR_PARTIAL"))
+        if photometric.startswith("YBR_"):
+            bits = stream.precision if stream is not None and stream.precision else layout.bits_stored
+            decoded = rgb_from_ybr(decoded, bits, photometric.startswith("YBR_PARTIAL"))
         _place(decoded, target, stream, layout)
 
 
