@@ -66,7 +66,7 @@ def leaves(ds: pydicom.Dataset, path: str = "") -> Iterator[tuple[str, int, Any]
 
 @pytest.mark.parametrize("name", FILES)
 def test_dicom_anonymizer(name: str) -> None:
-    module = pytest.importorskip("dicomanonymizer.simpledicomanonymizer", reason="dicom-anonymizer (extra: bench)")
+    module = pytest.importorskip("dicomanonymizer.simpledicomanonymizer", reason="dicom-anonymizer (extra: test)")
     old, new = both(name)
     theirs = pydicom.dcmread(get_testdata_file(name), force=True)
     module.anonymize_dataset(theirs)
@@ -84,7 +84,7 @@ def test_dicom_anonymizer(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_dicognito(name: str) -> None:
-    module = pytest.importorskip("dicognito.anonymizer", reason="dicognito (extra: bench)")
+    module = pytest.importorskip("dicognito.anonymizer", reason="dicognito (extra: test)")
     old, new = both(name)
     theirs = pydicom.dcmread(get_testdata_file(name), force=True)
     module.Anonymizer(seed="dicore").anonymize(theirs)
@@ -97,7 +97,7 @@ def test_dicognito(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_deid(name: str) -> None:
-    module = pytest.importorskip("deid.dicom", reason="deid (extra: bench)")
+    module = pytest.importorskip("deid.dicom", reason="deid (extra: test)")
     config = pytest.importorskip("deid.config")
     old, new = both(name)
     theirs = pydicom.dcmread(get_testdata_file(name), force=True)

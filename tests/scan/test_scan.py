@@ -325,7 +325,7 @@ def test_values_become_their_types_and_bad_ones_null(tmp_path: Path) -> None:
     odd = write(
         tmp_path / "3",
         [(0x00080020, "DT", "20200131120000.5+0100"), (0x00280010, "IS", "70000")],
-        InstanceNumber="12.0",
+        InstanceNumber=b"12.0",
         StudyTime="12:34",
         PixelSpacing=["", "2"],
     )

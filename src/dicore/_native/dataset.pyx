@@ -2634,6 +2634,10 @@ cdef class DatasetBase:
             return None
         return self._around(), self.source.tape.entries[self.owner_index].tag, self.number
 
+    def _is_item(self):
+        """Whether this is an item of a sequence."""
+        return self.parent is not None
+
     def _state(self):
         """(bytes, path, transfer syntax of a bare data set, strict) to make it again from. At the top level only."""
         cdef DatasetBase committed = self._committed()
