@@ -1,8 +1,10 @@
 """python -m benchmarks.report: measure everything and print one table.
 
-Peers run on the same bytes in the same minutes; their answers are compared before or after every run. Rounds in which
-the raw floor itself fell below 80 % of its best are left out: something else had the machine then. When that is half of
-them or more the measurement is invalid: it says so, is not written down, and ends with status 4.
+Peers run on the same bytes in the same minutes; their answers are compared before or after every run. A ratio is the
+median of the ratios of the rounds, each to the base of the same round: this kind of box changes its speed by a quarter
+for minutes at a time, floor and peers alike. Rounds in which the raw floor fell below 80 % of its median are left out:
+something else had the machine then. When that is half of them or more the measurement is invalid: it says so, is not
+written down, and ends with status 4.
 """
 
 from __future__ import annotations
@@ -82,11 +84,11 @@ def net_rows(count: int, rounds: int, only: Sequence[str]) -> tuple[list[Row], d
     bench_net.measure(chosen, rounds, lambda text: print(text, file=sys.stderr, flush=True))
     cells = {c.key: c for c in chosen}
     judge = cells["floor-1"].rates
-    sound = [i for i, rate in enumerate(judge) if rate >= 0.8 * max(judge)]
+    sound = [i for i, rate in enumerate(judge) if rate >= 0.8 * statistics.median(judge)]
     for cell in chosen:
         cell.rates = [cell.rates[i] for i in sound]
         cell.cpu = [cell.cpu[i] for i in sound]
-    note = f"{len(sound)} of {rounds} rounds count (floor at 80 % of its best or better)."
+    note = f"{len(sound)} of {rounds} rounds count (floor at 80 % of its median or better)."
     if 2 * len(sound) <= rounds:
         note = f"INVALID: the machine was busy with something else, only {note}"
     rows: list[Row] = []
@@ -104,9 +106,12 @@ def net_rows(count: int, rounds: int, only: Sequence[str]) -> tuple[list[Row], d
                 "floor": "floor: the same bytes, nothing done with them",
             }[group]
             rows.append((f"**{title}**", "instances/s", "", "to its base", "", "us each", "peak MiB"))
-        ratio, wanted = ("1", "") if not cell.base else verdict(cell.key, cell.rate / cells[cell.base].rate)
-        if cell.base and cell.key in WANTED:
-            ratios[cell.key] = cell.rate / cells[cell.base].rate
+        ratio, wanted = "1", ""
+        if cell.base:
+            paired = statistics.median(a / b for a, b in zip(cell.rates, cells[cell.base].rates, strict=True))
+            ratio, wanted = verdict(cell.key, paired)
+            if cell.key in WANTED:
+                ratios[cell.key] = paired
         rows.append(
             (
                 f"{cell.sender.name} → {cell.receiver.name} ({cell.count:,})",
