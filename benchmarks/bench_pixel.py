@@ -34,7 +34,7 @@ from dicore.dataset.encode import encapsulated
 
 Array = npt.NDArray[Any]
 FRAMES = 16
-SYNTAX = {"jpeg-lossless": "1.2.840.10008.1.2.4.70", "rle": "1.2.840.10008.1.2.5"}
+SYNTAX = {"jpeg-lossless": "1.2.840.10008.1.2.4.70", "rle": "1.2.840.10008.1.2.5", "jpeg-ls": "1.2.840.10008.1.2.4.80"}
 
 
 def tissue(side: int, seed: int, noise: float) -> Array:
@@ -305,7 +305,37 @@ def rle(kind: str) -> Iterator[Case]:
     )
 
 
-CODECS: dict[str, Callable[[str], Iterator[Case]]] = {"jpeg-lossless": jpeg_lossless, "rle": rle}
+def jpeg_ls(kind: str) -> Iterator[Case]:
+    import jpeg_ls as pyjpegls
+
+    strict = not kind.startswith("RGB")
+    originals = images(kind)
+    for near, title, must in ((0, "lossless", (1.5, 2)), (3, "near 3", (1.2, 2))):
+        streams = [
+            bytes(pyjpegls.encode_array(f, lossy_error=near, interleave_mode=2 if f.ndim == 3 else 0))
+            for f in originals
+        ]
+        frames = [imagecodecs.jpegls_decode(s) for s in streams]
+        syntax = SYNTAX["jpeg-ls"] if near == 0 else SYNTAX["jpeg-ls"][:-2] + "81"
+
+        def charls(i: int, streams: Sequence[bytes] = streams) -> Any:
+            return imagecodecs.jpegls_decode(streams[i])
+
+        peers = [Way("CharLS (imagecodecs)", charls, charls), by_pydicom(frames, streams, syntax)]
+        yield Case(
+            f"JPEG-LS decode, {title}, {kind}",
+            frames,
+            decoding(frames, streams, syntax, native.jpeg_ls_decode, peers),
+            {"CharLS (imagecodecs)": must} if strict else {},
+            ratio_of(frames, streams),
+        )
+
+
+CODECS: dict[str, Callable[[str], Iterator[Case]]] = {
+    "jpeg-lossless": jpeg_lossless,
+    "rle": rle,
+    "jpeg-ls": jpeg_ls,
+}
 KINDS = ("CT 512", "CR 2048", "WG04 JPLL", "RGB 1024")
 
 

@@ -2,8 +2,9 @@
  *
  * Decoding: a packet is a mispredicted branch as soon as one asks what kind it is. So it is not asked: 32 bytes of literal
  * are loaded, the run's byte is spread over 32, the sign of the code chooses between them, and 32 bytes are stored; four
- * times, which is the longest packet there is and still cheaper than asking how long it is. Two segments go step by step, which overlaps their chains. They unpack
- * into pieces that stay in the first-level cache, and the pieces are woven into samples.
+ * times, which is the longest packet there is and still cheaper than asking how long it is. Two segments go step by step,
+ * which overlaps their chains. They unpack into pieces that stay in the first-level cache, and the pieces are woven into
+ * samples.
  *
  * Encoding: a piece of a row becomes a bit map of "equal to the next byte", in which the ends of literals and runs are
  * found by counting zeros. */
