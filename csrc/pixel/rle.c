@@ -1,9 +1,10 @@
 /* RLE Lossless (PS3.5 annex G): a header of 16 numbers, then PackBits segments, one a byte of the sample.
  *
  * Decoding: a packet is a mispredicted branch as soon as one asks what kind it is. So it is not asked: 32 bytes of literal
- * are loaded, the run's byte is spread over 32, the sign of the code chooses between them, and 32 bytes are stored; three
- * times more where the packet is longer than 32. Two segments go step by step, which overlaps their chains. They unpack
- * into pieces that stay in the first-level cache, and the pieces are woven into samples.
+ * are loaded, the run's byte is spread over 32, the sign of the code chooses between them, and 32 bytes are stored; four
+ * times, which is the longest packet there is and still cheaper than asking how long it is. Two segments go step by step,
+ * which overlaps their chains. They unpack into pieces that stay in the first-level cache, and the pieces are woven into
+ * samples.
  *
  * Encoding: a piece of a row becomes a bit map of "equal to the next byte", in which the ends of literals and runs are
  * found by counting zeros. */
@@ -42,15 +43,10 @@ DICORE_INLINE const uint8_t *unpack(const uint8_t *p, uint8_t *out, size_t *held
     size_t size = nothing ? 0 : (size_t)((code ^ sign) - sign + 1);
     wide literal, choose = (wide){0} + (uint8_t)sign, run = ((wide){0} + p[1]) & choose;
     out += *held;
-    memcpy(&literal, p + 1, sizeof literal);
-    literal = (literal & ~choose) | run;
-    memcpy(out, &literal, sizeof literal);
-    if (size > 32) {
-        for (size_t k = 32; k < 128; k += 32) {
-            memcpy(&literal, p + 1 + k, sizeof literal);
-            literal = (literal & ~choose) | run;
-            memcpy(out + k, &literal, sizeof literal);
-        }
+    for (size_t k = 0; k < 128; k += 32) {
+        memcpy(&literal, p + 1 + k, sizeof literal);
+        literal = (literal & ~choose) | run;
+        memcpy(out + k, &literal, sizeof literal);
     }
     *held += size;
     return p + (sign ? (size_t)(2 - nothing) : size + 1);

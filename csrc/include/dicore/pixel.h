@@ -123,6 +123,19 @@ DICORE_API dicore_status dicore_jpeg_lossless_encode(const dicore_raster *raster
                                                      uint8_t *target, size_t capacity, size_t *written, void *scratch,
                                                      size_t scratch_size);
 
+/* ---- JPEG-LS (ITU T.87; transfer syntaxes 1.2.840.10008.1.2.4.80 and .81) ------------------------------------------------ */
+
+/** Bytes of scratch memory that decoding a stream of `size` bytes into such a raster takes; UINT64_MAX: more than any
+ *  memory. About size + 150 KiB. */
+DICORE_API uint64_t dicore_jpeg_ls_scratch(uint64_t size, uint32_t columns, unsigned samples);
+
+/** Decode a whole stream into `raster`, as dicore_jpeg_lossless_decode does, with the same results: lossless and
+ *  near-lossless, 2 to 16 bits, the three interleavings, preset parameters (LSE 1), restart intervals (in rows). Mapping
+ *  tables and a point transform are refused. The colour transforms that some encoders announce in an APP8 marker ("mrfx")
+ *  are not undone. */
+DICORE_API dicore_status dicore_jpeg_ls_decode(const uint8_t *source, size_t size, const dicore_raster *raster,
+                                               void *scratch, size_t scratch_size, dicore_error *error);
+
 /* ---- RLE Lossless (PS3.5 annex G) ------------------------------------------------------------------------------------- */
 
 /** Undo RLE Lossless for one frame of `samples` samples a pixel with `bytes` bytes each into `target`, `pixels` * samples

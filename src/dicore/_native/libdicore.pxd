@@ -359,6 +359,9 @@ cdef extern from "dicore/pixel.h" nogil:
     dicore_status dicore_jpeg_lossless_encode(const dicore_raster *raster, unsigned precision, unsigned predictor,
                                               uint8_t *target, size_t capacity, size_t *written, void *scratch,
                                               size_t scratch_size)
+    uint64_t dicore_jpeg_ls_scratch(uint64_t size, uint32_t columns, unsigned samples)
+    dicore_status dicore_jpeg_ls_decode(const uint8_t *source, size_t size, const dicore_raster *raster, void *scratch,
+                                        size_t scratch_size, dicore_error *error)
     dicore_status dicore_rle_decode(const uint8_t *source, size_t size, const dicore_raster *raster, dicore_error *error)
     uint64_t dicore_rle_bound(uint32_t rows, uint32_t columns, unsigned samples, unsigned bytes_a_sample)
     dicore_status dicore_rle_encode(const dicore_raster *raster, uint8_t *target, size_t capacity, size_t *written)

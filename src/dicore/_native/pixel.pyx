@@ -232,6 +232,27 @@ def jpeg_lossless_encode(source not None, unsigned precision, unsigned predictor
         PyBuffer_Release(&view)
 
 
+def jpeg_ls_decode(const uint8_t[::1] source not None, target, unsigned bits=0, bint is_signed=False):
+    """Decode a JPEG-LS stream into `target`, an integer array (rows, columns[, samples]) of any strides; `bits` and
+    `is_signed` as with `jpeg_lossless_decode`. PixelDataError with the offset where the stream is wrong."""
+    cdef dicore_error error
+    cdef dicore_status status
+    cdef dicore_raster raster
+    cdef Py_buffer view
+    cdef size_t size = <size_t>source.shape[0]
+    cdef const uint8_t *data = &source[0] if size else NULL
+    PyObject_GetBuffer(target, &view, PyBUF_STRIDES | PyBUF_FORMAT | PyBUF_WRITABLE)
+    try:
+        raster_of(&view, &raster, bits, is_signed)
+        scratch = take(dicore_jpeg_ls_scratch(size, raster.columns, raster.samples))
+        with nogil:
+            status = dicore_jpeg_ls_decode(data, size, &raster, scratch.data, scratch.size, &error)
+        give(scratch)
+    finally:
+        PyBuffer_Release(&view)
+    check(status, &error)
+
+
 def rle_decode(const uint8_t[::1] source not None, target, unsigned bits=0, bint is_signed=False):
     """Decode an RLE frame into `target`, an integer array (rows, columns[, samples]) of any strides; `bits` and
     `is_signed` as with `jpeg_lossless_decode`. PixelDataError with the offset where the frame is wrong."""

@@ -232,6 +232,31 @@ def _ic_jpegxl(source: Source, stream: Stream | None, layout: FrameLayout) -> Ar
     return result
 
 
+# ---- JPEG-LS of our own, with CharLS for what it leaves out ----------------------------------------------------------
+
+
+def _transformed(source: Source) -> bool:
+    """The APP8 marker of HP's encoder, which says that the components were mixed; CharLS undoes it."""
+    return b"mrfx" in bytes(source[:1024]) and _IC_JPEGLS.available
+
+
+def _jpeg_ls(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
+    if _transformed(source):
+        return _ic_jpegls(source, stream, layout)
+    out = np.zeros(layout.frame_shape, np.uint16 if stream is None or stream.precision > 8 else np.uint8)
+    _native().jpeg_ls_decode(source, out)
+    return out
+
+
+def _jpeg_ls_into(source: Source, stream: Stream | None, layout: FrameLayout, target: Array) -> None:
+    """The sample is what the stream's precision says, not Bits Stored: encoders that set 16 for 12 exist."""
+    if _transformed(source):
+        target[...] = _ic_jpegls(source, stream, layout)
+        return
+    bits = stream.precision if stream is not None and layout.signed else 0
+    _native().jpeg_ls_decode(source, target, bits, layout.signed)
+
+
 # ---- pylibjpeg, pyjpegls ---------------------------------------------------------------------------------------------
 
 
@@ -262,6 +287,10 @@ def _lossless(stream: Stream) -> bool:
     return stream.process == 3 and 2 <= stream.precision <= 16 and 1 <= stream.samples <= 4
 
 
+def _any_jpegls(stream: Stream) -> bool:
+    return 2 <= stream.precision <= 16 and 1 <= stream.samples <= 4
+
+
 _LOSSLESS_SYNTAXES = frozenset({_JPEG + "57", _JPEG + "70"})
 _OWN_JPEG_LOSSLESS = Adapter(
     "dicore",
@@ -274,6 +303,7 @@ _OWN_JPEG_LOSSLESS = Adapter(
     _jpeg_lossless_encode,
     _LOSSLESS_SYNTAXES,
 )
+_OWN_JPEGLS = Adapter("dicore", "dicore._native.pixel", "dicore", _OURS, _jpeg_ls, _any_jpegls, _jpeg_ls_into)
 _IC_JPEG = Adapter("imagecodecs", "imagecodecs", "imagecodecs", _BSD, _ic_jpeg, _sequential)
 _IC_JPEGLS = Adapter("imagecodecs", "imagecodecs", "imagecodecs", _BSD, _ic_jpegls)
 _IC_JPEG2000 = Adapter("imagecodecs", "imagecodecs", "imagecodecs", _BSD, _ic_jpeg2000)
@@ -289,7 +319,7 @@ CODECS: dict[str, list[Adapter]] = {
     "deflate": [Adapter("dicore", "dicore", "dicore", _OURS, _deflated)],
     "rle": [Adapter("dicore", "dicore._native.pixel", "dicore", _OURS, _rle, into=_rle_into, encode=_rle_encode)],
     "jpeg": [_OWN_JPEG_LOSSLESS, _IC_JPEG, _LIBJPEG],
-    "jpegls": [_IC_JPEGLS, _PYJPEGLS, _LIBJPEG],
+    "jpegls": [_OWN_JPEGLS, _IC_JPEGLS, _PYJPEGLS, _LIBJPEG],
     "jpeg2000": [_IC_JPEG2000, _OPENJPEG],
     "jpegxl": [_IC_JPEGXL],
 }
