@@ -223,7 +223,7 @@ DICORE_INLINE int64_t regular(decoder *d, parameters p, uint64_t *position, int6
 }
 
 /* A.7.1: how many samples of the `left` ones in the row repeat the last. -1: the bits end. */
-static int32_t run_length(decoder *d, uint32_t left, unsigned *index)
+DICORE_INLINE int32_t run_length(decoder *d, uint32_t left, unsigned *index)
 {
     uint32_t length = 0;
     for (;;) {
@@ -253,13 +253,22 @@ static int32_t run_length(decoder *d, uint32_t left, unsigned *index)
 }
 
 /* A.7.2: the error of the sample that ends a run. INT32_MIN: no code. */
-static int32_t interruption(decoder *d, unsigned type, unsigned index)
+DICORE_INLINE int32_t interruption(decoder *d, unsigned type, unsigned index)
 {
     run_context *c = d->runs + type;
     unsigned k = parameter(c->a + (type ? c->n >> 1 : 0), c->n);
-    int32_t mapped = golomb(d, k, d->p.limit - J[index] - 1);
-    if (mapped < 0)
-        return INT32_MIN;
+    unsigned limit = d->p.limit - J[index] - 1, most = limit - d->p.quantum - 1;
+    uint64_t window = window_at(d->p.bits, d->position);
+    unsigned zeros = (unsigned)__builtin_clzll(window | 1);
+    int32_t mapped;
+    if (zeros < SLOW_ZEROS && zeros < most && k <= 16) {
+        mapped = (int32_t)(((zeros - 1) << k) + (uint32_t)(window << zeros >> (63 - k)));
+        d->position += zeros + 1 + k;
+    } else {
+        mapped = golomb(d, k, limit);
+        if (mapped < 0)
+            return INT32_MIN;
+    }
     int64_t doubled = (int64_t)mapped + type, odd = doubled & 1, error = (doubled + odd) / 2;
     if ((k != 0 || 2 * c->negative >= c->n) == (odd != 0))
         error = -error;
