@@ -6,28 +6,8 @@
 #include <string.h>
 
 #include "dicore/dicore.h"
+#include "fuzz/fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                                                \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition);                             \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
-
-static void *resize(void *context, void *pointer, size_t old_size, size_t new_size)
-{
-    (void)context, (void)old_size;
-    if (new_size == 0) {
-        free(pointer);
-        return NULL;
-    }
-    return realloc(pointer, new_size);
-}
-
-static const dicore_allocator HEAP = {resize, NULL};
 static const uint32_t WANTED[] = {0x00080005, 0x00080018, 0x00080060, 0x00081115, 0x00100010, 0x0020000D, 0x00280010,
                                   0x52009230, DICORE_TAG_PIXEL_DATA};
 enum { WANTED_COUNT = sizeof WANTED / sizeof *WANTED };

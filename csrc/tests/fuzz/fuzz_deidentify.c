@@ -6,28 +6,8 @@
 #include <string.h>
 
 #include "dicore/dicore.h"
+#include "fuzz/fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                                                \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition);                             \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
-
-static void *resize(void *context, void *pointer, size_t old_size, size_t new_size)
-{
-    (void)context, (void)old_size;
-    if (new_size == 0) {
-        free(pointer);
-        return NULL;
-    }
-    return realloc(pointer, new_size);
-}
-
-static const dicore_allocator HEAP = {resize, NULL};
 #define SPAN(text) ((dicore_span){(const uint8_t *)(text), sizeof(text) - 1})
 
 static const dicore_deid_rule RULES[] = {

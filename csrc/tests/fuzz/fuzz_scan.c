@@ -6,29 +6,9 @@
 #include <string.h>
 
 #include "dicore/dicore.h"
+#include "fuzz/fuzz.h"
 #include "scan/value.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                                                \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition);                             \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
-
-static void *resize(void *context, void *pointer, size_t old_size, size_t new_size)
-{
-    (void)context, (void)old_size;
-    if (new_size == 0) {
-        free(pointer);
-        return NULL;
-    }
-    return realloc(pointer, new_size);
-}
-
-static const dicore_allocator HEAP = {resize, NULL};
 static const dicore_scan_step STEPS[] = {
     {0x00020010, 0}, {0x00080020, 0}, {0x00080030, 0}, {0x00080060, 0}, {0x00100010, 0}, {0x00080008, 0}, {0x00200013, 0},
     {0x00280030, 0}, {0x00280010, 0}, {0x00280106, 0}, {0x00080018, 0}, {0x00281050, 0}, {0x00091001, 0}, {0x00081115, 0},
