@@ -18,8 +18,8 @@ Each module runs in a process of its own, so that one's heap is not another's, a
 them together less than 25.
 
 A ratio is the median of the ratios of the rounds, each to the base of the same round: this kind of box changes its
-speed by a quarter for minutes at a time. A module that saw that something else had the machine says `valid=False`; then the
-table is not written down and the status is 4. With --check the status is 3 when a `must` is missed.
+speed by a quarter for minutes at a time. A module that saw that something else had the machine says `valid=False`;
+then the table is not written down and the status is 4. With --check the status is 3 when a `must` is missed.
 """
 
 from __future__ import annotations
