@@ -176,7 +176,9 @@ def test_we_read_what_libjpeg_turbo_writes(precision, samples):
         np.testing.assert_array_equal(decode(stream, image), image)
 
 
-@pytest.mark.parametrize(("dtype", "bits"), [*(("u1", b) for b in range(2, 9)), *(("u2", b) for b in range(9, 17)), ("i2", 16)])
+@pytest.mark.parametrize(
+    ("dtype", "bits"), [*(("u1", b) for b in range(2, 9)), *(("u2", b) for b in range(9, 17)), ("i2", 16)]
+)
 def test_dcmtk_reads_our_files(tmp_path, dtype, bits):
     pydicom = pytest.importorskip("pydicom")
     if not shutil.which("dcmdjpeg"):
