@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,8 +48,8 @@ class Excluded(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Slices that are missing behind slice `after`: `distance` is how far the next one is, in millimetres, `missing` how
-    many slices would fit."""
+    """Slices that are missing behind slice `after`: `distance` is how far away the next one is, in millimetres, `missing`
+    how many slices would fit."""
 
     after: int
     distance: float
@@ -86,7 +87,6 @@ class Series:
     `slices` are the frames in the order of the volume: along the normal of the plane (right-handed with columns and
     rows); for a 4-D series all slices of the first point, then those of the second, ... `dimension` is then the keyword
     of what differs ('TemporalPositionIdentifier', 'EchoTime', 'DiffusionBValue', ...) and `dimension_values` its values.
-    Pickling takes the data sets along, those from paths as paths' bytes.
     """
 
     def __init__(
@@ -237,7 +237,8 @@ class Series:
             plane, ds = self._stack[0].plane, self._stack[0].dataset
             between = ds.get("SpacingBetweenSlices")
             size = between if isinstance(between, float) and between > 0 else plane.thickness or 1.0
-            return plane.normal * size
+            one: Floats = plane.normal * size
+            return one
         if self.uniform:
             mean: Floats = (self.positions[-1] - self.positions[0]) / (len(self._stack) - 1)
             return mean
@@ -422,7 +423,7 @@ def split_series(source: Any, *, threads: int = 1) -> list[Series]:
 
 def _name(dataset: Dataset) -> str:
     if dataset.path is not None and not os.path.isdir(dataset.path):  # a store is a folder
-        return os.fspath(dataset.path)
+        return os.fsdecode(dataset.path)
     return text(dataset, "SOPInstanceUID") or "data set"
 
 
@@ -482,9 +483,7 @@ def _opened(path: Any) -> Iterator[tuple[str, Any]]:
         yield name, error
 
 
-def _gathered(
-    source: Any, series_uid: str | None, select: dict[str, Any]
-) -> tuple[list[list[Slice]], list[Excluded]]:
+def _gathered(source: Any, series_uid: str | None, select: dict[str, Any]) -> tuple[list[list[Slice]], list[Excluded]]:
     """All frames in groups of which each can be a volume, and what is in none."""
     excluded: list[Excluded] = []
     localizers: list[Dataset] = []
@@ -674,7 +673,7 @@ def _telling(places: list[list[Slice]], many: int) -> str | None:
         wanted: list[Any] | None = None
         for place in places:
             values = sorted((_dimension(one, keyword) for one in place), key=_order)
-            distinct = all(_order(a) != _order(b) for a, b in zip(values, values[1:], strict=False))
+            distinct = all(_order(a) != _order(b) for a, b in pairwise(values))
             if None in values or not distinct:
                 break
             if wanted is None or keyword in _MOVING:

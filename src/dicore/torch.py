@@ -1,9 +1,9 @@
-"""`DicomDataset`: DICOM images for PyTorch. `pip install dicore[torch]`; torch is imported when the first tensor is made.
+"""`DicomDataset`: DICOM images for PyTorch (`pip install dicore[torch]`), which is imported for the first tensor.
 
-    from dicore.torch import DicomDataset
-    images = DicomDataset("archive/", where="Modality == 'CT'", targets=["SliceLocation"])
-    loader = torch.utils.data.DataLoader(images, batch_size=16, num_workers=4, shuffle=True)
-    for batch, targets in loader: ...           # float32 (16, 1, rows, columns), {"SliceLocation": float64 (16,)}
+from dicore.torch import DicomDataset
+images = DicomDataset("archive/", where="Modality == 'CT'", targets=["SliceLocation"])
+loader = torch.utils.data.DataLoader(images, batch_size=16, num_workers=4, shuffle=True)
+for batch, targets in loader: ...           # float32 (16, 1, rows, columns), {"SliceLocation": float64 (16,)}
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ __all__ = ["Segment", "SourceImage", "segments"]
 
 @dataclass(frozen=True)
 class SourceImage:
-    """An image that a frame was made from: its SOP Instance UID and the frames of it, counted from 1 as in the file (none:
-    all)."""
+    """An image that a frame was made from: its SOP Instance UID and which frames of it, counted from 1 as in the file
+    (none: all)."""
 
     sop_instance_uid: str
     frames: tuple[int, ...]
@@ -64,13 +64,13 @@ class Segment:
         if not self.frames:
             shape = (0, int(self._ds.get("Rows")), int(self._ds.get("Columns")))
             return np.zeros(shape, np.float32 if self.kind == "FRACTIONAL" else bool)
-        stored = self._ds.pixels(list(self.frames), threads=threads)
+        stored: npt.NDArray[Any] = self._ds.pixels(list(self.frames), threads=threads)
         if self.kind == "LABELMAP":
-            found: npt.NDArray[Any] = stored == self.number
-            return found
+            return np.equal(stored, self.number)
         if self.kind == "BINARY":
-            return stored.view(bool) if stored.dtype == np.uint8 and stored.max(initial=0) <= 1 else stored != 0
-        return np.divide(stored, np.float32(self._maximum), dtype=np.float32)
+            return np.not_equal(stored, 0)
+        shares: npt.NDArray[Any] = np.divide(stored, np.float32(self._maximum), dtype=np.float32)
+        return shares
 
     @property
     def positions(self) -> npt.NDArray[np.float64]:

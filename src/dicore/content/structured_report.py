@@ -132,7 +132,11 @@ _PLAIN = {"TEXT": "TextValue", "DATE": "Date", "TIME": "Time", "DATETIME": "Date
 def _value(item: Any, value_type: str) -> tuple[Any, Code | None, Code | None]:
     if value_type in _PLAIN:
         found = item.get(_PLAIN[value_type])
-        return "\\".join(map(str, found)) if isinstance(found, list) else "" if found is None else str(found), None, None
+        return (
+            "\\".join(map(str, found)) if isinstance(found, list) else "" if found is None else str(found),
+            None,
+            None,
+        )
     if value_type == "CODE":
         return code(first(item, "ConceptCodeSequence")), None, None
     if value_type == "NUM":

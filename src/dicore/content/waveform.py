@@ -70,7 +70,7 @@ class WaveformGroup:
         """float64 (samples, channels), computed at each call."""
         gain = np.array([channel.sensitivity * channel.correction for channel in self.channels])
         base = np.array([channel.baseline for channel in self.channels])
-        out = self.stored * gain + base
+        out: npt.NDArray[np.float64] = self.stored * gain + base
         if self.padding is not None:
             out[self.stored == self.padding] = np.nan
         return out
