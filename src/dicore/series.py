@@ -48,8 +48,8 @@ class Excluded(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Slices that are missing behind slice `after`: `distance` is how far away the next one is, in millimetres, `missing`
-    how many slices would fit."""
+    """Slices that are missing behind slice `after`: `distance` is how far away the next one is (mm), `missing` how
+    many slices would fit."""
 
     after: int
     distance: float
@@ -86,7 +86,7 @@ class Series:
 
     `slices` are the frames in the order of the volume: along the normal of the plane (right-handed with columns and
     rows); for a 4-D series all slices of the first point, then those of the second, ... `dimension` is then the keyword
-    of what differs ('TemporalPositionIdentifier', 'EchoTime', 'DiffusionBValue', ...) and `dimension_values` its values.
+    of what differs ('TemporalPositionIdentifier', 'EchoTime', 'DiffusionBValue') and `dimension_values` its values.
     """
 
     def __init__(

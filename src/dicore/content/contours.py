@@ -34,8 +34,8 @@ class Contour:
 @dataclass(frozen=True)
 class Roi:
     """A region of interest. `colour` is (red, green, blue) or None; `interpreted_type` is that of the RT ROI
-    Observations ('PTV', 'ORGAN', ...), '' when there is none. A region may have no contours, and one that has contours but is not
-    defined by the file no name."""
+    Observations ('PTV', 'ORGAN', ...), '' when there is none. A region may have no contours, and one that has contours
+    but is not defined by the file no name."""
 
     number: int
     name: str

@@ -1,4 +1,4 @@
-"""Values that a calculation needs: there, of the right kind, or an error that says which one, for what and what to do."""
+"""Values that a calculation needs: there and of the right kind, or an error that says which, for what, what to do."""
 
 from __future__ import annotations
 

@@ -66,9 +66,9 @@ class Segment:
             return np.zeros(shape, np.float32 if self.kind == "FRACTIONAL" else bool)
         stored: npt.NDArray[Any] = self._ds.pixels(list(self.frames), threads=threads)
         if self.kind == "LABELMAP":
-            return np.equal(stored, self.number)
+            return np.asarray(stored == self.number, bool)
         if self.kind == "BINARY":
-            return np.not_equal(stored, 0)
+            return np.asarray(stored != 0, bool)
         shares: npt.NDArray[Any] = np.divide(stored, np.float32(self._maximum), dtype=np.float32)
         return shares
 

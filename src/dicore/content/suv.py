@@ -151,7 +151,7 @@ def _scan_start(ds: Elements, half_life: float) -> datetime:
     if offset > 0 and duration > 0:
         return acquired + timedelta(seconds=_mean_offset(duration, half_life) - offset)
     raise DicomFormatError(
-        f"suv: the series ({series}) is later than the acquisition ({acquired}), so it was made afterwards, and neither "
+        f"suv: the series ({series}) is later than the acquisition ({acquired}), so it is a derived one, and neither "
         "Frame Reference Time with Actual Frame Duration nor GE's scan time (0009,xx0D) says when the scan began",
         path=ds.path,
         expected="SeriesDate and SeriesTime of the scan: set them, or FrameReferenceTime and ActualFrameDuration in ms",
