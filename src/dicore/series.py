@@ -228,7 +228,7 @@ class Series:
     def distances(self) -> Floats:
         """(slices,) millimetres of each slice from the first along the normal; ascending."""
         found = np.array([s.plane.distance for s in self._stack])
-        return found - found[0]
+        return np.asarray(found - found[0], np.float64)
 
     @cached_property
     def _step(self) -> Floats:
@@ -240,8 +240,7 @@ class Series:
             one: Floats = plane.normal * size
             return one
         if self.uniform:
-            mean: Floats = (self.positions[-1] - self.positions[0]) / (len(self._stack) - 1)
-            return mean
+            return np.asarray((self.positions[-1] - self.positions[0]) / (len(self._stack) - 1), np.float64)
         between = np.diff(self.distances)
         whole: Floats = (self.positions[-1] - self.positions[0]) / self.distances[-1]
         return whole * float(np.median(between))

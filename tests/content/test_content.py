@@ -273,7 +273,7 @@ def test_real_world_table_and_line() -> None:
 # ---- contours
 def test_contours_of_a_structure_set(files: Path) -> None:
     rois = dicore.read(files / "rtstruct.dcm").contours()
-    theirs = pydicom.dcmread(files / "rtstruct.dcm")
+    theirs = pydicom.dcmread(files / "rtstruct.dcm", force=True)
     assert [roi.name for roi in rois] == [item.ROIName for item in theirs.StructureSetROISequence]
     for roi, item in zip(rois, theirs.ROIContourSequence, strict=True):
         assert roi.colour == tuple(item.ROIDisplayColor)
@@ -314,7 +314,8 @@ def test_polygons_are_filled_even_odd_and_share_no_pixel() -> None:
 @pytest.mark.parametrize("name", ["liver.dcm", "liver_rle.dcm", "liver_nonbyte_aligned.dcm", "liver_expb.dcm"])
 def test_binary_segments(more: Path, name: str) -> None:
     (segment,) = dicore.read(more / name).segments()
-    theirs = pydicom.dcmread(more / name)
+    # pydicom does not decode 1-bit RLE: the same frames, uncompressed
+    theirs = pydicom.dcmread(more / name.replace("_rle", ""))
     assert (segment.number, segment.label, segment.kind) == (1, "Liver", "BINARY")
     assert segment.type == ("T-62000", "SRT", "Liver")
     assert segment.array.dtype == bool
@@ -360,7 +361,7 @@ def test_report_has_the_items_that_dcmtk_prints(files: Path) -> None:
         absent("dsrdump is not installed: apt-get install dcmtk")
     path = files / "reportsi.dcm"
     printed = subprocess.run(["dsrdump", "-Ei", "-Er", str(path)], capture_output=True, text=True).stdout
-    kinds = [line.split("<", 1)[1].split(" ")[-1] for line in (s.split(":")[0] for s in printed.splitlines()) if "<" in line]
+    kinds = [line for line in printed.splitlines() if line.lstrip().startswith("<")]
     tree = dicore.read(path).sr_tree()
     assert len([node for node in tree.walk() if node.value_type]) == len(kinds) > 5
     text = dicore.read(path).sr_text()
@@ -371,7 +372,8 @@ def test_report_has_the_items_that_dcmtk_prints(files: Path) -> None:
 def test_measurements_have_numbers_units_and_places(files: Path) -> None:
     ds = dicore.read(files / "test-SR.dcm")
     found = ds.measurements()
-    assert [(m.name and m.name.meaning, m.value, m.units and m.units.value) for m in found] == [("Diameter", 3.0, "cm")] * 2
+    said = [(str(m.name), m.value, m.units and m.units.value) for m in found]
+    assert said == [("Diameter", 3.0, "cm")] * 2
     assert found[0].modifiers == (("Code", "Sample Code"),)
     assert [node.reference for node in ds.sr_tree().walk() if node.reference] == ["1.3.2", "1.2.2.1"]
     with pytest.raises(MissingElement, match="no structured report"):
