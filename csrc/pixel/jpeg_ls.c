@@ -142,7 +142,7 @@ static size_t unstuff(const uint8_t *source, size_t at, size_t size, uint8_t *to
 /* How a scan is decoded. The functions that take one are inlined wherever it is known. */
 typedef enum manner {
     EXACT,   /* NEAR 0, MAXVAL of ones only, RESET 64 */
-    NEARLY,  /* RESET 64 */
+    NEARLY,  /* NEAR not 0, RESET 64 */
     ANYHOW
 } manner;
 
@@ -210,7 +210,7 @@ DICORE_INLINE void update(const decoder *d, context *c, int64_t error, int64_t s
         c->rest = (uint8_t)(clear + 30);
     }
     c->k = (uint8_t)k;
-    if (how == EXACT || (how == ANYHOW && d->near == 0)) /* k == 0 and 2 B <= -N */
+    if (how == EXACT || (how == ANYHOW && d->near == 0)) /* A.5.2: k == 0 and 2 B <= -N */
         c->correction = (int8_t)(((2 * u + 1 - next) & (k - 1)) >> 63);
 }
 
@@ -462,11 +462,10 @@ ROWS(v3, DICORE_TARGET_V3)
 
 static row_decoder *row_decoder_for(const decoder *d, unsigned count)
 {
-    manner how = EXACT;
-    if (d->reset != 64 || count == 2 || count == 4)
+    int ones = (d->maximum & (d->maximum + 1)) == 0;
+    manner how = d->near ? NEARLY : EXACT;
+    if (d->reset != 64 || count == 2 || count == 4 || (d->near == 0 && !ones))
         how = ANYHOW;
-    else if (d->near != 0 || (d->maximum & (d->maximum + 1)) != 0)
-        how = NEARLY;
 #if DICORE_X86
     if ((dicore_cpu_features() & (DICORE_CPU_AVX2 | DICORE_CPU_BMI2)) == (DICORE_CPU_AVX2 | DICORE_CPU_BMI2))
         return rows_v3[count > 1][how];
