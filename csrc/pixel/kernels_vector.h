@@ -24,6 +24,10 @@ static inline vec load2(const void *p, const void *q)
 #define OR(a, b) _mm256_or_si256(a, b)
 #define ZERO _mm256_setzero_si256()
 #define SELECT(mask, a, b) _mm256_blendv_epi8(b, a, mask)
+#define SELECT16(mask, bits, a, b) ((void)(mask), _mm256_blend_epi16(b, a, bits)) /* `bits`: `mask` by words */
+#define SPREAD(k)                                                                                                      \
+    _mm256_setr_epi8(k, k, k, k, k, k, k, k, k + 1, k + 1, k + 1, k + 1, k + 1, k + 1, k + 1, k + 1, k + 2, k + 2,     \
+                     k + 2, k + 2, k + 2, k + 2, k + 2, k + 2, k + 3, k + 3, k + 3, k + 3, k + 3, k + 3, k + 3, k + 3)
 #else
 typedef __m128i vec;
 #define OP(name) _mm_##name
@@ -35,6 +39,8 @@ static inline vec load2(const void *p, const void *q) { (void)q; return load(p);
 #define OR(a, b) _mm_or_si128(a, b)
 #define ZERO _mm_setzero_si128()
 #define SELECT(mask, a, b) _mm_or_si128(_mm_and_si128(mask, a), _mm_andnot_si128(mask, b))
+#define SELECT16(mask, bits, a, b) SELECT(mask, a, b)
+#define SPREAD(k) _mm_setr_epi8(k, k, k, k, k, k, k, k, k + 1, k + 1, k + 1, k + 1, k + 1, k + 1, k + 1, k + 1)
 #endif
 #define VEC ((size_t)sizeof(vec))
 #define SHUFFLE(v, how) OP(shuffle_epi8)(v, how)
@@ -65,61 +71,67 @@ VECTOR_SWAP(64, 7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8)
 static void v_unpack1(uint8_t *to, const uint8_t *from, size_t first, size_t count)
 {
     const vec bit = OP(set1_epi64x)((long long)0x8040201008040201ull), one = OP(set1_epi8)(1);
-#if LANES == 2
-    const vec spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3,
-                                        3, 3);
-#else
-    const vec spread = BYTES(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-#endif
-    const unsigned shift = first & 7;
+    const vec spread = SPREAD(0), next = SPREAD(VEC / 8);
+    const __m128i shift = _mm_cvtsi32_si128(first & 7);
     size_t i = 0;
     from += first >> 3;
-    for (; i + 64 <= count; i += VEC) { /* the 64 bits from shift on are there, hence 8 bytes */
-        uint64_t word;
+    for (; i + 64 <= count; i += 2 * VEC - (LANES == 2 ? 8 : 0)) { /* 64 bits from the shift on are there: 8 bytes */
+        long long word; /* of which 57 are sure to be left behind the shift */
         memcpy(&word, from + (i >> 3), sizeof word);
-        vec bytes = SHUFFLE(OP(set1_epi32)((int)(uint32_t)(word >> shift)), spread);
-        store(to + i, OP(min_epu8)(AND(bytes, bit), one));
+        vec bits = OP(srl_epi64)(OP(set1_epi64x)(word), shift);
+        store(to + i, OP(min_epu8)(AND(SHUFFLE(bits, spread), bit), one));
+        store(to + i + VEC, OP(min_epu8)(AND(SHUFFLE(bits, next), bit), one));
     }
-    unpack1(to + i, from + (i >> 3), shift, count - i); /* VEC is a multiple of 8 */
+    unpack1(to + i, from + (i >> 3), first & 7, count - i); /* steps are multiples of 8 */
 }
 
 static void v_pack1(uint8_t *to, const uint8_t *from, size_t count)
 {
     size_t i = 0;
-    for (; i + VEC <= count; i += VEC) {
-        uint32_t set = ~(uint32_t)OP(movemask_epi8)(OP(cmpeq_epi8)(load(from + i), ZERO));
-        memcpy(to + i / 8, &set, VEC / 8);
+    for (; i + 2 * VEC <= count; i += 2 * VEC) {
+        uint64_t low = (uint32_t)OP(movemask_epi8)(OP(cmpeq_epi8)(load(from + i), ZERO));
+        uint64_t high = (uint32_t)OP(movemask_epi8)(OP(cmpeq_epi8)(load(from + i + VEC), ZERO));
+        uint64_t set = ~(low | high << VEC);
+        memcpy(to + i / 8, &set, VEC / 4);
     }
     pack1(to + i / 8, from + i, count - i);
 }
 
+static inline vec wide12(const uint8_t *at)
+{
+    vec v = SHUFFLE(load2(at, at + 12), BYTES(0, 1, 1, 2, 3, 4, 4, 5, 6, 7, 7, 8, 9, 10, 10, 11));
+    const vec odd = OP(set1_epi32)((int)0xFFFF0000u);
+    return AND(SELECT16(odd, 0xAA, OP(srli_epi16)(v, 4), v), OP(set1_epi16)(0xFFF));
+}
+
 static void v_unpack12(uint16_t *to, const uint8_t *from, size_t count)
 {
-    const vec how = BYTES(0, 1, 1, 2, 3, 4, 4, 5, 6, 7, 7, 8, 9, 10, 10, 11);
-    const vec even = OP(set1_epi32)(0x00000FFF), odd = OP(set1_epi32)((int)0xFFFF0000u);
     size_t i = 0;
-    for (; i + 8 * LANES + 4 <= count; i += 8 * LANES) { /* the last load reads 4 bytes more than it uses */
-        const uint8_t *at = from + i / 2 * 3;
-        vec v = SHUFFLE(load2(at, at + 12), how);
-        store(to + i, OR(AND(v, even), AND(OP(srli_epi16)(v, 4), odd)));
+    for (; i + 16 * LANES + 4 <= count; i += 16 * LANES) { /* the last load reads 4 bytes more than it uses */
+        vec a = wide12(from + i / 2 * 3), b = wide12(from + i / 2 * 3 + 12 * LANES);
+        store(to + i, a);
+        store(to + i + 8 * LANES, b);
     }
     unpack12(to + i, from + i / 2 * 3, count - i);
 }
 
+static inline vec narrow12(const uint16_t *from)
+{
+    vec v = OP(madd_epi16)(AND(load(from), OP(set1_epi16)(0xFFF)), OP(set1_epi32)(1 | 4096 << 16));
+    v = SHUFFLE(v, BYTES(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1));
+#if LANES == 2
+    v = _mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 3, 7));
+#endif
+    return v;
+}
+
 static void v_pack12(uint8_t *to, const uint16_t *from, size_t count)
 {
-    const vec how = BYTES(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
-    const vec low = OP(set1_epi16)(0xFFF), weight = OP(set1_epi32)(1 | 4096 << 16);
     size_t i = 0;
-    for (; i + 8 * LANES + 4 <= count; i += 8 * LANES) { /* each store's last 4 bytes are written again */
-        vec v = SHUFFLE(OP(madd_epi16)(AND(load(from + i), low), weight), how);
-        uint8_t *at = to + i / 2 * 3;
-#if LANES == 2
-        _mm_storeu_si128((__m128i *)(void *)at, _mm256_castsi256_si128(v));
-        _mm_storeu_si128((__m128i *)(void *)(at + 12), _mm256_extracti128_si256(v, 1));
-#else
-        store(at, v);
-#endif
+    for (; i + 16 * LANES + 8 <= count; i += 16 * LANES) { /* a store's last 4 or 8 bytes are written again */
+        vec a = narrow12(from + i), b = narrow12(from + i + 8 * LANES);
+        store(to + i / 2 * 3, a);
+        store(to + i / 2 * 3 + 12 * LANES, b);
     }
     pack12(to + i / 2 * 3, from + i, count - i);
 }
@@ -138,6 +150,7 @@ typedef struct three {
           -((12 % 3) == k), -((13 % 3) == k), -((14 % 3) == k), -((15 % 3) == k))
 #define THIRD16(k) lanes(_mm_setr_epi16(-(0 == k), -(1 == k), -(2 == k), -(0 == k), -(1 == k), -(2 == k), -(0 == k), -(1 == k)))
 #define PICK(x0, x1, x2) SELECT(m0, x0, SELECT(m1, x1, x2)) /* by position modulo 3 */
+#define PICK16(x0, x1, x2) SELECT16(m0, 0x49, x0, SELECT16(m1, 0x92, x1, x2))
 
 static inline three together8(three in)
 {
@@ -164,13 +177,13 @@ static inline three together16(three in)
     vec a = SHUFFLE(in.a, BYTES(W(0), W(3), W(6), W(1), W(4), W(7), W(2), W(5)));
     vec b = SHUFFLE(in.b, BYTES(W(5), W(0), W(3), W(6), W(1), W(4), W(7), W(2)));
     vec c = SHUFFLE(in.c, BYTES(W(2), W(5), W(0), W(3), W(6), W(1), W(4), W(7)));
-    return (three){PICK(a, b, c), PICK(c, a, b), PICK(b, c, a)};
+    return (three){PICK16(a, b, c), PICK16(c, a, b), PICK16(b, c, a)};
 }
 
 static inline three apart16(three in)
 {
     const vec m0 = THIRD16(0), m1 = THIRD16(1);
-    vec a = PICK(in.a, in.b, in.c), b = PICK(in.c, in.a, in.b), c = PICK(in.b, in.c, in.a);
+    vec a = PICK16(in.a, in.b, in.c), b = PICK16(in.c, in.a, in.b), c = PICK16(in.b, in.c, in.a);
     return (three){SHUFFLE(a, BYTES(W(0), W(3), W(6), W(1), W(4), W(7), W(2), W(5))),
                    SHUFFLE(b, BYTES(W(1), W(4), W(7), W(2), W(5), W(0), W(3), W(6))),
                    SHUFFLE(c, BYTES(W(2), W(5), W(0), W(3), W(6), W(1), W(4), W(7)))};
@@ -187,8 +200,8 @@ static inline void store3(void *to, three v)
 {
     uint8_t *p = to;
 #if LANES == 2
-    store(p, _mm256_permute2x128_si256(v.a, v.b, 0x20));
-    store(p + 32, _mm256_permute2x128_si256(v.c, v.a, 0x30));
+    store(p, _mm256_inserti128_si256(v.a, _mm256_castsi256_si128(v.b), 1));
+    store(p + 32, _mm256_blend_epi32(v.c, v.a, 0xF0));
     store(p + 64, _mm256_permute2x128_si256(v.b, v.c, 0x31));
 #else
     store(p, v.a);
