@@ -2,8 +2,8 @@
 
 Each level's result is compared with the plain C kernel's on the same bytes before it is timed; a memcpy that moves as
 many bytes runs before and after each, in the same round. A row gives the median of the rounds. 0.5 MB lies in L2, 8 MB
-in L3 of the box that the wanted figures were taken on. The verdict is on 8 MB, what images are; inside L2 memcpy has the
-64-byte registers of AVX-512 where the processor has them, and no kernel of 32-byte stores can follow it everywhere.
+in L3 of the box that the wanted figures were taken on. The verdict is on 8 MB, what images are; inside L2 memcpy has
+the 64-byte registers of AVX-512 where the processor has them, and kernels of 32-byte stores cannot always follow it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         wanted = ""
         if name in MOVES and levels[-1] == "avx2":
             worst = list(of["avx2"].values())[-1]
-            wanted = f"{MUST:.0f} {'held' if worst >= MUST else 'MISSED'}{f', {REACH:.0f} too' if worst >= REACH else ''}"
+            wanted = (
+                f"{MUST:.0f} {'held' if worst >= MUST else 'MISSED'}{f', {REACH:.0f} too' if worst >= REACH else ''}"
+            )
             missed += [name] if worst < MUST else []
         print(f"{name:18}{cells}   {wanted}")
     return 3 if missed else 0
