@@ -25,7 +25,6 @@ def image(pixels, photometric="MONOCHROME2", **elements):
     shape = pixels.shape[:-1] if samples == 3 else pixels.shape
     bits = 8 * pixels.dtype.itemsize
     given = {
-        "SOPClassUID": CT,
         "SOPInstanceUID": "1.2.3.4",
         "Rows": shape[-2],
         "Columns": shape[-1],
@@ -41,12 +40,13 @@ def image(pixels, photometric="MONOCHROME2", **elements):
         given["NumberOfFrames"] = shape[0]
     if samples == 3:
         given["PlanarConfiguration"] = 0
-    return dicore.new(**given | elements)
+    return dicore.new(CT, given | elements)
 
 
 RAMP = np.arange(0, 4096, 16, dtype="i2").reshape(16, 16)
 
 
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")
 def by_formula(x, c, w, function="LINEAR"):
     """PS3.3 C.11.2.1.2 as it is written."""
     x = np.asarray(x, float)
@@ -92,6 +92,9 @@ def test_hu_and_render_agree_with_pydicom_over_the_corpus(readable):
                 continue
             if layout.samples > 1:
                 continue
+            modality = theirs.get("ModalityLUTSequence")
+            if modality and modality[0].get("LUTDescriptor") is None:
+                continue  # an item with nothing in it: pydicom raises TypeError
             values = apply_modality_lut(stored, theirs)
             if not np.array_equal(ours.hu(0), values.astype(np.float32)):
                 wrong.append(f"{path}: hu")
@@ -159,13 +162,13 @@ def test_hu_is_the_exact_product_rounded_once():
 def test_functional_groups_give_each_frame_its_own_steps():
     frames = np.stack([RAMP, RAMP, RAMP])
     per_frame = [
-        dicore.new(
-            PixelValueTransformationSequence=[dicore.new(RescaleSlope=s, RescaleIntercept=i)],
-            FrameVOILUTSequence=[dicore.new(WindowCenter=c, WindowWidth=w)],
+        dict(
+            PixelValueTransformationSequence=[dict(RescaleSlope=s, RescaleIntercept=i)],
+            FrameVOILUTSequence=[dict(WindowCenter=c, WindowWidth=w)],
         )
         for s, i, c, w in ((1, 0, 2048, 4096), (2, -100, 100, 300))
     ]
-    shared = [dicore.new(PixelValueTransformationSequence=[dicore.new(RescaleSlope=3, RescaleIntercept=1)])]
+    shared = [dict(PixelValueTransformationSequence=[dict(RescaleSlope=3, RescaleIntercept=1)])]
     ds = image(frames, PerFrameFunctionalGroupsSequence=per_frame, SharedFunctionalGroupsSequence=shared)
     np.testing.assert_array_equal(ds.hu(), np.stack([RAMP, RAMP * 2 - 100, RAMP * 3 + 1]).astype(np.float32))
     shown = ds.render(slice(0, 2), threads=2)
@@ -236,9 +239,7 @@ def test_monochrome1_and_the_presentation_lut_shape_invert_once():
 
 
 def lut(first, values, bits, **more):
-    return dicore.new(
-        LUTDescriptor=[len(values) % 65536, first, bits], LUTData=np.asarray(values, "<u2").tobytes(), **more
-    )
+    return dict(LUTDescriptor=[len(values) % 65536, first, bits], LUTData=np.asarray(values, "<u2").tobytes(), **more)
 
 
 def test_modality_and_voi_tables():
@@ -389,16 +390,16 @@ def test_shutters_cover():
 
 
 def presentation(**elements):
-    return dicore.new(SOPClassUID="1.2.840.10008.5.1.4.1.1.11.1", SOPInstanceUID="1.2.9", Modality="PR", **elements)
+    return dicore.new("1.2.840.10008.5.1.4.1.1.11.1", elements | {"Modality": "PR"})
 
 
 def test_a_presentation_state_stands_instead_of_the_images_own_steps():
     ds = image(RAMP, "MONOCHROME1", RescaleSlope=9, RescaleIntercept=9, WindowCenter=1, WindowWidth=2)
-    mine = dicore.new(ReferencedSOPClassUID=CT, ReferencedSOPInstanceUID="1.2.3.4")
-    other = dicore.new(ReferencedSOPClassUID=CT, ReferencedSOPInstanceUID="1.2.3.5")
+    mine = dict(ReferencedSOPClassUID=CT, ReferencedSOPInstanceUID="1.2.3.4")
+    other = dict(ReferencedSOPClassUID=CT, ReferencedSOPInstanceUID="1.2.3.5")
     voi = [
-        dicore.new(ReferencedImageSequence=[other], WindowCenter=1, WindowWidth=9),
-        dicore.new(ReferencedImageSequence=[mine], WindowCenter=1000, WindowWidth=1500),
+        dict(ReferencedImageSequence=[other], WindowCenter=1, WindowWidth=9),
+        dict(ReferencedImageSequence=[mine], WindowCenter=1000, WindowWidth=1500),
     ]
     state = presentation(
         RescaleSlope=2, RescaleIntercept=-100, SoftcopyVOILUTSequence=voi, PresentationLUTShape="IDENTITY"
@@ -417,9 +418,9 @@ def test_a_presentation_state_stands_instead_of_the_images_own_steps():
 def test_a_presentation_state_cuts_turns_and_flips():
     ds = image(np.arange(200, dtype="u1").reshape(10, 20), WindowCenter=128, WindowWidth=256)
     base = ds.render()
-    area = dicore.new(DisplayedAreaTopLeftHandCorner=[3, 2], DisplayedAreaBottomRightHandCorner=[12, 6])
+    area = dict(DisplayedAreaTopLeftHandCorner=[3, 2], DisplayedAreaBottomRightHandCorner=[12, 6])
     state = presentation(DisplayedAreaSelectionSequence=[area], ImageRotation=90, ImageHorizontalFlip="Y",
-                         SoftcopyVOILUTSequence=[dicore.new(WindowCenter=128, WindowWidth=256)])  # fmt: skip
+                         SoftcopyVOILUTSequence=[dict(WindowCenter=128, WindowWidth=256)])  # fmt: skip
     np.testing.assert_array_equal(ds.render(state=state), np.rot90(base[1:6, 2:12], -1)[:, ::-1])
     for degrees in (180, 270):
         turned = state.edit(ImageRotation=degrees, ImageHorizontalFlip="N")
@@ -432,11 +433,11 @@ def test_graphics_and_text_are_drawn_where_the_turned_image_has_them():
     ds = image(np.zeros((60, 80), "u1"), WindowCenter=128, WindowWidth=256)
 
     def graphic(kind, data, filled="N", units="PIXEL"):
-        return dicore.new(GraphicAnnotationUnits=units, GraphicDimensions=2, NumberOfGraphicPoints=len(data) // 2,
+        return dict(GraphicAnnotationUnits=units, GraphicDimensions=2, NumberOfGraphicPoints=len(data) // 2,
                           GraphicData=[float(v) for v in data], GraphicType=kind, GraphicFilled=filled)  # fmt: skip
 
     def drawn(*graphics, **state):
-        item = dicore.new(GraphicLayer="A", GraphicObjectSequence=list(graphics))
+        item = dict(GraphicLayer="A", GraphicObjectSequence=list(graphics))
         return ds.render(state=presentation(GraphicAnnotationSequence=[item], **state)) == 255
 
     line = drawn(graphic("POLYLINE", [10.5, 20.5, 40.5, 20.5]))
@@ -451,7 +452,7 @@ def test_graphics_and_text_are_drawn_where_the_turned_image_has_them():
     assert drawn(graphic("ELLIPSE", [20, 30, 60, 30, 40, 20, 40, 40])).any()
     assert drawn(graphic("POINT", [0.5, 0.5], units="DISPLAY"))[30, 40]
     assert not drawn(graphic("POLYLINE", [1e30, 0, 5, 5])).any()
-    words = dicore.new(GraphicLayer="A", TextObjectSequence=[dicore.new(
+    words = dict(GraphicLayer="A", TextObjectSequence=[dict(
         AnchorPoint=[5.0, 5.0], AnchorPointAnnotationUnits="PIXEL", UnformattedTextValue="L 12")])  # fmt: skip
     shown = ds.render(state=presentation(GraphicAnnotationSequence=[words]))
     assert 50 < np.count_nonzero(shown) < 600

@@ -5,7 +5,7 @@ from dicore.pixel.frames import decode, iter_frames
 from dicore.pixel.images import render, window
 from dicore.pixel.layout import FrameLayout, layout_from
 from dicore.pixel.png_file import apng, png
-from dicore.pixel.sheet import contact_sheet
+from dicore.pixel.sheet import contact_sheet, thumbnail
 
 __all__ = [
     "CodecInfo",
@@ -18,5 +18,6 @@ __all__ = [
     "layout_from",
     "png",
     "render",
+    "thumbnail",
     "window",
 ]

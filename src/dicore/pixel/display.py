@@ -2,8 +2,8 @@
 
 Grey: stored value -> Modality LUT or rescale -> VOI LUT or window -> presentation (shape or LUT) -> 0..255. Linear
 steps are one pass of one kernel; whatever else there is becomes a table of all bit patterns, worked out in double, and
-the pass a look-up. Samples wider than 16 bits and floats go through the steps themselves. The data set is read by `get`,
-so that this package need not know it.
+the pass a look-up. Samples wider than 16 bits and floats go through the steps themselves. The data set is read by
+`get`, so that this package need not know it.
 """
 
 from __future__ import annotations

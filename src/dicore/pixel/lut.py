@@ -42,7 +42,7 @@ class Lut:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours (n, 3) of uint8 for stored values from `first` on; `wide`: the 16-bit entries, where those are in the file."""
+    """Colours (n, 3) of uint8 for stored values from `first` on; `wide`: the 16-bit entries, where there are."""
 
     first: int
     colours: npt.NDArray[np.uint8]
@@ -89,7 +89,7 @@ def lut_from(item: Attributes, signed: bool, big_endian: bool) -> Lut:
 
 
 def palette_from(ds: Attributes, signed: bool, big_endian: bool) -> Palette:
-    """The Palette Color Lookup Table, discrete or segmented. PixelDataError when there is none, or it makes no sense."""
+    """The Palette Color Lookup Table, discrete or segmented. PixelDataError when it is missing or makes no sense."""
     columns: list[Array] = []
     first = 0
     wide = False
@@ -126,8 +126,8 @@ def palette_from(ds: Attributes, signed: bool, big_endian: bool) -> Palette:
 def expand_segments(data: Array, in_bytes: bool, big_endian: bool = False) -> npt.NDArray[np.int64]:
     """Undo PS3.3 C.7.9.2: discrete, linear and indirect segments; at most 65,536 entries come out.
 
-    `data` are the bytes (`in_bytes`) or the words of the Segmented Lookup Table Data. An indirect segment's offset counts
-    them as bytes, or words, from the start. PixelDataError for anything that no table can begin with or refer to.
+    `data` are the bytes (`in_bytes`) or the words of the Segmented Lookup Table Data. An indirect segment's offset
+    counts them from the start. PixelDataError for anything that no table can begin with or refer to.
     """
     out: list[int] = []
 

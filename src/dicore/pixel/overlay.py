@@ -29,7 +29,7 @@ _FAR = 1e6
 def overlay_planes(
     ds: Attributes, layout: FrameLayout, frame: int, stored: Callable[[int], Array] | None = None
 ) -> Iterator[tuple[int, Mask]]:
-    """(number, mask) of every overlay plane over `frame`: masks (rows, columns) of the image, 1 where the overlay is set.
+    """(number, mask) of every overlay plane over `frame`: a mask is (rows, columns) of the image, 1 where it is set.
 
     Number 0 is group 6000, 15 is group 601E. `stored(frame)` gives the frame with the bits above Bits Stored kept, for
     overlays in them (retired); without it those are left out. Raises PixelDataError for a plane without its data.
@@ -86,7 +86,7 @@ def _placed(mask: Mask, top: int, left: int, rows: int, columns: int) -> Mask:
 
 
 def shutter_mask(ds: Attributes, rows: int, columns: int) -> tuple[npt.NDArray[np.bool_], int] | None:
-    """(mask that is True where the shutter covers, its 8-bit value), or None without a Shutter Shape (PS3.3 C.7.6.11)."""
+    """(mask, True where the shutter covers; its 8-bit value), or None without a Shutter Shape (PS3.3 C.7.6.11)."""
     shapes = ds.get("ShutterShape")
     if not shapes:
         return None
@@ -124,8 +124,8 @@ def draw_graphics(
 ) -> None:
     """Draw an item of the Graphic Annotation Sequence into a uint8 image (rows, columns[, 3]), in white.
 
-    `to_image(x, y, in_pixels)` gives a point's column and row in `image`. Text is written in capitals from its anchor or
-    its box's corner; INTERPOLATED is drawn as straight lines through its points. What makes no sense is left out.
+    `to_image(x, y, in_pixels)` gives a point's column and row in `image`. Text is written in capitals from its anchor
+    or its box's corner; INTERPOLATED is drawn as straight lines through its points. What makes no sense is left out.
     """
     rows, columns = int(image.shape[0]), int(image.shape[1])
     mask = np.zeros((rows, columns), np.bool_)
