@@ -1,5 +1,6 @@
 """python -m tests.pixel.photometric_sheet OUT.png: one image of the corpus per kind of pixels, as `render` shows it,
-beside pydicom's own rendering (apply_modality_lut, apply_voi_lut, apply_color_lut, convert_color_space)."""
+beside pydicom's own rendering (pixel_array, apply_modality_lut, apply_voi_lut,
+apply_color_lut; grey stretched to all that it spans)."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from dicore.pixel.sheet import Row, draw
 def by_pydicom(path: Path) -> Any:
     """Frame 0 through pydicom's own steps, to 8 bits; None where it refuses."""
     import pydicom
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, convert_color_space
+    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
     ds = pydicom.dcmread(path, force=True)
     stored = ds.pixel_array
@@ -30,11 +31,6 @@ def by_pydicom(path: Path) -> Any:
         shown = apply_color_lut(stored, ds)
         return (shown >> 8 if shown.dtype.itemsize == 2 and shown.max() > 255 else shown).astype(np.uint8)
     if stored.ndim == 3:
-        if (
-            ds.PhotometricInterpretation.startswith("YBR_FULL")
-            and ds.file_meta.TransferSyntaxUID.is_compressed is False
-        ):
-            stored = convert_color_space(stored, ds.PhotometricInterpretation, "RGB")
         return (stored.astype(float) * 255 / (2.0**ds.BitsStored - 1)).astype(np.uint8)
     shown = apply_voi_lut(apply_modality_lut(stored, ds), ds).astype(float)
     low, high = shown.min(), shown.max()
@@ -88,7 +84,7 @@ def main(argv: list[str]) -> int:
             Row(name, remark if "pydicom:" in remark else "", images)
             for name, remark, images in rows[start : start + half]
         ]
-        columns.append(draw("dicore | pydicom", part, tile=220))
+        columns.append(draw("dicore, pydicom", part, tile=220))
     height = max(c.shape[0] for c in columns)
     padded = [np.pad(c, ((0, height - c.shape[0]), (0, 0), (0, 0))) for c in columns]
     Path(argv[0]).write_bytes(pixel.png(np.concatenate(padded, axis=1)))

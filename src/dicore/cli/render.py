@@ -35,7 +35,7 @@ def render(
     overlay: Annotated[bool, typer.Option("--overlay", help="Burn overlay planes in.")] = False,
     state: Annotated[Path | None, typer.Option(help="A presentation state (PR) to apply.")] = None,
 ) -> None:
-    """Show images: write them as PNG the way a viewer would display them.
+    """Show images: write them as PNG, contact sheet or animation.
 
     Modality and VOI look-up, window, palettes, colour spaces and presentation come from the file. A folder is rendered
     into a folder, one PNG a file with the same name; files without pixels are passed over.

@@ -463,6 +463,8 @@ def _grey(
     if voi is None:
         low, high = limits or (0.0, 1.0)
         voi = _Window((low + high) / 2, high - low, "LINEAR_EXACT")
+    if frame.dtype.kind == "f" and isinstance(voi, _Window) and voi.function == "LINEAR" and voi.width <= 1:
+        voi = _Window(voi.center, voi.width, "LINEAR_EXACT")  # LINEAR thinks in whole numbers; parametric maps do not
     linear = isinstance(voi, _Window) and voi.function != "SIGMOID" and modality.lut is None and show.lut is None
     if linear and isinstance(voi, _Window):
         exact = voi.function == "LINEAR_EXACT"
