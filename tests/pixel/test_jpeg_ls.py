@@ -70,7 +70,7 @@ def test_streams_written_from_the_standard(made, data):
 @pytest.mark.parametrize("reset", [64, 31])
 @pytest.mark.parametrize("maximum", [0, 2, 5, 13, 142])
 def test_every_manner_of_decoding(maximum, reset, near):
-    """MAXVAL of ones or not, RESET 64 or not, lossless or near: each has a loop of its own; smooth, so that k is often 0."""
+    """MAXVAL of ones or not, RESET 64 or not, lossless or near: each has its own loop. Smooth, so that k is often 0."""
     precision = 8
     top = maximum or 255
     image = picture(np.random.default_rng(maximum + reset), (40, 60), top, "slope")
