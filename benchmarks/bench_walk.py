@@ -37,7 +37,8 @@ def varied(head: bytes, seed: int) -> bytes:
     chance = random.Random(seed)
     out = []
     for tag, vr, value in elements(head):
-        if chance.random() < 0.12 and tag[1] != 0 and tag not in (b"\x08\0\x18\0", b"\x28\0\x11\0"):
+        creator = tag[0] & 1 and tag[3] == 0  # what they reserve would be without it
+        if chance.random() < 0.12 and not creator and tag not in (b"\x08\0\x18\0", b"\x28\0\x11\0"):
             continue
         if vr in (b"LO", b"SH", b"PN", b"DS", b"IS", b"UI", b"CS", b"ST") and chance.random() < 0.33:
             value = value[: 2 * chance.randrange(len(value) // 2 + 1)] + b" " * (2 * chance.randrange(8))
@@ -78,13 +79,22 @@ def program() -> Path:
 def sections(rounds: int, only: Sequence[str] = ()) -> Iterator[Section]:
     command = [str(program()), str(material()), str(1 + 20 * rounds)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[1:]
-    walk, tape, select, floor = zip(*[[float(word) for word in line.split()[:4]] for line in lines], strict=True)
+    walk, tape, select, floor, some = zip(*[[float(word) for word in line.split()[:5]] for line in lines], strict=True)
     four = [4.0] * len(walk)
     yield Section(
         f"Walk of {COUNT} different CT headers",
         "ns per element",
         [
-            Row("dicore_walk_next", walk, paired(walk, four), must=1, reach=0.63, most=True, note="of 4 ns"),
+            Row(
+                "dicore_walk_some, 32 at a time",
+                some,
+                paired(some, four),
+                must=1,
+                reach=0.63,
+                most=True,
+                note="of 4 ns",
+            ),
+            Row("dicore_walk_next, a call for each", walk, paired(walk, four), note="of 4 ns"),
             Row("dicore_tape_read, into memory that is there", tape, paired(tape, four), note="of 4 ns"),
             Row("floor: headers loaded where one knows them to be", floor),
             Row("dicore_select of 20 tags, ns per data set", select),

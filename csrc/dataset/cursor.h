@@ -183,6 +183,29 @@ static inline int cursor_plain(dicore_walk *c, dicore_walk_frame *f, dicore_entr
     return plain_element(c->data, f->item_end, f->encoding, c->depth, f, &c->position, &f->last_tag, out);
 }
 
+/* As many of them as stand here in a row; what goes from one to the next stays in registers. */
+static inline size_t plain_elements(dicore_walk *c, dicore_entry *out, size_t capacity)
+{
+    dicore_walk_frame *f = &c->frames[c->depth];
+    if (!(f->flags & FRAME_IN_ITEM) || f->encoding > DICORE_EXPLICIT_LE)
+        return 0;
+    const uint8_t *data = c->data;
+    const uint64_t end = f->item_end;
+    const unsigned encoding = f->encoding, depth = c->depth;
+    uint64_t position = c->position;
+    uint32_t last = f->last_tag;
+    size_t count = 0;
+    if (encoding == DICORE_EXPLICIT_LE)
+        while (count < capacity && plain_element(data, end, DICORE_EXPLICIT_LE, depth, f, &position, &last, &out[count]))
+            count++;
+    else
+        while (count < capacity && plain_element(data, end, encoding, depth, f, &position, &last, &out[count]))
+            count++;
+    c->position = position;
+    f->last_tag = last;
+    return count;
+}
+
 static inline dicore_status cursor_next(dicore_walk *c, cursor_mode mode, dicore_entry *out, dicore_error *error)
 {
     c->noted = 0;
