@@ -162,6 +162,8 @@ static inline __attribute__((always_inline)) int plain_element(const uint8_t *da
     }
     if (length & 1 || length > end - *position - header) /* an undefined length is odd, too */
         return 0;
+    if ((tag & 0x1FF00) == 0x10000 && length && p[header] > ' ') /* a creator: what follows is its block as a rule */
+        f->block = tag;
     out->offset = *position;
     out->length = length;
     out->tag = tag;
