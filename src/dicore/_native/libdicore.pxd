@@ -340,6 +340,31 @@ cdef extern from "dicore/pixel.h" nogil:
                                         dicore_span lengths, dicore_frame *frames, uint64_t *found,
                                         dicore_frames_source *source, dicore_error *error)
 
+    ctypedef struct dicore_reader:
+        dicore_status (*read)(void *context, uint64_t offset, uint8_t *to, size_t size) noexcept nogil
+        void *context
+        uint64_t size
+
+    dicore_status dicore_fragments_scan(const dicore_reader *reader, dicore_fragment *fragments, size_t capacity,
+                                        dicore_encapsulation *out, dicore_error *error)
+    dicore_status dicore_frames_build(const dicore_reader *reader, const dicore_encapsulation *encapsulation,
+                                      const dicore_fragment *fragments, uint64_t wanted, dicore_span offsets,
+                                      dicore_span lengths, dicore_frame *frames, uint64_t *found,
+                                      dicore_frames_source *source, dicore_error *error)
+
+    ctypedef struct dicore_frame_table:
+        dicore_frames_source source
+        uint64_t wanted
+        uint64_t entries
+        uint64_t origin
+        uint64_t table_offset
+
+    dicore_status dicore_frame_table_open(const dicore_reader *reader, uint64_t wanted, dicore_span offsets,
+                                          dicore_span lengths, dicore_frame_table *out, dicore_error *error)
+    dicore_status dicore_frame_find(const dicore_reader *reader, const dicore_frame_table *table, uint64_t number,
+                                    dicore_span offsets, dicore_span lengths, dicore_fragment *fragments, size_t capacity,
+                                    dicore_frame *out, dicore_error *error)
+
     ctypedef struct dicore_raster:
         uint8_t *data
         uint32_t rows

@@ -1,7 +1,7 @@
 """Frames: FrameLayout + the bytes of Pixel Data -> arrays. Knows no data set: the usual way in is Dataset.pixels()."""
 
 from dicore.pixel.codec_table import CodecInfo, codecs
-from dicore.pixel.frames import decode, iter_frames
+from dicore.pixel.frames import decode, items_of, iter_frames
 from dicore.pixel.images import contact_sheet, png, render, window
 from dicore.pixel.layout import FrameLayout, layout_from
 
@@ -11,6 +11,7 @@ __all__ = [
     "codecs",
     "contact_sheet",
     "decode",
+    "items_of",
     "iter_frames",
     "layout_from",
     "png",

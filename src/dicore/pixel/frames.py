@@ -19,7 +19,9 @@ from dicore.pixel.streams import Stream, sniff
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["FREE_BYTES", "MAX_RATIO", "Window", "decode", "iter_frames"]
+    from dicore._native.pixel import FileItems
+
+__all__ = ["FREE_BYTES", "MAX_RATIO", "Window", "decode", "items_of", "iter_frames"]
 
 Array = npt.NDArray[Any]
 Frames = int | slice | Iterable[int] | None
@@ -32,7 +34,7 @@ MAX_RATIO = 500
 
 def decode(
     layout: FrameLayout,
-    data: Buffer,
+    data: Buffer | Encapsulation,
     *,
     frames: Frames = None,
     raw: bool = False,
@@ -43,7 +45,7 @@ def decode(
     """Decode frames of Pixel Data.
 
     `data` is the element's value: native bytes, or the items of an encapsulated one (offset table included, without the
-    delimiter). `frames` is None for all, a number for one (then the result has no frame axis), a slice or a sequence of
+    delimiter), or an `Encapsulation` of them, which remembers where frames are. `frames` is None for all, a number for one (then the result has no frame axis), a slice or a sequence of
     numbers; negative ones count from the end. Gives an array (frames, rows, columns[, samples]); no frame axis when
     there is one frame in all.
 
@@ -97,16 +99,13 @@ class Window(Protocol):
     def fill(self, start: int, size: int) -> None:
         """Have [start, start + size) in the buffer."""
 
-    def fill_items(self) -> None:
-        """Have what tells frames apart: the offset table, the headers of the items and the ends of their values."""
-
     def drop(self) -> None:
         """Forget what is in the buffer."""
 
 
 def iter_frames(
     layout: FrameLayout,
-    data: Buffer,
+    data: Buffer | Encapsulation,
     *,
     frames: Frames = None,
     raw: bool = False,
@@ -115,29 +114,28 @@ def iter_frames(
 ) -> Iterator[Array]:
     """The frames one after the other as `decode` gives them, each (rows, columns[, samples]), in constant memory.
 
-    With `window`, which `data` is a buffer of, each frame is filled, decoded to an array of its own and dropped again.
-    After a PixelDataError the iterator is over, as any generator; `decode(..., frames=n)` reads the frames behind it.
+    With `window`, which `data` is a buffer of, each native frame is filled, copied to an array of its own and dropped
+    again. After a PixelDataError the iterator is over, as any generator; `decode(..., frames=n)` reads the frames behind.
     """
     chosen, _ = _select(layout, frames)
-    if window is not None and layout.encapsulated:
-        window.fill_items()
     source = _Source(layout, data, raw, codec)
-    if window is not None:
-        window.drop()
     for number in chosen:
-        if window is not None:
-            window.drop()
-            window.fill(*source.extent(number))
-            if not layout.encapsulated:
-                yield np.array(source.native((number,))[0])
-                continue
         if layout.encapsulated:
             source.check_budget((number,))
             slot = np.zeros(layout.frame_shape, layout.dtype if raw else layout.dtype.newbyteorder("="))
             source.frame(number, slot)
             yield slot
-        else:
+        elif window is None:
             yield source.native((number,))[0]
+        else:
+            window.drop()
+            window.fill(*source.extent(number))
+            yield np.array(source.native((number,))[0])
+
+
+def items_of(layout: FrameLayout, items: Buffer | FileItems) -> Encapsulation:
+    """The frames of an encapsulated value, in memory or in a file. PixelDataError when not even the first item is one."""
+    return Encapsulation(items, layout.frames, layout.extended_offsets, layout.extended_lengths)
 
 
 def _select(layout: FrameLayout, frames: Frames) -> tuple[Sequence[int], bool]:
@@ -159,20 +157,20 @@ def _select(layout: FrameLayout, frames: Frames) -> tuple[Sequence[int], bool]:
 class _Source:
     """Pixel Data as frames by number. Keeps a view of the data; safe to use from several threads."""
 
-    def __init__(self, layout: FrameLayout, data: Buffer, raw: bool, codec: str | None) -> None:
+    def __init__(self, layout: FrameLayout, data: Buffer | Encapsulation, raw: bool, codec: str | None) -> None:
         self.layout = layout
         self.raw = raw
         self.codec = codec
-        self.data = memoryview(data).cast("B")
         if layout.encapsulated:
             self.family = family(layout.transfer_syntax)
-            self.items = Encapsulation(self.data, layout.frames, layout.extended_offsets, layout.extended_lengths)
+            self.items = data if isinstance(data, Encapsulation) else items_of(layout, data)
+        elif isinstance(data, Encapsulation):
+            raise TypeError("fragments, where the transfer syntax is a native one")
+        else:
+            self.data = memoryview(data).cast("B")
 
     def extent(self, number: int) -> tuple[int, int]:
-        """(offset, size) of the bytes of Pixel Data that frame `number` is made of."""
-        if self.layout.encapsulated:
-            start, size = self.items.extent(number)
-            return start, size
+        """(offset, size) of the bytes of native Pixel Data that frame `number` is made of."""
         bits = self.layout.stored_bits
         start = number * bits // 8 & ~1  # a big endian OW is swapped in pairs
         return start, -(-(number + 1) * bits // 8) - start + 1
@@ -247,12 +245,12 @@ class _Source:
 
     def check_budget(self, chosen: Sequence[int]) -> None:
         """Refuse before allocating what these streams cannot honestly hold."""
-        if len(chosen) > len(self.items):
+        if len(chosen) > 1 and len(chosen) > len(self.items):
             self.items.frame(len(self.items))  # raises: too few fragments for so many frames
         wanted = self.layout.frame_bytes * len(chosen)
-        if wanted > FREE_BYTES + MAX_RATIO * len(self.data):
+        if wanted > FREE_BYTES + MAX_RATIO * self.items.nbytes:
             raise PixelDataError(
-                f"{len(chosen)} frames of {self.layout.frame_bytes} bytes out of {len(self.data)} compressed ones",
+                f"{len(chosen)} frames of {self.layout.frame_bytes} bytes out of {self.items.nbytes} compressed ones",
                 expected=f"at most {MAX_RATIO} times as many",
             )
 
