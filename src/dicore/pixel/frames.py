@@ -79,6 +79,11 @@ def decode(
         except MemoryError:
             raise PixelDataError(f"no memory for {len(chosen)} frames of {layout.frame_bytes} bytes") from None
     slots = out if out.ndim > len(layout.frame_shape) else out[None]
+    if source.family == "video":
+        for number, frame in source.video(chosen):
+            for position in [i for i, n in enumerate(chosen) if n == number]:
+                slots[position] = frame
+        return out
 
     def put(position: int) -> None:
         source.frame(chosen[position], slots[position])
@@ -119,6 +124,9 @@ def iter_frames(
     """
     chosen, _ = _select(layout, frames)
     source = _Source(layout, data, raw, codec)
+    if layout.encapsulated and source.family == "video":
+        yield from (frame for _, frame in source.video(chosen))
+        return
     for number in chosen:
         if layout.encapsulated:
             source.check_budget((number,))
@@ -135,6 +143,8 @@ def iter_frames(
 
 def items_of(layout: FrameLayout, items: Buffer | FileItems) -> Encapsulation:
     """The frames of an encapsulated value, in memory or in a file. PixelDataError when not even the first item is one."""
+    if layout.encapsulated and family(layout.transfer_syntax) == "video":
+        return Encapsulation(items, 1)  # PS3.5 8.2.5: all fragments are one stream
     return Encapsulation(items, layout.frames, layout.extended_offsets, layout.extended_lengths)
 
 
@@ -245,7 +255,7 @@ class _Source:
 
     def check_budget(self, chosen: Sequence[int]) -> None:
         """Refuse before allocating what these streams cannot honestly hold."""
-        if len(chosen) > 1 and len(chosen) > len(self.items):
+        if self.family != "video" and len(chosen) > 1 and len(chosen) > len(self.items):
             self.items.frame(len(self.items))  # raises: too few fragments for so many frames
         wanted = self.layout.frame_bytes * len(chosen)
         if wanted > FREE_BYTES + MAX_RATIO * self.items.nbytes:
@@ -253,6 +263,16 @@ class _Source:
                 f"{len(chosen)} frames of {self.layout.frame_bytes} bytes out of {self.items.nbytes} compressed ones",
                 expected=f"at most {MAX_RATIO} times as many",
             )
+
+    def video(self, chosen: Sequence[int]) -> Iterator[tuple[int, Array]]:
+        """(number, frame) in the order of the video, which is the only one it has."""
+        from dicore.pixel import video
+
+        find("video", None, self.layout.transfer_syntax, self.codec)
+        for number, frame in video.frames(bytes(self.items.frame(0)), self.layout, chosen, self.raw):
+            if frame.shape != self.layout.frame_shape:
+                raise PixelDataError(f"decoded to {frame.shape}", frame=number, expected=str(self.layout.frame_shape))
+            yield number, frame
 
     def frame(self, number: int, target: Array) -> None:
         """Decode one frame into `target`, which holds zeros."""
