@@ -52,6 +52,7 @@ if TYPE_CHECKING:  # what `_LAZY` below does at run time
     from dicore.scan import scan_batches as scan_batches
     from dicore.server import serve as serve
     from dicore.store import Store as Store
+    from dicore.transcode import transcode as transcode
 
 __version__ = "0.1.0"
 
@@ -76,6 +77,7 @@ _LAZY = {  # public name: (module, name in it; None for the module itself)
     "send": ("dicore.net", "send"),
     "serve": ("dicore.server", "serve"),
     "synth": ("dicore.synth", None),
+    "transcode": ("dicore.transcode", "transcode"),
 }
 
 __all__ = [
@@ -119,6 +121,7 @@ __all__ = [
     "send",
     "serve",
     "synth",
+    "transcode",
 ]
 
 

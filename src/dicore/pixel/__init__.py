@@ -2,7 +2,7 @@
 
 from dicore.pixel.codec_table import CodecInfo, codecs, encode, register_codec
 from dicore.pixel.encoders import Options
-from dicore.pixel.frames import decode, items_of, iter_frames
+from dicore.pixel.frames import coded_photometric, decode, items_of, iter_frames
 from dicore.pixel.images import contact_sheet, png, render, window
 from dicore.pixel.layout import FrameLayout, layout_from
 
@@ -10,6 +10,7 @@ __all__ = [
     "CodecInfo",
     "FrameLayout",
     "Options",
+    "coded_photometric",
     "codecs",
     "contact_sheet",
     "decode",

@@ -214,7 +214,7 @@ def _ic_jpeg2000(source: Source, stream: Stream | None, layout: FrameLayout) -> 
     if stream is not None and stream.high_throughput and stream.reversible and _whole(source, stream):
         size = 1 if stream.precision <= 8 else 2
         out = np.zeros(layout.frame_shape, f"{'i' if stream.signed else 'u'}{size}")
-        opened: Array = library.htj2k_decode(source, out=out)
+        opened: Array = library.htj2k_decode(source, planar=False, out=out)
         return opened
     result: Array = library.jpeg2k_decode(source, numthreads=1)
     return result

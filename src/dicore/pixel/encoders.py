@@ -206,10 +206,15 @@ def pyjpegls(frame: Array, layout: FrameLayout, options: Options) -> bytes:
     near = _near(layout, options)
     samples = (_unsigned if near else _patterns)(frame, layout, 16, "JPEG-LS")
     together = 2 if layout.samples > 1 else 0
-    made = jpeg_ls.encode_buffer(
-        samples.tobytes(), layout.rows, layout.columns, layout.samples, max(2, layout.bits_stored), near, together
-    )
-    return bytes(made)
+    bits = max(2, layout.bits_stored)
+    try:
+        return bytes(
+            jpeg_ls.encode_buffer(samples.tobytes(), layout.rows, layout.columns, layout.samples, bits, near, together)
+        )
+    except RuntimeError as error:
+        if "too small" not in str(error):
+            raise
+        return ic_jpegls(frame, layout, options)  # it has no room for noise that grows
 
 
 def _near(layout: FrameLayout, options: Options) -> int:

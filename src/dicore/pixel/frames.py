@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dicore._native.pixel import FileItems
 
-__all__ = ["FREE_BYTES", "MAX_RATIO", "Window", "decode", "items_of", "iter_frames"]
+__all__ = ["FREE_BYTES", "MAX_RATIO", "Window", "coded_photometric", "decode", "items_of", "iter_frames"]
 
 Array = npt.NDArray[Any]
 Frames = int | slice | Iterable[int] | None
@@ -139,6 +139,14 @@ def iter_frames(
             window.drop()
             window.fill(*source.extent(number))
             yield np.array(source.native((number,))[0])
+
+
+def coded_photometric(layout: FrameLayout, items: Encapsulation | None) -> str:
+    """The colour space of the components that `raw=True` gives: what the first frame's stream says comes before what the
+    data set says. `items` of an encapsulated value. PixelDataError when that stream is none."""
+    if items is None or layout.samples != 3 or family(layout.transfer_syntax) in ("plain", "deflate", "rle", "video"):
+        return layout.photometric
+    return effective_photometric(layout, sniff(items.frame(0)))
 
 
 def items_of(layout: FrameLayout, items: Buffer | FileItems) -> Encapsulation:
