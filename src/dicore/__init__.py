@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # what `_LAZY` below does at run time
     from dicore.net import connect as connect
     from dicore.net import listen as listen
     from dicore.net.send import send as send
+    from dicore.pixel.pydicom_plugin import accelerate_pydicom as accelerate_pydicom
     from dicore.scan import scan as scan
     from dicore.scan import scan_batches as scan_batches
     from dicore.server import serve as serve
@@ -61,6 +62,7 @@ _LAZY = {  # public name: (module, name in it; None for the module itself)
     "Dataset": ("dicore.dataset", "Dataset"),
     "Store": ("dicore.store", "Store"),
     "Typed": ("dicore.dataset", "Typed"),
+    "accelerate_pydicom": ("dicore.pixel.pydicom_plugin", "accelerate_pydicom"),
     "blocking": ("dicore.blocking", None),
     "connect": ("dicore.net", "connect"),
     "dcmread": ("dicore.dataset", "dcmread"),
@@ -105,6 +107,7 @@ __all__ = [
     "TransferSyntaxError",
     "Typed",
     "__version__",
+    "accelerate_pydicom",
     "blocking",
     "connect",
     "dcmread",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dicore.pixel import FrameLayout, Options
 
-__all__ = ["transcode"]
+__all__ = ["syntax_uid", "transcode"]
 
 _PIXEL_DATA = 0x7FE00010
 _GENERATED = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
@@ -75,7 +75,7 @@ def transcode(
         "subsampling": subsampling,
     }
     options = pixel.Options(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
-    target = (uid.transfer_syntax(_alias(syntax)) if isinstance(syntax, str) else syntax).uid
+    target = syntax_uid(syntax) if isinstance(syntax, str) else syntax.uid
     ds = source if isinstance(source, Dataset) else read(source)
     layout, items = ds._frame_source()
     if layout.pixel_keyword != "PixelData" or (layout.transfer_syntax == target and not ds.is_edited):
@@ -97,16 +97,16 @@ def transcode(
     return read(out) if isinstance(out, (str, os.PathLike)) else ds
 
 
-def _alias(name: str) -> str:
-    """Names that people use for what PS3.6 calls by longer ones."""
+def syntax_uid(name: str) -> str:
+    """The UID of a transfer syntax by UID, keyword, name, or one of the short names that people use. ValueError."""
     short = {
-        "jpeglossless": uid.transfer_syntax("1.2.840.10008.1.2.4.70").uid,
-        "jpeglsnearlossless": "1.2.840.10008.1.2.4.81",
+        "jpegls": "1.2.840.10008.1.2.4.80",
         "jpegbaseline": "1.2.840.10008.1.2.4.50",
         "rle": "1.2.840.10008.1.2.5",
-        "htj2k": "1.2.840.10008.1.2.4.203",
+        "jpeg2000lossless": "1.2.840.10008.1.2.4.90",
+        "deflatedframes": "1.2.840.10008.1.2.8.1",
     }
-    return short.get(name.casefold().replace(" ", ""), name)
+    return uid.transfer_syntax(short.get(name.casefold().replace(" ", ""), name)).uid
 
 
 def _rewritten(ds: Dataset, layout: FrameLayout, target: str, out: Any) -> Dataset:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicore._native.pixel import Encapsulation
-from dicore.errors import CodecUnavailable, DicoreError, PixelDataError
+from dicore.errors import DicoreError, PixelDataError
 from dicore.pixel.codec_table import family, find
 from dicore.pixel.colour import effective_photometric, rgb_from_ybr
 from dicore.pixel.layout import FrameLayout
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dicore._native.pixel import FileItems
 
-__all__ = ["FREE_BYTES", "MAX_RATIO", "Window", "coded_photometric", "decode", "items_of", "iter_frames"]
+__all__ = ["FREE_BYTES", "MAX_RATIO", "Window", "coded_photometric", "decode", "decode_frame", "items_of", "iter_frames"]
 
 Array = npt.NDArray[Any]
 Frames = int | slice | Iterable[int] | None
@@ -96,6 +96,16 @@ def decode(
         for position in range(len(chosen)):
             put(position)
     return out
+
+
+def decode_frame(
+    layout: FrameLayout, source: memoryview | bytes, out: Array, *, raw: bool = False, codec: str | None = None
+) -> None:
+    """Decode the stream of one compressed frame into `out`, of layout.frame_shape and zeros. Raises as `decode`."""
+    alone = _Source(layout, None, raw, codec)
+    if layout.frame_bytes > FREE_BYTES + MAX_RATIO * len(source):
+        raise PixelDataError(f"a frame of {layout.frame_bytes} bytes out of {len(source)} compressed ones")
+    alone.guarded(source, out)
 
 
 class Window(Protocol):
@@ -175,14 +185,17 @@ def _select(layout: FrameLayout, frames: Frames) -> tuple[Sequence[int], bool]:
 class _Source:
     """Pixel Data as frames by number. Keeps a view of the data; safe to use from several threads."""
 
-    def __init__(self, layout: FrameLayout, data: Buffer | Encapsulation, raw: bool, codec: str | None) -> None:
+    def __init__(
+        self, layout: FrameLayout, data: Buffer | Encapsulation | None, raw: bool, codec: str | None
+    ) -> None:
         self.layout = layout
         self.raw = raw
         self.codec = codec
         if layout.encapsulated:
             self.family = family(layout.transfer_syntax)
-            self.items = data if isinstance(data, Encapsulation) else items_of(layout, data)
-        elif isinstance(data, Encapsulation):
+            if data is not None:
+                self.items = data if isinstance(data, Encapsulation) else items_of(layout, data)
+        elif data is None or isinstance(data, Encapsulation):
             raise TypeError("fragments, where the transfer syntax is a native one")
         else:
             self.data = memoryview(data).cast("B")
@@ -284,21 +297,22 @@ class _Source:
 
     def frame(self, number: int, target: Array) -> None:
         """Decode one frame into `target`, which holds zeros."""
-        layout = self.layout
         try:
-            stream_bytes = self.items.frame(number)
-            self._frame(stream_bytes, target)
+            self.guarded(self.items.frame(number), target)
         except PixelDataError as error:
             if error.frame is None:
                 error.frame = number
             raise
-        except (CodecUnavailable, MemoryError, KeyboardInterrupt, SystemExit):
+
+    def guarded(self, source: memoryview | bytes, target: Array) -> None:
+        """Decode a stream; whatever the library behind an adapter raises is a PixelDataError."""
+        try:
+            self._frame(source, target)
+        except (DicoreError, MemoryError):
             raise
-        except DicoreError:
-            raise
-        except Exception as error:  # whatever the library behind the adapter raises
+        except Exception as error:
             raise PixelDataError(
-                f"{family(layout.transfer_syntax)} stream: {type(error).__name__}: {str(error)[:200]}", frame=number
+                f"{family(self.layout.transfer_syntax)} stream: {type(error).__name__}: {str(error)[:200]}"
             ) from error
 
     def _frame(self, source: memoryview | bytes, target: Array) -> None:
