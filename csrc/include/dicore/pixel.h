@@ -206,6 +206,63 @@ DICORE_API uint64_t dicore_rle_bound(uint32_t rows, uint32_t columns, unsigned s
  *          that cannot be, or one of more than 4 GiB. */
 DICORE_API dicore_status dicore_rle_encode(const dicore_raster *raster, uint8_t *target, size_t capacity, size_t *written);
 
+/* ---- a table of codecs ------------------------------------------------------------------------------------------------
+ * What decodes and encodes which stream, in the caller's memory, so that a vendor's codec stands beside ours:
+ *
+ *   dicore_codec room[8];
+ *   dicore_codec_table table = {.codecs = room, .capacity = 8};
+ *   dicore_codecs_own(&table);
+ *   dicore_codec_register(&table, &vendors);
+ *   const dicore_codec *codec = dicore_codec_find(&table, "1.2.840.10008.1.2.4.80", data, size, NULL, DICORE_DECODES);
+ *   codec->decode(codec, data, size, &raster, scratch, codec->scratch(codec, size, &raster), &error); */
+
+/** A codec. Functions that a codec lacks are NULL; all may be called from several threads at once. */
+typedef struct dicore_codec {
+    const char *name;            /* as in "dicore"; what a caller forces it by. Kept, not copied, as are the others */
+    const char *version, *licence;
+    void *context;               /* the codec's own */
+
+    /** Whether this is for the codec: `syntax` is a transfer syntax UID, `source` the stream, or NULL with size 0 when it
+     *  is to be encoded or not known yet. */
+    int (*sniff)(const struct dicore_codec *self, const char *syntax, const uint8_t *source, size_t size);
+
+    /** Bytes of scratch memory that decoding takes, UINT64_MAX for more than any memory; NULL: none. */
+    uint64_t (*scratch)(const struct dicore_codec *self, size_t size, const dicore_raster *raster);
+    /** As dicore_jpeg_lossless_decode. */
+    dicore_status (*decode)(const struct dicore_codec *self, const uint8_t *source, size_t size, const dicore_raster *raster,
+                            void *scratch, size_t scratch_size, dicore_error *error);
+
+    /** Bytes of the longest stream, and of scratch memory for making one; NULL: none of the latter. */
+    uint64_t (*bound)(const struct dicore_codec *self, const dicore_raster *raster);
+    uint64_t (*encode_scratch)(const struct dicore_codec *self, const dicore_raster *raster);
+    /** As dicore_jpeg_lossless_encode; `precision` is Bits Stored. */
+    dicore_status (*encode)(const struct dicore_codec *self, const char *syntax, const dicore_raster *raster,
+                            unsigned precision, uint8_t *target, size_t capacity, size_t *written, void *scratch,
+                            size_t scratch_size);
+} dicore_codec;
+
+/** Codecs in the order in which they are asked. `codecs` is the caller's memory for `capacity` of them. */
+typedef struct dicore_codec_table {
+    dicore_codec *codecs;
+    size_t count, capacity;
+} dicore_codec_table;
+
+typedef enum dicore_codec_use { DICORE_DECODES = 0, DICORE_ENCODES = 1 } dicore_codec_use;
+
+/** Append ours: RLE Lossless (both ways), JPEG Lossless (both), JPEG-LS (decodes).
+ *  @return DICORE_OK; DICORE_NO_MEMORY when three do not fit (the table is unchanged). */
+DICORE_API dicore_status dicore_codecs_own(dicore_codec_table *table);
+
+/** Put a copy of `codec` before all others.
+ *  @return DICORE_OK; DICORE_NO_MEMORY when the table is full; DICORE_BAD_ARGUMENT without a name, without `sniff`, with
+ *          neither `decode` nor `encode`, or with `encode` but no `bound`. */
+DICORE_API dicore_status dicore_codec_register(dicore_codec_table *table, const dicore_codec *codec);
+
+/** The first codec that can be used so and whose `sniff` says yes; of the name `name`, unless that is NULL. NULL: none.
+ *  The pointer is into the table. */
+DICORE_API const dicore_codec *dicore_codec_find(const dicore_codec_table *table, const char *syntax, const uint8_t *source,
+                                                 size_t size, const char *name, dicore_codec_use use);
+
 #ifdef __cplusplus
 }
 #endif

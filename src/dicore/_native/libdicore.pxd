@@ -393,6 +393,34 @@ cdef extern from "dicore/pixel.h" nogil:
     dicore_status dicore_rle_frame(const uint8_t *source, size_t size, uint8_t *target, size_t target_size, uint64_t pixels,
                                    unsigned samples, unsigned bytes, dicore_error *error)
 
+    ctypedef struct dicore_codec:
+        const char *name
+        const char *version
+        const char *licence
+        void *context
+        int (*sniff)(const dicore_codec *self, const char *syntax, const uint8_t *source, size_t size) noexcept nogil
+        uint64_t (*scratch)(const dicore_codec *self, size_t size, const dicore_raster *raster) noexcept nogil
+        dicore_status (*decode)(const dicore_codec *self, const uint8_t *source, size_t size, const dicore_raster *raster,
+                                void *scratch, size_t scratch_size, dicore_error *error) noexcept nogil
+        uint64_t (*bound)(const dicore_codec *self, const dicore_raster *raster) noexcept nogil
+        uint64_t (*encode_scratch)(const dicore_codec *self, const dicore_raster *raster) noexcept nogil
+        dicore_status (*encode)(const dicore_codec *self, const char *syntax, const dicore_raster *raster,
+                                unsigned precision, uint8_t *target, size_t capacity, size_t *written, void *scratch,
+                                size_t scratch_size) noexcept nogil
+
+    ctypedef struct dicore_codec_table:
+        dicore_codec *codecs
+        size_t count
+        size_t capacity
+
+    ctypedef enum dicore_codec_use:
+        DICORE_DECODES
+        DICORE_ENCODES
+
+    dicore_status dicore_codecs_own(dicore_codec_table *table)
+    dicore_status dicore_codec_register(dicore_codec_table *table, const dicore_codec *codec)
+    const dicore_codec *dicore_codec_find(const dicore_codec_table *table, const char *syntax, const uint8_t *source,
+                                          size_t size, const char *name, dicore_codec_use use)
 
 
 # ---- net.h -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Encapsulated Pixel Data and our own codecs over libdicore (dicore/pixel.h)."""
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.errno cimport EINTR, errno
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset, strerror
@@ -357,26 +358,44 @@ cdef int raster_of(Py_buffer *view, dicore_raster *raster, unsigned bits, bint i
     return 0
 
 
-def jpeg_lossless_decode(const uint8_t[::1] source not None, target, unsigned bits=0, bint is_signed=False):
-    """Decode a JPEG Lossless stream into `target`, an integer array (rows, columns[, samples]) of any strides. The low
-    `bits` bits of each sample are kept (0: all), the highest of them extended when `is_signed`.
-    PixelDataError with the offset where the stream is wrong."""
+cdef dicore_codec _room[3]  # ours, in the order of dicore_codecs_own
+cdef dicore_codec_table _own
+_own.codecs, _own.count, _own.capacity = _room, 0, 3
+check(dicore_codecs_own(&_own), NULL)
+cdef enum:
+    OWN_RLE = 0
+    OWN_LOSSLESS = 1
+    OWN_LS = 2
+
+
+cdef int decode_by(const dicore_codec *codec, const uint8_t[::1] source, target, unsigned bits, bint is_signed) except -1:
+    """Decode a stream into an array of any strides, by a codec of a table."""
     cdef dicore_error error
     cdef dicore_status status
     cdef dicore_raster raster
     cdef Py_buffer view
     cdef size_t size = <size_t>source.shape[0]
     cdef const uint8_t *data = &source[0] if size else NULL
+    cdef Scratch scratch = None
+    memset(&error, 0, sizeof(error))
     PyObject_GetBuffer(target, &view, PyBUF_STRIDES | PyBUF_FORMAT | PyBUF_WRITABLE)
     try:
         raster_of(&view, &raster, bits, is_signed)
-        scratch = take(dicore_jpeg_lossless_scratch(size, raster.rows, raster.columns, raster.samples))
+        scratch = take(codec.scratch(codec, size, &raster) if codec.scratch != NULL else 0)
         with nogil:
-            status = dicore_jpeg_lossless_decode(data, size, &raster, scratch.data, scratch.size, &error)
+            status = codec.decode(codec, data, size, &raster, scratch.data, scratch.size, &error)
         give(scratch)
     finally:
         PyBuffer_Release(&view)
     check(status, &error)
+    return 0
+
+
+def jpeg_lossless_decode(const uint8_t[::1] source not None, target, unsigned bits=0, bint is_signed=False):
+    """Decode a JPEG Lossless stream into `target`, an integer array (rows, columns[, samples]) of any strides. The low
+    `bits` bits of each sample are kept (0: all), the highest of them extended when `is_signed`.
+    PixelDataError with the offset where the stream is wrong."""
+    decode_by(&_room[OWN_LOSSLESS], source, target, bits, is_signed)
 
 
 def jpeg_lossless_encode(source not None, unsigned precision, unsigned predictor=1):
@@ -409,41 +428,13 @@ def jpeg_lossless_encode(source not None, unsigned precision, unsigned predictor
 def jpeg_ls_decode(const uint8_t[::1] source not None, target, unsigned bits=0, bint is_signed=False):
     """Decode a JPEG-LS stream into `target`, an integer array (rows, columns[, samples]) of any strides; `bits` and
     `is_signed` as with `jpeg_lossless_decode`. PixelDataError with the offset where the stream is wrong."""
-    cdef dicore_error error
-    cdef dicore_status status
-    cdef dicore_raster raster
-    cdef Py_buffer view
-    cdef size_t size = <size_t>source.shape[0]
-    cdef const uint8_t *data = &source[0] if size else NULL
-    PyObject_GetBuffer(target, &view, PyBUF_STRIDES | PyBUF_FORMAT | PyBUF_WRITABLE)
-    try:
-        raster_of(&view, &raster, bits, is_signed)
-        scratch = take(dicore_jpeg_ls_scratch(size, raster.columns, raster.samples))
-        with nogil:
-            status = dicore_jpeg_ls_decode(data, size, &raster, scratch.data, scratch.size, &error)
-        give(scratch)
-    finally:
-        PyBuffer_Release(&view)
-    check(status, &error)
+    decode_by(&_room[OWN_LS], source, target, bits, is_signed)
 
 
 def rle_decode(const uint8_t[::1] source not None, target, unsigned bits=0, bint is_signed=False):
     """Decode an RLE frame into `target`, an integer array (rows, columns[, samples]) of any strides; `bits` and
     `is_signed` as with `jpeg_lossless_decode`. PixelDataError with the offset where the frame is wrong."""
-    cdef dicore_error error
-    cdef dicore_status status
-    cdef dicore_raster raster
-    cdef Py_buffer view
-    cdef size_t size = <size_t>source.shape[0]
-    cdef const uint8_t *data = &source[0] if size else NULL
-    PyObject_GetBuffer(target, &view, PyBUF_STRIDES | PyBUF_FORMAT | PyBUF_WRITABLE)
-    try:
-        raster_of(&view, &raster, bits, is_signed)
-        with nogil:
-            status = dicore_rle_decode(data, size, &raster, &error)
-    finally:
-        PyBuffer_Release(&view)
-    check(status, &error)
+    decode_by(&_room[OWN_RLE], source, target, bits, is_signed)
 
 
 def rle_encode(source not None):
@@ -468,3 +459,70 @@ def rle_encode(source not None):
         return frame
     finally:
         PyBuffer_Release(&view)
+
+
+cdef class NativeCodec:
+    """A `dicore_codec` of somebody else's library, in a PyCapsule named "dicore_codec"; both must live as long as this."""
+    cdef object capsule
+    cdef dicore_codec codec
+
+    def __init__(self, capsule not None):
+        cdef dicore_codec room[1]
+        cdef dicore_codec_table table
+        table.codecs, table.count, table.capacity = room, 0, 1
+        if not PyCapsule_IsValid(capsule, "dicore_codec"):
+            raise ValueError('a PyCapsule named "dicore_codec" is needed')
+        if dicore_codec_register(&table, <const dicore_codec *>PyCapsule_GetPointer(capsule, "dicore_codec")) != DICORE_OK:
+            raise ValueError("a dicore_codec with a name, sniff, and decode or encode with bound is needed")
+        self.capsule, self.codec = capsule, room[0]
+
+    @property
+    def decodes(self):
+        return self.codec.decode != NULL
+
+    @property
+    def encodes(self):
+        return self.codec.encode != NULL
+
+    def sniffs(self, str syntax not None, const uint8_t[::1] source not None):
+        """Whether the codec takes a stream."""
+        return bool(self.codec.sniff(&self.codec, syntax.encode(), &source[0] if source.shape[0] else NULL,
+                                     <size_t>source.shape[0]))
+
+    def decode(self, const uint8_t[::1] source not None, target, unsigned bits=0, bint is_signed=False):
+        """Decode into an array, as `jpeg_lossless_decode`."""
+        if self.codec.decode == NULL:
+            raise ValueError("this codec does not decode")
+        decode_by(&self.codec, source, target, bits, is_signed)
+
+    def encode(self, source not None, str syntax not None, unsigned precision):
+        """A stream of an array (rows, columns[, samples])."""
+        cdef dicore_status status
+        cdef dicore_raster raster
+        cdef Py_buffer view
+        cdef size_t written = 0
+        cdef uint64_t bound, working = 0
+        cdef bytes name = syntax.encode()
+        cdef const char *syntax_name = name
+        if self.codec.encode == NULL:
+            raise ValueError("this codec does not encode")
+        PyObject_GetBuffer(source, &view, PyBUF_STRIDES | PyBUF_FORMAT)
+        try:
+            raster_of(&view, &raster, 0, False)
+            bound = self.codec.bound(&self.codec, &raster)
+            if self.codec.encode_scratch != NULL:
+                working = self.codec.encode_scratch(&self.codec, &raster)
+            if bound > <uint64_t>1 << 62 or working > <uint64_t>1 << 61:
+                raise MemoryError(f"{bound} bytes to encode in")
+            scratch = take(bound + working)
+            with nogil:
+                status = self.codec.encode(&self.codec, syntax_name, &raster, precision, <uint8_t *>scratch.data, bound,
+                                           &written, <uint8_t *>scratch.data + bound, working)
+            check(status, NULL)
+            if written > bound:
+                raise PixelDataError(f"a codec wrote {written} bytes into {bound}")
+            stream = PyBytes_FromStringAndSize(<char *>scratch.data, <Py_ssize_t>written)
+            give(scratch)
+            return stream
+        finally:
+            PyBuffer_Release(&view)

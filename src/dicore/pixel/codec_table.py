@@ -377,6 +377,9 @@ def family(transfer_syntax: str) -> str:
         ) from None
 
 
+_UNKNOWN = Stream("", 0, 0)  # for families whose streams have no header
+
+
 def find(kind: str, stream: Stream | None, transfer_syntax: str, codec: str | None = None) -> Adapter:
     """The adapter for a family and stream; `codec`, or the variable DICORE_CODEC, forces one by its name. A registered
     one comes before ours for the syntaxes that it names."""
@@ -384,7 +387,7 @@ def find(kind: str, stream: Stream | None, transfer_syntax: str, codec: str | No
     adapters = [a for a in CODECS[kind] if id(a) in _OWN or a.serves(transfer_syntax)]
     if forced and len(adapters) > 1:
         adapters = _forced(adapters, forced, transfer_syntax)
-    able = [a for a in adapters if stream is None or a.handles(stream)]
+    able = [a for a in adapters if (stream is None and id(a) in _OWN) or a.handles(stream or _UNKNOWN)]
     for adapter in able:
         if adapter.available:
             return adapter
@@ -469,27 +472,40 @@ def register_codec(
     syntax that is not known, or when there is neither.
     """
     syntaxes = frozenset(uid.transfer_syntax(s).uid for s in transfer_syntaxes)
-    into = None
+    into: Callable[[Source, Stream | None, FrameLayout, Array], None] | None = None
     if native is not None:
         from dicore._native.pixel import NativeCodec
 
         plug = NativeCodec(native)
-        into, decode = plug.into, plug.decode
-        encode = plug.encode if plug.encodes else encode
+
+        def decode_into(source: Source, stream: Stream | None, layout: FrameLayout, target: Array) -> None:
+            plug.decode(source, target, _kept_bits(layout), layout.signed)
+
+        def decode_new(source: Source, layout: FrameLayout) -> Array:
+            out = np.zeros(layout.frame_shape, layout.dtype.newbyteorder("="))
+            plug.decode(source, out, _kept_bits(layout), layout.signed)
+            return out
+
+        if plug.decodes:
+            into, decode = decode_into, decode_new
+        if plug.encodes:
+            encode = lambda frame, layout: plug.encode(frame, layout.transfer_syntax, layout.bits_stored)  # noqa: E731
     if not syntaxes or (decode is None and encode is None):
         raise ValueError("a codec has a name, transfer syntaxes, and decode or encode or both")
     given_decode, given_encode = decode, encode
 
-    def refuse(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
-        raise CodecUnavailable(f"{name} does not decode", transfer_syntax=layout.transfer_syntax)
+    def decoded(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
+        if given_decode is None:
+            raise CodecUnavailable(f"{name} does not decode", transfer_syntax=layout.transfer_syntax)
+        return given_decode(source, layout)
 
     adapter = Adapter(
         name,
         "dicore",
         version or "registered",
         licence,
-        refuse if given_decode is None else lambda source, stream, layout: given_decode(source, layout),
-        handles=(lambda stream: True) if given_decode is not None else (lambda stream: False),
+        decoded,
+        handles=lambda stream: given_decode is not None,
         into=into,
         encode=None if given_encode is None else lambda frame, layout, options: given_encode(frame, layout),
         syntaxes=syntaxes,
