@@ -161,7 +161,8 @@ class Dataset(DatasetBase):
         return pixel.decode(layout, data, frames=frames, raw=raw, out=out, threads=threads, codec=codec)
 
     def _frame_source(self) -> tuple[FrameLayout, Any]:
-        """The layout, and the frames of an encapsulated value (None for a native one). Kept until something is edited."""
+        """The layout, and the frames of an encapsulated value (None for a native one). Kept until something is
+        edited."""
         from dicore import pixel
 
         if self._frames is not None and not self.is_edited:
@@ -233,9 +234,7 @@ class Dataset(DatasetBase):
 
         return temporal.element_value(self, element, kind)
 
-    def to_json_dict(
-        self, *, bulk_data_threshold: int = 1024, bulk_data_uri: BulkURI | None = None
-    ) -> dict[str, Any]:
+    def to_json_dict(self, *, bulk_data_threshold: int = 1024, bulk_data_uri: BulkURI | None = None) -> dict[str, Any]:
         """This data set in the DICOM JSON Model (PS3.18 F) as builtins; see `dicore.dataset.json_model.to_dict`."""
         from dicore.dataset import json_model
 
