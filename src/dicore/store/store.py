@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dicore._native import store as native
-from dicore.errors import DicoreError, DuplicateInstance, StoreCorrupt, StoreError
-from dicore.store import compaction, files, query, source
+from dicore.errors import DicoreError, DuplicateInstance, StoreCorrupt, StoreError, StoreFull
+from dicore.store import backup, compaction, files, query, source
 from dicore.store.compaction import CompactReport
 from dicore.store.index import Index
 from dicore.store.maps import Maps
@@ -577,8 +577,12 @@ class Store(Mapping[str, "Dataset"]):
         is left then can be deleted again. ValueError, StoreFull, StoreError."""
         if not everything and not any(v not in ("", "*") for v in keys.values()):
             raise ValueError("delete needs a key that says what; or everything=True")
-        rows = [(row["SOPClassUID"], row["SOPInstanceUID"]) for row in self.find("IMAGE", **keys)]
+        rows = [(row["SOPClassUID"], row["SOPInstanceUID"]) for row in self._matches(keys)]
         return self.delete_instances(rows, progress)
+
+    def _matches(self, keys: Mapping[str, str | Sequence[str]]) -> list[dict[str, str]]:
+        self._sync_index_if_possible()
+        return self._index.find("IMAGE", keys)
 
     def delete_instances(
         self, instances: Iterable[tuple[str, str]], progress: Callable[[int, int], object] | None = None
@@ -613,9 +617,17 @@ class Store(Mapping[str, "Dataset"]):
         return gone
 
     def _tombstone(self, sop_class: str, uid: str, done: Done) -> int:
-        arguments = (sop_class or "1.2.840.10008.1.3.10", uid, "1.2.840.10008.1.2.1", [], "", done, Path(uid))
+        arguments: tuple[Any, ...] = (
+            sop_class or "1.2.840.10008.1.3.10",
+            uid,
+            "1.2.840.10008.1.2.1",
+            [],
+            "",
+            done,
+            Path(uid),
+        )
         try:
-            return self._append(*arguments, native.DELETED)
+            return self._native.append(*arguments, flags=native.DELETED)
         except StoreFull:
             try:
                 os.unlink(self.path / "reserve")
@@ -623,7 +635,7 @@ class Store(Mapping[str, "Dataset"]):
                 raise StoreFull(
                     "the disk is full, and so is what was kept back for deleting: free some space"
                 ) from None
-            return self._append(*arguments, native.DELETED)
+            return self._native.append(*arguments, flags=native.DELETED)
 
     def compact(
         self, *, rate: float | None = None, dead: float = 0.02, progress: Callable[[int, int], object] | None = None
@@ -637,6 +649,13 @@ class Store(Mapping[str, "Dataset"]):
         report = compaction.compact(self, dead=dead, rate=rate, progress=progress)
         self._keep_reserve()
         return report
+
+    def backup(self, folder: str | os.PathLike[str], progress: Callable[[int, int], object] | None = None) -> int:
+        """Copy everything that is durable now to a folder, which is a store then; storing goes on meanwhile. Into a folder
+        that holds an earlier backup only what is new is copied. Returns the bytes copied. An interrupted one is no harm:
+        do it again. To restore is to back the backup up, or to open it."""
+        self._alive()
+        return backup.backup(self, Path(folder), progress)
 
     def retain(self, *, max_age: float | None = None, max_bytes: int | None = None) -> int:
         """Delete whole studies, the one that nothing was added to for the longest time first: those older than `max_age`
