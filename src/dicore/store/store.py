@@ -617,25 +617,19 @@ class Store(Mapping[str, "Dataset"]):
         return gone
 
     def _tombstone(self, sop_class: str, uid: str, done: Done) -> int:
-        arguments: tuple[Any, ...] = (
-            sop_class or "1.2.840.10008.1.3.10",
-            uid,
-            "1.2.840.10008.1.2.1",
-            [],
-            "",
-            done,
-            Path(uid),
-        )
+        def append() -> int:
+            name, meta = sop_class or "1.2.840.10008.1.3.10", "1.2.840.10008.1.2.1"
+            return self._native.append(name, uid, meta, [], "", done, Path(uid), native.DELETED)
+
         try:
-            return self._native.append(*arguments, flags=native.DELETED)
+            return append()
         except StoreFull:
             try:
                 os.unlink(self.path / "reserve")
             except FileNotFoundError:
-                raise StoreFull(
-                    "the disk is full, and so is what was kept back for deleting: free some space"
-                ) from None
-            return self._native.append(*arguments, flags=native.DELETED)
+                message = "the disk is full, and so is what was kept back for deleting: free some space"
+                raise StoreFull(message) from None
+            return append()
 
     def compact(
         self, *, rate: float | None = None, dead: float = 0.02, progress: Callable[[int, int], object] | None = None
