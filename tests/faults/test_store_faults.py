@@ -40,7 +40,7 @@ def test_t5_fill_delete_compact_fill(small_disk):
     with Store(small_disk / "s", segment_size=16 << 20) as store:
         for cycle in range(3):
             stored: dict[str, bytes] = {}
-            with pytest.raises(StoreFull):
+            with pytest.raises(StoreFull):  # noqa: PT012
                 for n in range(1000):
                     name, data = store_one(store, side=512, seed=n, StudyInstanceUID=f"1.2.{cycle}.{n // 20}")
                     stored[name] = data
@@ -132,7 +132,7 @@ def test_t9_a_segment_cut_at_any_length(tmp_path, sealed):
 
 @pytest.mark.parametrize("what", ["zero", "foreign", "swapped", "newer"])
 def test_t9_a_segment_that_is_not_its_own_is_refused_with_the_reason(tmp_path, sealed, what):
-    path, sent = sealed
+    path, _ = sealed
     copy = tmp_path / "s"
     shutil.copytree(path, copy)
     (file,) = copy.glob("segments/*.seg")

@@ -23,7 +23,8 @@ def fill(store: Store) -> None:
         instance = uid()
         data = data_set(
             instance, PatientID=f"P{n}", StudyInstanceUID=f"1.2.{n}", SeriesInstanceUID=f"1.2.{n}.1", PatientName="?",
-            StudyDate=f"2024010{n + 1}", StudyTime=f"{10 + n}0000", SeriesNumber=f"0{n}", SpecificCharacterSet="ISO_IR 192",
+            StudyDate=f"2024010{n + 1}", StudyTime=f"{10 + n}0000", SeriesNumber=f"0{n}",
+            SpecificCharacterSet="ISO_IR 192",
         )  # fmt: skip
         mark = b"\x10\x00\x10\x00PN\x02\x00? "
         assert data.count(mark) == 1
@@ -68,7 +69,8 @@ def store(request, tmp_path):
     [
         ("exact", "Müller^Jörg", "P0"), ("case", "müller^jörg", "P0 P2"), ("accent", "MULLER^JORG", "P0 P1 P2"),
         ("case", "M?ller*", "P0 P1 P2"), ("case", "山田*", "P3"), ("case", "Yamada*=山田*", "P3"),
-        ("case", "=山田^太郎", "P3"), ("case", "Yamada*=佐藤*", ""), ("case", "smith^a", "P4"), ("exact", "smith^a", ""),
+        ("case", "=山田^太郎", "P3"),
+        ("case", "Yamada*=佐藤*", ""), ("case", "smith^a", "P4"), ("exact", "smith^a", ""),
     ],
 )  # fmt: skip
 def test_names_fold_as_told_and_match_by_component_group(store, fold, key, wanted):

@@ -34,7 +34,8 @@ PASSES = 4  # tombstones are dropped once nothing is left that they are needed f
 
 @dataclass
 class CompactReport:
-    """What `compact` did: segments removed and made, bytes of records copied, bytes of disk given back. `kept`: segments
+    """What `compact` did: segments removed and made, bytes of records copied, bytes of disk given back. `kept`:
+    segments
     that were left alone though they hold dead records, with the reason."""
 
     removed: int = 0
@@ -228,9 +229,8 @@ def _rewrite(
     size = max(1 << 20, (size + PAGE - 1) // PAGE * PAGE)
     nonce = random.SystemRandom().getrandbits(64)
     temporary = f".{nonce:016x}.new"
-    file = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=store._folder)
+    file = _create(store, temporary)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             _allocate(file, size)
         except OSError as error:
@@ -293,6 +293,17 @@ def _rewrite(
     finally:
         if file >= 0:
             os.close(file)
+
+
+def _create(store: Store, name: str) -> int:
+    """A new file under its lock: whoever clears away what dead processes left may take it for such before it is
+    locked."""
+    while True:
+        file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=store._folder)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file).st_nlink:
+            return file
+        os.close(file)
 
 
 def _allocate(file: int, size: int) -> None:

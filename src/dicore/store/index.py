@@ -558,7 +558,8 @@ class Index:
         zone: str = "",
         first: bool = False,
     ) -> Iterator[dict[str, str]]:
-        """Rows of `wanted` for what matches; with `first` also "", an instance's UID. ValueError at once for a wrong key."""
+        """Rows of `wanted` for what matches; with `first` also "", an instance's UID. ValueError at once for a wrong
+        key."""
         names = self.names(level)
         moments = [
             pair for pair in MOMENTS
