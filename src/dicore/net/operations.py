@@ -78,6 +78,7 @@ class Answers(AsyncIterator[Any]):
         self._responses: Responses | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over = False
+        self._trouble: Exception | None = None
 
     def __aiter__(self) -> Answers:
         return self
@@ -107,6 +108,24 @@ class Answers(AsyncIterator[Any]):
             self._responses.task = None
             self._responses.abandon()
             raise
+
+    async def take(self) -> list[Any]:
+        """The next one, and with it those that are here already; an empty list at the end."""
+        if self._trouble is not None:
+            trouble, self._trouble = self._trouble, None
+            raise trouble
+        found: list[Any] = []
+        try:
+            found.append(await anext(self))
+            while self._responses is not None and self._responses.waiting and len(found) < 256:
+                found.append(await anext(self))
+        except StopAsyncIteration:
+            pass
+        except Exception as error:
+            if not found:
+                raise
+            self._trouble = error  # after what came before it
+        return found
 
     def cancel(self) -> None:
         """Ask the peer to stop; answers that are on their way still come, then the iteration ends."""

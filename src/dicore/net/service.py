@@ -359,7 +359,11 @@ class Services:
         if exchange.ended is None:
             if is_failure(fields["status"]) and fields["status"] != Status.CANCELLED:
                 self._count("operations_failed")
-            self._respond(exchange.wire, request.context_id, command, [data] if data else None, **fields)
+            try:
+                self._respond(exchange.wire, request.context_id, command, [data] if data else None, **fields)
+            except Exception:
+                log.exception("%s: %r cannot be answered", request.peer, request)
+                exchange.wire.stop("an answer that cannot be sent")
 
     @staticmethod
     def _respond(wire: Wire, context_id: int, command: Command, pieces: list[Any] | None = None, **fields: Any) -> bool:
