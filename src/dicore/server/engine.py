@@ -1,7 +1,7 @@
 """The engine driver of `serve`: threads in C take C-STORE and C-ECHO into the store, without Python.
 
-What it does not serve (query and retrieve, worklists, commitment, ...) comes here as a connection with the bytes read so
-far, and is adopted by an asyncio listener over the same store: an association that proposes one of `FOREIGN` is that
+What it does not serve (query and retrieve, worklists, commitment, ...) comes here as a connection with the bytes read
+so far, and is adopted by an asyncio listener over the same store: an association that proposes one of `FOREIGN` is that
 listener's from its first byte on. Both have the same limits, and are counted together."""
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ FOREIGN = frozenset(
     + [f"{_ROOT}5.1.4.34.{service}" for service in (8, 10)]
     + [f"{_ROOT}5.1.4.{kind}.{service}" for kind in (38, 39, 43, 44, 45) for service in (2, 3, 4)]
     + [f"{_ROOT}5.1.4.37.{service}" for service in (1, 2, 3)]
-    + [f"{_ROOT}5.1.1.{service}" for service in ("1", "2", "4", "9", "9.1", "14", "15", "16", "16.376", "18", "18.1", "23")]
+    + [
+        f"{_ROOT}5.1.1.{service}"
+        for service in ("1", "2", "4", "9", "9.1", "14", "15", "16", "16.376", "18", "18.1", "23")
+    ]
     + [f"{_ROOT}5.1.1.{service}" for service in ("26", "30", "31", "32", "33")]
 )
 """SOP classes of services that are no C-STORE: associations that propose one are served by the asyncio driver."""
