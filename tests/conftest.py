@@ -128,8 +128,13 @@ def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
 # ---- the two drivers of a server
 @pytest.fixture(scope="session")
 def driver() -> str:
-    """How `dicore serve` serves; tests/server and tests/faults run with each."""
+    """How `dicore serve` serves. tests/server and tests/faults run with each driver: one conformance suite."""
     return "auto"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "driver" in metafunc.fixturenames and Path(metafunc.module.__file__ or "").parent.name in ("server", "faults"):
+        metafunc.parametrize("driver", ["engine", "asyncio"], scope="session")
 
 
 # ---- dicore as a process

@@ -580,7 +580,8 @@ static bool remember(peer *p, const dicore_associate *proposal, const dicore_con
 static bool accept_contexts(peer *p, const dicore_associate *proposal)
 {
     dicore_engine *e = p->thread->engine;
-    dicore_context *contexts = engine_resize(e, NULL, 0, (proposal->context_count + 1) * sizeof *contexts);
+    const size_t size = (proposal->context_count + 1) * sizeof(dicore_context);
+    dicore_context *contexts = engine_resize(e, NULL, 0, size);
     if (!contexts)
         return false;
     for (size_t i = 0; i < proposal->context_count; i++) {
@@ -607,7 +608,7 @@ static bool accept_contexts(peer *p, const dicore_associate *proposal)
         answer.async_performed = 1;
     }
     const bool done = remember(p, proposal, contexts) && dicore_association_accept(p->core, &answer) == DICORE_OK;
-    engine_resize(e, contexts, (proposal->context_count + 1) * sizeof *contexts, 0);
+    engine_resize(e, contexts, size, 0); /* the proposal is gone now */
     return done;
 }
 
