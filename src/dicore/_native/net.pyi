@@ -104,6 +104,7 @@ class Link:
     contexts: dict[tuple[str, str], int]
     refused: dict[tuple[str, str], int]
     peer_max_length: int
+    window_invoked: int
     def __init__(
         self, *, pdu: int, negotiation: int, command: int, artim: int, request: int, network: int, dimse: int
     ) -> None: ...
@@ -114,6 +115,7 @@ class Link:
         contexts: list[tuple[int, str, list[str]]],
         implementation_uid: bytes,
         implementation_version: bytes,
+        window: tuple[int, int] | None = None,
     ) -> None: ...
     def attach(self, fd: int) -> None: ...
     def detach(self) -> None: ...

@@ -39,6 +39,8 @@ __all__ = ["Association", "connect", "default_contexts"]
 Context = tuple[str, Sequence[str]]
 Storable = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, "Dataset"]
 
+_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: the port is chosen by connect, so that each destination has them all
+
 _REJECT_REASONS = {  # PS3.8 table 9-21
     (1, 1): "no reason given",
     (1, 2): "application context not supported",
@@ -401,7 +403,7 @@ class Association:
 
     # -- the beginning
 
-    async def _associate(self, calling: str, contexts: Iterable[Context]) -> None:
+    async def _associate(self, calling: str, contexts: Iterable[Context], window: int) -> None:
         proposal = [(2 * i + 1, one, list(syntaxes)) for i, (one, syntaxes) in enumerate(contexts)]
         self._link.propose(
             self.address.ae_title,
@@ -409,6 +411,7 @@ class Association:
             proposal,
             uid.IMPLEMENTATION_CLASS.encode(),
             uid.IMPLEMENTATION_VERSION.encode(),
+            window=(window, 1) if window != 1 else None,
         )
 
         def begin() -> None:
@@ -428,9 +431,12 @@ class _Connecting:
         contexts: Sequence[Context],
         timeouts: Timeouts,
         limits: Limits,
+        window: int,
+        source: str | None,
     ) -> None:
         self._address, self._calling, self._contexts = address, calling, contexts
         self._timeouts, self._limits = timeouts, limits
+        self._window, self._source = window, source
         self._association: Association | None = None
 
     def __await__(self) -> Generator[Any, None, Association]:
@@ -448,7 +454,7 @@ class _Connecting:
 
     async def _connect(self) -> Association:
         times, limits = self._timeouts, self._limits
-        sock = await _open_socket(self._address, times.connect)
+        sock = await _open_socket(self._address, times.connect, self._source)
         try:
             link = Link(
                 pdu=limits.pdu,
@@ -464,14 +470,14 @@ class _Connecting:
             sock.close()
             raise
         try:
-            await association._associate(self._calling, self._contexts)
+            await association._associate(self._calling, self._contexts, self._window)
         except BaseException:
             association.abort()
             raise
         return association
 
 
-async def _open_socket(address: Address, limit: float) -> socket.socket:
+async def _open_socket(address: Address, limit: float, source: str | None) -> socket.socket:
     loop = asyncio.get_running_loop()
     last: OSError | None = None
     try:
@@ -483,6 +489,9 @@ async def _open_socket(address: Address, limit: float) -> socket.socket:
                 try:
                     sock.setblocking(False)
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    if source is not None:
+                        sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+                        sock.bind((source, 0))
                     await loop.sock_connect(sock, where)
                     return sock
                 except OSError as error:
@@ -525,12 +534,15 @@ def connect(
     contexts: Iterable[Context | str] | None = None,
     timeouts: Timeouts | None = None,
     limits: Limits | None = None,
+    window: int = 1,
+    source: str | None = None,
 ) -> _Connecting:
     """Open an association: `async with dicore.connect("dicom://CALLED@host:port") as assoc:`, or `await` it.
 
     `contexts` are (SOP class UID, [transfer syntax UIDs]) pairs, or SOP class UIDs alone for the two uncompressed
-    little endian syntaxes; at most 128; None proposes Verification and the usual storage classes. Leaving the block
-    releases the association, an exception in it aborts.
+    little endian syntaxes; at most 128; None proposes Verification and the usual storage classes. `window` asks for so
+    many operations at a time (0: as many as the peer likes, at most 64; PS3.7 D.3.3.3). `source` is the address to
+    connect from. Leaving the block releases the association, an exception in it aborts.
 
     Raises ConnectionFailed, NetworkTimeout, AssociationRejected, AssociationAborted, ProtocolViolation.
     """
@@ -539,4 +551,14 @@ def connect(
         chosen.append((one, (uid.EXPLICIT_LITTLE, uid.IMPLICIT_LITTLE)) if isinstance(one, str) else one)
     if not 0 < len(chosen) <= 128:
         raise ValueError(f"{len(chosen)} presentation contexts: an association has 1 to 128")
-    return _Connecting(Address.parse(to), check_ae_title(calling), chosen, timeouts or Timeouts(), limits or Limits())
+    if not 0 <= window <= 64:
+        raise ValueError(f"a window of {window} operations: 1 to 64, or 0 for the most")
+    return _Connecting(
+        Address.parse(to),
+        check_ae_title(calling),
+        chosen,
+        timeouts or Timeouts(),
+        limits or Limits(),
+        window,
+        source,
+    )

@@ -68,8 +68,9 @@ async def serve(
     aborted; the store stays open. Other options are those of `dicore.listen`.
 
     `driver`: "engine" serves in C threads, which a busy Python does not slow down (`engine_threads`, 0: by the number
-    of processors); associations that propose more than Verification and Storage go to "asyncio", which serves everything
-    on the event loop. "auto" takes the engine unless an option needs the other; ValueError where "engine" cannot.
+    of processors); associations that propose more than Verification and Storage go to "asyncio", which serves
+    everything on the event loop. "auto" takes the engine unless an option needs the other; ValueError where "engine"
+    cannot.
     """
     rule = access or Access()
     rule.check_bind(host)
