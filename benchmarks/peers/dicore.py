@@ -28,7 +28,7 @@ class DicoreServe(Server):
 
     def command(self) -> Sequence[str]:
         return [
-            *(command_path(), "serve", str(self.folder / "store"), "--port", str(self.port)),
+            *(sys.executable, "-m", "dicore", "serve", str(self.folder / "store"), "--port", str(self.port)),
             *("--ae-title", self.ae_title, "--durability", self.durability),
         ]
 
