@@ -2,8 +2,8 @@
 
     python -m benchmarks.bench_concurrency [--driver engine|asyncio] [--associations 10000] [--storing 2000] [--quick]
 
-The client is `csrc/tests/load_client.c`, one process over `dicore_association`; `dicore.connect` does the same beside it.
-Every answer is checked before a figure is printed: an error of any kind ends the run.
+The client is `csrc/tests/load_client.c`, one process over `dicore_association`; `dicore.connect` does the
+same beside it. Every answer is checked before a figure is printed: an error of any kind ends the run.
 """
 
 from __future__ import annotations
