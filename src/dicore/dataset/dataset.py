@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     import pydicom
     from typing_extensions import Buffer
 
+    from dicore.content.contours import Roi
+    from dicore.content.dose import Dose
+    from dicore.content.real_world import RealWorldMap
+    from dicore.content.segmentation import Segment
+    from dicore.content.structured_report import Measurement, SrNode
+    from dicore.content.waveform import WaveformGroup
     from dicore.dataset.model import BulkURI
     from dicore.pixel import FrameLayout
 
@@ -197,6 +203,70 @@ class Dataset(DatasetBase):
         from dicore.dataset import xml_model
 
         return xml_model.to_xml(self, bulk_data_threshold=bulk_data_threshold, bulk_data_uri=bulk_data_uri)
+
+    # -- what it means: `dicore.content` -------------------------------------------------------------------------------
+
+    def waveform(self) -> list[WaveformGroup]:
+        """The multiplex groups of a waveform (PS3.3 C.10.9), `.samples` float64 (samples, channels) in the channels'
+        units. Raises MissingElement, DicomFormatError; see `dicore.content.waveform`."""
+        from dicore.content import waveform
+
+        return waveform.waveform(self)
+
+    def dose(self, threads: int = 1) -> Dose:
+        """A dose grid (PS3.3 C.8.8.3): `.values` float64 (frames, rows, columns) in `.units`, GY or RELATIVE, and where
+        the frames lie. Raises MissingElement, DicomFormatError, PixelDataError; see `dicore.content.dose`."""
+        from dicore.content import dose
+
+        return dose.dose(self, threads)
+
+    def suv(self, kind: str = "bw", *, threads: int = 1) -> np.ndarray[Any, Any]:
+        """Standardised uptake values of a PET image (PS3.3 C.8.9), by QIBA's calculation: float32 (frames?, rows,
+        columns) in g/ml. `kind`: 'bw', 'lbm', 'lbmjames128', 'lbmjanma', 'bsa' (cm2/ml). Raises MissingElement naming
+        what the calculation lacks, DicomFormatError; see `dicore.content.suv`."""
+        from dicore.content import suv
+
+        return suv.suv(self, kind, threads=threads)
+
+    def real_world_values(self) -> list[RealWorldMap]:
+        """The real-world value maps (PS3.3 C.7.6.16.2.11), each with units; `.values()` are the frames in them, float64
+        (frames, rows, columns). Raises MissingElement, DicomFormatError; see `dicore.content.real_world`."""
+        from dicore.content import real_world
+
+        return real_world.real_world_values(self)
+
+    def contours(self) -> list[Roi]:
+        """The regions of an RT Structure Set (PS3.3 C.8.8.5), each with contours whose `.points` are float64 (N, 3) in
+        LPS millimetres. Raises MissingElement, DicomFormatError; see `dicore.content.contours`."""
+        from dicore.content import contours
+
+        return contours.contours(self)
+
+    def segments(self) -> list[Segment]:
+        """The segments of a segmentation (PS3.3 C.8.20), each with codes and `.array` (frames, rows, columns): bool, or
+        float32 when fractional. Raises MissingElement, DicomFormatError; see `dicore.content.segmentation`."""
+        from dicore.content import segmentation
+
+        return segmentation.segments(self)
+
+    def sr_tree(self) -> SrNode:
+        """The content tree of a structured report (PS3.3 C.17.3). Raises MissingElement when this is none; see
+        `dicore.content.structured_report`."""
+        from dicore.content import structured_report
+
+        return structured_report.sr_tree(self)
+
+    def sr_text(self) -> str:
+        """A structured report as an indented outline, a line a content item. Raises MissingElement."""
+        from dicore.content import structured_report
+
+        return structured_report.sr_text(self)
+
+    def measurements(self) -> list[Measurement]:
+        """The numbers of a structured report with their units, names and what they are part of. MissingElement."""
+        from dicore.content import structured_report
+
+        return structured_report.measurements(self)
 
     # -- edits ---------------------------------------------------------------------------------------------------------
 
