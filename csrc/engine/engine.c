@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS_KEPT = 4096, STORED_EVERY = 50, ACCEPT_PAUSE = 100 };
+enum { EVENTS_KEPT = 8192, STORED_EVERY = 50, ACCEPT_PAUSE = 100 };
 
 static uint64_t now_ms(void)
 {

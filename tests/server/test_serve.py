@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import dicore
+from conftest import ROOT
 from dicore import synth
 from dicore.server import Access
 
@@ -264,3 +265,77 @@ def test_pynetdicom_and_we_agree(run: Run, driver: Any, instances: list[synth.In
                 assert store[one.sop_instance_uid].pixels().tobytes() == dicore.read(one.data).pixels().tobytes()
 
     run(main())
+
+
+def test_an_option_that_the_engine_lacks_takes_the_event_loop_or_is_refused(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        with dicore.Store(tmp_path / "store", segment_size=1 << 24) as store:
+            async with dicore.serve(store, port=0) as server:
+                assert server.driver == "engine"
+            async with dicore.serve(store, port=0, on_c_echo=lambda request: 0) as server:
+                assert server.driver == "asyncio"
+            with pytest.raises(ValueError, match="on_c_echo"):
+                async with dicore.serve(store, port=0, driver="engine", on_c_echo=lambda request: 0):
+                    pass
+            with pytest.raises(ValueError, match="engine_threads"):
+                async with dicore.serve(store, port=0, engine_threads=65):
+                    pass
+
+    run(main())
+
+
+def test_several_engine_threads_share_a_port_a_store_and_the_counters(
+    run: Run, files: Path, instances: list[synth.Instance], tmp_path: Path
+) -> None:
+    async def main() -> None:
+        with dicore.Store(tmp_path / "store", segment_size=1 << 24) as store:
+            async with dicore.serve(store, port=0, driver="engine", engine_threads=3) as server:
+                report = await dicore.send([files], to=f"A@127.0.0.1:{server.port}", associations=6)
+                assert (report.sent, report.failed) == (len(instances), 0)
+                counters = server.counters
+                assert (counters["stores"], counters["associations"]) == (len(instances), 6)
+            assert len(store.find(level="STUDY")) == 2
+
+    run(main())
+
+
+def test_a_busy_python_thread_does_not_keep_the_engine_from_answering(
+    run: Run, files: Path, instances: list[synth.Instance], tmp_path: Path
+) -> None:
+    """While no other thread may run Python at all, DCMTK's echo is answered: no part of that is Python."""
+    import subprocess
+    import sys
+
+    async def main() -> None:
+        with dicore.Store(tmp_path / "store", segment_size=1 << 24) as store:
+            async with dicore.serve(store, port=0, driver="engine") as server:
+                process = subprocess.Popen(  # noqa: ASYNC220 nothing else waits for this loop
+                    [sys.executable, "-c", CALLER, str(server.port)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+                )
+                assert process.stdout is not None
+                with process, process.stdout as said:
+                    assert said.readline() == "ready\n"
+                    before = sys.getswitchinterval()
+                    sys.setswitchinterval(60)  # nobody asks this thread for the interpreter
+                    try:
+                        while process.poll() is None and server.counters["echoes"] < 3:
+                            pass
+                    finally:
+                        sys.setswitchinterval(before)
+                    assert server.counters["echoes"] == 3
+
+    run(main())
+
+
+CALLER = """
+import sys
+sys.path.insert(0, "tests")
+import wire
+connection = wire.connect(int(sys.argv[1]))
+print("ready", flush=True)
+connection.sendall(wire.associate_rq())
+assert wire.receive_pdu(connection).kind == wire.AC
+for number in (1, 2, 3):
+    assert wire.echo(connection, number) == 0
+wire.release(connection)
+"""

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "serve"]
 
-_OF_ENGINE = {"limits", "timeouts", "check_called_ae", "sop_classes", "transfer_syntaxes", "reuse_port"}
+_OF_ENGINE = {"limits", "timeouts", "check_called_ae", "sop_classes", "transfer_syntaxes", "reuse_port", "window"}
+_OF_FOREIGN = {f"on_c_{name}" for name in ("find", "get", "move")} | {
+    f"on_n_{name}" for name in ("action", "create", "delete", "event_report", "get", "set")
+}  # of associations that the engine hands over anyway
 
 
 class Server:
@@ -74,7 +77,9 @@ async def serve(
     """
     rule = access or Access()
     rule.check_bind(host)
-    others = sorted(name for name, value in options.items() if name not in _OF_ENGINE and value is not None)
+    others = sorted(
+        name for name, value in options.items() if name not in _OF_ENGINE | _OF_FOREIGN and value is not None
+    )
     if driver not in ("auto", "engine", "asyncio"):
         raise ValueError(f"driver {driver!r}: auto, engine or asyncio")
     if driver == "engine" and others:

@@ -88,6 +88,7 @@ class EngineListener:
         self._grace = grace
         self._engine: native.Engine | None = None
         self._closing = False
+        self._lost = 0
         self._last: dict[str, int] = dict.fromkeys(native.COUNTERS, 0)
         self._sockets: list[socket.socket] = []
         self._empty = asyncio.Event()
@@ -223,7 +224,9 @@ class EngineListener:
             self._take(self._engine)
 
     def _take(self, engine: native.Engine) -> None:
+        taken = 0
         while (event := engine.next()) is not None:
+            taken += 1
             if event.kind == native.STORED:
                 self._store._note_append()
             elif event.kind == native.ENDED:
@@ -235,6 +238,9 @@ class EngineListener:
                 _log.error("%s: %s not stored: %s", _peer(event), printable(event.text), reason)
             elif event.kind == native.EMPTY:
                 self._empty.set()
+        if taken > 1000 and (lost := engine.counts()["events_lost"]) > self._lost:
+            log.warning("%d lines about associations were lost: too many at once to write them down", lost - self._lost)
+            self._lost = lost
 
     def _adopt(self, event: native.Event) -> None:
         sock = socket.socket(fileno=event.socket)
