@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC240, B007  (what peers wrote is looked at between the awaits)
 """Query, retrieve, worklist, procedure steps and storage commitment with real peers, in both directions."""
 
 from __future__ import annotations

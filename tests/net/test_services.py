@@ -1,4 +1,4 @@
-# ruff: noqa: SIM117  (a listener, and in it a client, read better on two lines)
+# ruff: noqa: PT012, SIM117  (loops raise; a listener, and in it a client, read better on two lines)
 """Every DIMSE service between our two sides: what streams, what cancels, what fails; the association lives on."""
 
 from __future__ import annotations
