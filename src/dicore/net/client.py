@@ -795,7 +795,6 @@ def connect(
     on_n_event_report: Handler | None = None,
     timeouts: Timeouts | None = None,
     limits: Limits | None = None,
-    window: int = 1,
     source: str | None = None,
 ) -> _Connecting:
     """Open an association: `async with dicore.connect("dicom://CALLED@host:port") as assoc:`, or `await` it.
