@@ -842,7 +842,6 @@ cdef extern from "dicore/scan.h" nogil:
     dicore_status dicore_scan_export_stream(const dicore_scan_column *columns, const char *const *names, size_t count, dicore_scan_batch *const *batches, size_t batch_count, const dicore_allocator *allocator, ArrowArrayStream *out)
 
 
-<<<<<<< HEAD
 # ---- engine.h ------------------------------------------------------------------------------------------------------
 
 cdef extern from "dicore/engine.h" nogil:
@@ -949,7 +948,8 @@ cdef extern from "dicore/engine.h" nogil:
     bint dicore_engine_next(dicore_engine *engine, dicore_engine_event *event)
     void dicore_engine_release(dicore_engine *engine, dicore_engine_event *event)
     void dicore_engine_count(dicore_engine *engine, uint64_t *out)
-=======
+
+
 # ---- kernels.h -------------------------------------------------------------------------------------------------------
 cdef extern from "dicore/kernels.h" nogil:
     ctypedef enum dicore_sample:
@@ -1000,4 +1000,3 @@ cdef extern from "dicore/kernels.h" nogil:
 
     const dicore_kernels *dicore_kernels_best()
     const dicore_kernels *dicore_kernels_named(const char *name)
->>>>>>> main
