@@ -976,6 +976,8 @@ cdef extern from "dicore/engine.h" nogil:
     bint dicore_engine_next(dicore_engine *engine, dicore_engine_event *event)
     void dicore_engine_release(dicore_engine *engine, dicore_engine_event *event)
     void dicore_engine_count(dicore_engine *engine, uint64_t *out)
+
+
 # ---- kernels.h -------------------------------------------------------------------------------------------------------
 cdef extern from "dicore/kernels.h" nogil:
     ctypedef enum dicore_sample:
