@@ -63,6 +63,7 @@ class Hub:
     called_ae: frozenset[str] | None
     calling_ae: frozenset[str] | None
     admit: Callable[[str], bool] | None
+    admit_certificate: Callable[[Any], bool] | None
     on_message: Callable[[Any, int, Command, bytes | None], object] | None
     on_class: Callable[[str], bool] | None
     on_role: Callable[[str], bool] | None
@@ -118,6 +119,7 @@ class Acceptor:
     def idle(self) -> bool: ...
     @property
     def accepted(self) -> dict[int, tuple[str, str]]: ...
+    def extra(self, name: str) -> Any: ...
     def hold(self, on: bool) -> None: ...
     def post(
         self,

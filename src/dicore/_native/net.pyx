@@ -412,6 +412,7 @@ cdef class Hub:
     cdef public object ensure_future                              # callable(awaitable) -> future of the loop
     cdef public object sop_classes, transfer_syntaxes             # frozenset[bytes] or None
     cdef public object called_ae, calling_ae                      # frozenset[str] or None
+    cdef public object admit_certificate                          # callable(association) -> bool, or None
     cdef public object admit                                      # callable(peer's IP address) -> bool, or None
     cdef public object on_message                                 # callable(Acceptor, context id, Command, data set or None)
     cdef public object on_class                                   # callable(SOP class) -> bool: is it served beside C-STORE
@@ -461,7 +462,8 @@ cdef class Hub:
         self.counters = dict.fromkeys((
             "connections", "associations", "released", "aborted_by_peer", "aborted", "closed", "rejected", "violations",
             "limit_associations", "limit_per_peer", "limit_in_flight", "limit_dataset", "timeout_artim", "timeout_network",
-            "timeout_dimse", "timeout_idle", "unsupported", "limit_identifier", "operations", "operations_failed"), 0)
+            "timeout_dimse", "timeout_idle", "unsupported", "limit_identifier", "operations", "operations_failed",
+            "tls_failures"), 0)
 
     def counts(self):
         """All counters, as a new dict."""
@@ -604,6 +606,7 @@ cdef class Acceptor:
     cdef dicore_association *core
     cdef object transport
     cdef int fd                # for writing past the transport; -1: do not
+    cdef bint secure           # TLS
     cdef bint queued           # the transport has bytes of ours waiting
     cdef bint admitted         # it counts against the limits of associations
     cdef bint ended            # nothing is read or answered any more
@@ -660,6 +663,10 @@ cdef class Acceptor:
         """No message is under way."""
         return self.kind == MESSAGE_NONE and self.unanswered == 0 and self.operations == 0
 
+    def extra(self, str name):
+        """What the transport knows of the connection: 'ssl_object', 'socket', ...; None: nothing."""
+        return None if self.transport is None else self.transport.get_extra_info(name)
+
     # -- what the transport calls
 
     def connection_made(self, transport):
@@ -672,7 +679,8 @@ cdef class Acceptor:
         else:
             self.host = hub.host_of("")
             self.peer = "unix"
-        if transport.get_extra_info("sslcontext") is None:
+        self.secure = transport.get_extra_info("sslcontext") is not None
+        if not self.secure:
             self.fd = transport.get_extra_info("socket").fileno()
         self.started = now_ms()
         hub.count("connections")
@@ -697,7 +705,7 @@ cdef class Acceptor:
             window.buffer = self.hub.landing()
             window.start = 0
             window.size = TAKE if self.hub.full(self.host) else LANDING
-        return window
+        return memoryview(window) if self.secure else window       # asyncio takes slices of it
 
     def buffer_updated(self, Py_ssize_t size):
         cdef Window window = self.hub.room
@@ -743,7 +751,6 @@ cdef class Acceptor:
             else:
                 self.why = "connection closed without release" if self.calling_ae else "connection closed before an association"
         self.end()
-        self.transport = None
         self.hub.open.discard(self)
         if self.admitted:
             self.hub.admitted -= 1
@@ -753,6 +760,7 @@ cdef class Acceptor:
             self.exchange.on_end()
         if self.hub.on_end is not None:
             self.hub.on_end(self)
+        self.transport = None
 
     # -- bytes in
 
@@ -822,6 +830,8 @@ cdef class Acceptor:
             return self.refuse("calling AE title not recognized", 1, 1, 3)
         if hub.admit is not None and not hub.admit(self.host.address):
             return self.refuse("address not allowed", 1, 1, 1)
+        if hub.admit_certificate is not None and not hub.admit_certificate(self):
+            return self.refuse("certificate not allowed", 1, 1, 1)
         self.implementation_uid = hub.shared(proposal.implementation_uid)
         self.implementation_version = hub.shared(proposal.implementation_version)
         if proposal.identity_type:

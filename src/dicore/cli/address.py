@@ -19,7 +19,7 @@ def peer(target: str, port: int | None, called: str | None) -> Address:
             return address
         if "@" in target:
             raise ValueError(f"the called AE title stands twice, in {target!r} and in --called")
-        return Address(check_ae_title(called), address.host, address.port)
+        return Address(check_ae_title(called), address.host, address.port, address.tls)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="address") from None
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dicore.cli import tls
 from dicore.cli.address import ae_title, peer
 from dicore.cli.output import show, show_json
 
@@ -21,6 +22,11 @@ def echo(
         float, typer.Option("--timeout", "-to", min=0.001, help="Seconds to wait for each answer.")
     ] = 30.0,
     probing: Annotated[bool, typer.Option("--probe", help="Find out what the node accepts, and its quirks.")] = False,
+    tls_cert: tls.Cert = None,
+    tls_key: tls.Key = None,
+    tls_ca: tls.Ca = None,
+    tls_profile: tls.Profile = "bcp195",
+    tls_any_name: tls.NoHostname = False,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON per answer.")] = False,
 ) -> None:
     """Ask a DICOM node whether it is there (C-ECHO).
@@ -34,6 +40,7 @@ def echo(
     """
     target = peer(address, port, called)
     title = ae_title(calling)
+    secure = tls.client(target, tls_cert, tls_key, tls_ca, tls_profile, tls_any_name)
 
     import asyncio
 
@@ -44,9 +51,9 @@ def echo(
         if probing:
             from dicore.cli.probe import probe
 
-            return await probe(target, title, timeouts, as_json)
+            return await probe(target, title, timeouts, as_json, secure)
         start = time.perf_counter()
-        async with connect(target, calling=title, timeouts=timeouts) as association:
+        async with connect(target, tls=secure, calling=title, timeouts=timeouts) as association:
             for number in range(1, count + 1):
                 await association.c_echo()
                 milliseconds = (time.perf_counter() - start) * 1e3

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dicore.cli import tls
 from dicore.cli.address import ae_title, keys_of, peer
 from dicore.cli.output import say, show_json, show_table
 
@@ -24,6 +25,11 @@ def find(
     limit: Annotated[int, typer.Option("--limit", min=0, help="Cancel after so many matches; 0: take all.")] = 0,
     called: Annotated[str | None, typer.Option("--called", "-aec", metavar="AE", help="Called AE title.")] = None,
     calling: Annotated[str, typer.Option("--calling", "-aet", metavar="AE", help="Our AE title.")] = "DICORE",
+    tls_cert: tls.Cert = None,
+    tls_key: tls.Key = None,
+    tls_ca: tls.Ca = None,
+    tls_profile: tls.Profile = "bcp195",
+    tls_any_name: tls.NoHostname = False,
     as_json: Annotated[bool, typer.Option("--json", help="One line of DICOM JSON per match, as it comes.")] = False,
 ) -> None:
     """Ask a DICOM node what it has (C-FIND).
@@ -39,6 +45,7 @@ def find(
     """
     target = peer(address, port, called)
     title = ae_title(calling)
+    secure = tls.client(target, tls_cert, tls_key, tls_ca, tls_profile, tls_any_name)
     wanted, bare = keys_of(keys or [])
     level = wanted.pop("QueryRetrieveLevel", level)
 
@@ -54,7 +61,7 @@ def find(
         rows: list[dict[str, str]] = []
         count = 0
         options: dict[str, Any] = {"level": level, "model": model, "returns": not bare, **wanted}
-        async with connect(target, calling=title, contexts=[FIND[model]]) as association:
+        async with connect(target, tls=secure, calling=title, contexts=[FIND[model]]) as association:
             async for match in association.c_find(None, **options):
                 count += 1
                 if as_json:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dicore.cli import tls
 from dicore.cli.address import ae_title, keys_of, peer
 from dicore.cli.output import progress, say, show, show_json
 
@@ -24,6 +25,11 @@ def get(
     model: Annotated[str, typer.Option("--model", "-m", help="study or patient.")] = "study",
     called: Annotated[str | None, typer.Option("--called", "-aec", metavar="AE", help="Called AE title.")] = None,
     calling: Annotated[str, typer.Option("--calling", "-aet", metavar="AE", help="Our AE title.")] = "DICORE",
+    tls_cert: tls.Cert = None,
+    tls_key: tls.Key = None,
+    tls_ca: tls.Ca = None,
+    tls_profile: tls.Profile = "bcp195",
+    tls_any_name: tls.NoHostname = False,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON per instance, and one for the end.")] = False,
 ) -> None:
     """Fetch instances from a DICOM node over the same association (C-GET).
@@ -37,6 +43,7 @@ def get(
     """
     target = peer(address, port, called)
     title = ae_title(calling)
+    secure = tls.client(target, tls_cert, tls_key, tls_ca, tls_profile, tls_any_name)
     wanted, _ = keys_of(keys or [])
     level = wanted.pop("QueryRetrieveLevel", level)
 
@@ -59,7 +66,7 @@ def get(
                 to = stack.enter_context(Store(output))
             options: dict[str, Any] = {"to": to, "level": level, "model": model, **wanted}
             update = stack.enter_context(progress(f"getting from {target}", "instances"))
-            async with connect(target, calling=title, receive=True) as association:
+            async with connect(target, tls=secure, calling=title, receive=True) as association:
                 async for last in association.c_get(None, **options):
                     done = (last.completed or 0) + (last.failed or 0)
                     update(done, done + (last.remaining or 0))

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dicore.cli import tls
 from dicore.cli.address import ae_title, keys_of, peer
 from dicore.cli.output import progress, say, show, show_json
 
@@ -23,6 +24,11 @@ def move(
     model: Annotated[str, typer.Option("--model", "-m", help="study or patient.")] = "study",
     called: Annotated[str | None, typer.Option("--called", "-aec", metavar="AE", help="Called AE title.")] = None,
     calling: Annotated[str, typer.Option("--calling", "-aet", metavar="AE", help="Our AE title.")] = "DICORE",
+    tls_cert: tls.Cert = None,
+    tls_key: tls.Key = None,
+    tls_ca: tls.Ca = None,
+    tls_profile: tls.Profile = "bcp195",
+    tls_any_name: tls.NoHostname = False,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON per response of the peer.")] = False,
 ) -> None:
     """Have a DICOM node send instances to another one (C-MOVE).
@@ -36,6 +42,7 @@ def move(
     """
     target = peer(address, port, called)
     title = ae_title(calling)
+    secure = tls.client(target, tls_cert, tls_key, tls_ca, tls_profile, tls_any_name)
     to = ae_title(destination)
     wanted, _ = keys_of(keys or [])
     level = wanted.pop("QueryRetrieveLevel", level)
@@ -52,7 +59,7 @@ def move(
         last = None
         options: dict[str, Any] = {"destination": to, "level": level, "model": model, **wanted}
         with progress(f"{target} sends to {to}", "instances") as update:
-            async with connect(target, calling=title, contexts=[MOVE[model]]) as association:
+            async with connect(target, tls=secure, calling=title, contexts=[MOVE[model]]) as association:
                 async for last in association.c_move(None, **options):
                     done = (last.completed or 0) + (last.failed or 0) + (last.warning or 0)
                     update(done, done + (last.remaining or 0))

@@ -95,8 +95,9 @@ def show_table(
     console.print(table)
 
 
-def log_to_stderr(level: str) -> None:
-    """Let `dicore.*` log to stderr from `level` on: a record a line, with nothing in it that a terminal would obey."""
+def log_to_stderr(level: str, *, json: bool = False) -> None:
+    """Let `dicore.*` log to stderr from `level` on: a record a line, with nothing in it that a terminal would obey; as
+    `json` with the fields of associations."""
     import logging
 
     class OneLine(logging.Formatter):
@@ -105,6 +106,10 @@ def log_to_stderr(level: str) -> None:
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    if json:
+        from dicore.net.record import JsonLines
+
+        handler.setFormatter(JsonLines())
     root = logging.getLogger("dicore")
     root.handlers = [handler]
     root.setLevel(level)

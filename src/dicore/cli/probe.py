@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,9 @@ _RESULTS = {
 _STALL_MS = 30.0  # an answer that takes longer than twenty times the fastest, and this, is held back by somebody
 
 
-async def probe(target: Address, calling: str, timeouts: Timeouts, as_json: bool) -> None:
+async def probe(
+    target: Address, calling: str, timeouts: Timeouts, as_json: bool, tls: ssl.SSLContext | None = None
+) -> None:
     """Propose everything in batches of 128 contexts, and time echoes in pairs."""
     from dicore import uid
     from dicore.errors import NetworkError
@@ -40,7 +43,13 @@ async def probe(target: Address, calling: str, timeouts: Timeouts, as_json: bool
         roles = {one: (True, True) for one, _ in batch if is_storage(one)} if start == 0 else {}
         begun = time.perf_counter()
         async with connect(
-            target, calling=calling, contexts=batch, window=8 if start == 0 else 1, roles=roles, timeouts=timeouts
+            target,
+            tls=tls,
+            calling=calling,
+            contexts=batch,
+            window=8 if start == 0 else 1,
+            roles=roles,
+            timeouts=timeouts,
         ) as association:
             if start == 0:
                 found["associate_ms"] = round((time.perf_counter() - begun) * 1e3, 3)
@@ -58,7 +67,7 @@ async def probe(target: Address, calling: str, timeouts: Timeouts, as_json: bool
     try:  # the peer is to be SCP's user: does it grant the role that a C-GET needs?
         first = next((one for one in accepted if is_storage(one)), storage[0])
         async with connect(
-            target, calling=calling, contexts=[first], roles={first: (True, True)}, timeouts=timeouts
+            target, tls=tls, calling=calling, contexts=[first], roles={first: (True, True)}, timeouts=timeouts
         ) as association:
             found["grants_scp_role"] = association.roles.get(first, (True, False))[1]
     except NetworkError as error:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dicore.cli import tls
 from dicore.cli.address import ae_title, peer
 from dicore.cli.output import escape, human_bytes, progress, say, show, show_json
 
@@ -30,6 +31,11 @@ def send(
         Path | None,
         typer.Option("--journal", metavar="FILE", dir_okay=False, help="Note what is done, and skip what it has."),
     ] = None,
+    tls_cert: tls.Cert = None,
+    tls_key: tls.Key = None,
+    tls_ca: tls.Ca = None,
+    tls_profile: tls.Profile = "bcp195",
+    tls_any_name: tls.NoHostname = False,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one line of JSON.")] = False,
 ) -> None:
     """Send files and folders to a DICOM node (C-STORE).
@@ -44,6 +50,7 @@ def send(
     """
     target = peer(to, None, called)
     title = ae_title(calling)
+    secure = tls.client(target, tls_cert, tls_key, tls_ca, tls_profile, tls_any_name)
 
     import asyncio
 
@@ -60,6 +67,7 @@ def send(
                 source=source or (),
                 retries=retries,
                 journal=journal,
+                tls=secure,
                 progress=lambda state: update(state.done, state.total),
             )
         )

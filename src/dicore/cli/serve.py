@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from dicore.cli import tls
 from dicore.cli.address import ae_title
 from dicore.cli.output import escape, log_to_stderr, say, show, show_json
 
 if TYPE_CHECKING:
-    from dicore.server import Access
+    import ssl
+
+    from dicore.server import Access, Server
 
 
 def serve(
@@ -42,13 +45,25 @@ def serve(
     engine_threads: Annotated[
         int, typer.Option("--engine-threads", min=0, max=64, help="Of the engine; 0: by the number of processors.")
     ] = 0,
+    tls_cert: tls.Cert = None,
+    tls_key: tls.Key = None,
+    tls_ca: tls.Ca = None,
+    tls_profile: tls.Profile = "bcp195",
+    allow_cert: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-cert", metavar="NAME", help="Only this certificate: CN=.., DNS:.., sha256:..; repeatable."
+        ),
+    ] = None,
+    log_json: Annotated[bool, typer.Option("--log-json", help="The log as JSON, a line an association.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Where it listens, as one line of JSON.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more than one line per association.")] = False,
 ) -> None:
     """Receive instances into a store, durably.
 
     Takes every SOP class in every transfer syntax, as it comes, the proposer's first choice. Listens on the loopback;
-    any other address needs --allow-ae, --allow-net or --insecure. SIGTERM and SIGINT end it with status 0, after what
+    any other address needs --allow-ae, --allow-net, --tls-ca or --insecure. SIGHUP reads the
+    certificates again. SIGTERM and SIGINT end it with status 0, after what
     has begun is finished.
 
     \b
@@ -63,11 +78,14 @@ def serve(
     from dicore.server import Access
 
     try:
-        access = Access.of(callers, allow_net or (), insecure=insecure)
+        access = Access.of(callers, allow_net or (), insecure=insecure, certificates=allow_cert or ())
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--allow-net") from None
-    access.check_bind(host)
-    log_to_stderr("DEBUG" if verbose else "INFO")
+    secure = tls.server(tls_cert, tls_key, tls_ca, tls_profile)
+    if allow_cert and tls_ca is None:
+        raise typer.BadParameter("--allow-cert needs --tls-cert and --tls-ca", param_hint="--allow-cert")
+    access.check_bind(host, tls=tls_ca is not None)
+    log_to_stderr("DEBUG" if verbose else "INFO", json=log_json)
     _run(
         store,
         port=port,
@@ -79,6 +97,7 @@ def serve(
         driver=driver,
         engine_threads=engine_threads,
         as_json=as_json,
+        secure=secure,
     )
 
 
@@ -94,12 +113,20 @@ def _run(
     driver: Literal["auto", "engine", "asyncio"],
     engine_threads: int,
     as_json: bool,
+    secure: ssl.SSLContext | None,
 ) -> None:
     import asyncio
     import signal
 
     import dicore
     from dicore.server import serve as open_server
+
+    def reload(server: Server) -> None:
+        try:
+            server.reload_tls()
+            say("dicore: the certificates are read again")
+        except (OSError, ValueError) as error:
+            say(f"dicore: the certificates stay as they were: {escape(str(error))}")
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -115,7 +142,10 @@ def _run(
                 grace=grace,
                 driver=driver,
                 engine_threads=engine_threads,
+                **({} if secure is None else {"tls": secure}),
             ) as server:
+                if secure is not None:
+                    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload, server)
                 if as_json:
                     show_json({"ae_title": title, "host": host, "port": server.port, "store": str(path)})
                 else:

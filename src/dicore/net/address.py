@@ -1,4 +1,4 @@
-"""Where a peer is: `AE@host:port`, `dicom://AE@host:port`, `host:port`."""
+"""Where a peer is: `AE@host:port`, `dicom://AE@host:port`, `dicoms://AE@host:port` (TLS), `host:port`."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ from dataclasses import dataclass
 __all__ = ["DEFAULT_PORT", "Address", "check_ae_title", "printable"]
 
 DEFAULT_PORT = 104
+_TLS_PORT = 2762  # PS3.8 9.1.1: dicom-tls
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A peer: `ae_title` is the called AE title ('ANY-SCP' when the text names none), IPv6 hosts without brackets."""
+    """A peer: `ae_title` is the called AE title ('ANY-SCP' when the text names none), IPv6 hosts without brackets.
+    `tls` for `dicoms://`, where the port is 2762 unless it is said."""
 
     ae_title: str
     host: str
     port: int
+    tls: bool = False
 
     @classmethod
     def parse(cls, text: str | Address) -> Address:
         """Read an address; raises ValueError, saying which part is wrong."""
         if isinstance(text, Address):
             return text
-        rest = text
+        rest, tls = text, False
         scheme, mark, after = text.partition("://")
         if mark:
-            if scheme.lower() != "dicom":
-                raise ValueError(f"{text!r}: the scheme is {scheme!r}, only 'dicom' is spoken here")
-            rest = after.rstrip("/")
+            if scheme.lower() not in ("dicom", "dicoms"):
+                raise ValueError(f"{text!r}: the scheme is {scheme!r}, only 'dicom' and 'dicoms' are spoken here")
+            rest, tls = after.rstrip("/"), scheme.lower() == "dicoms"
         title, mark, place = rest.rpartition("@")
         if not mark:
             title = "ANY-SCP"
@@ -43,16 +46,16 @@ class Address:
         if not host:
             raise ValueError(f"{text!r}: no host; write AE@host:port")
         try:
-            port = int(port_text) if port_text else DEFAULT_PORT
+            port = int(port_text) if port_text else _TLS_PORT if tls else DEFAULT_PORT
         except ValueError:
             port = -1
         if not 0 < port < 65536:
             raise ValueError(f"{text!r}: the port is {port_text!r}, not a number from 1 to 65535")
-        return cls(check_ae_title(title), host, port)
+        return cls(check_ae_title(title), host, port, tls)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.ae_title}@{host}:{self.port}"
+        return f"{'dicoms://' if self.tls else ''}{self.ae_title}@{host}:{self.port}"
 
 
 def check_ae_title(title: str) -> str:

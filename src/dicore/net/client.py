@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -47,6 +48,7 @@ from dicore.net.operations import (
 from dicore.net.receive import Incoming, Receiver, failure_status, sink_for
 from dicore.net.service import Handler, NormalizedRequest, Services, is_storage
 from dicore.net.status import Status, is_failure
+from dicore.net.tls import Relay, client_context, explain
 
 __all__ = ["Association", "Storable", "connect", "default_contexts"]
 
@@ -125,6 +127,7 @@ class Association(Operations):
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._on_event = on_n_event_report
+        self._relay: Relay | None = None  # of a TLS connection
         self._reports: Commitments | None = None
         self._services = Services(on_n_event_report=self._event)
         self._exchange = Exchange(self, self._services)
@@ -177,6 +180,11 @@ class Association(Operations):
     def extended(self) -> dict[str, bytes]:
         """SOP class -> extended negotiation as the peer answered it (PS3.7 D.3.3.5)."""
         return dict(self._link.extended)
+
+    @property
+    def tls(self) -> tuple[str, str] | None:
+        """Protocol and cipher suite, ('TLSv1.3', 'TLS_AES_256_GCM_SHA384'); None: not encrypted."""
+        return None if self._relay is None else (self._relay.version, self._relay.cipher)
 
     @property
     def window(self) -> int:
@@ -626,6 +634,12 @@ class Association(Operations):
     def _close(self, why: NetworkError) -> None:
         if not self.open:
             return
+        if self._relay is not None and self._relay.error is not None and isinstance(why, ConnectionFailed):
+            cause = self._relay.error
+            why = ConnectionFailed(f"the TLS connection broke: {explain(cause)}", peer=str(self.address))
+        elif self._relay is not None and not self._link.accepted and isinstance(why, ConnectionFailed):
+            text = "the peer closed the TLS connection, unanswered: it may want a certificate, or another one"
+            why = ConnectionFailed(text, peer=str(self.address))
         self._end = why
         self._unwatch()
         if self._writing:
@@ -688,10 +702,11 @@ class _Connecting:
         on_n_event_report: Handler | None,
         negotiated: dict[str, Any],
         source: str | None,
+        tls: ssl.SSLContext | None,
     ) -> None:
         self._address, self._calling, self._contexts = address, calling, contexts
         self._timeouts, self._limits = timeouts, limits
-        self._on_event, self._negotiated, self._source = on_n_event_report, negotiated, source
+        self._on_event, self._negotiated, self._source, self._tls = on_n_event_report, negotiated, source, tls
         self._association: Association | None = None
 
     def __await__(self) -> Generator[Any, None, Association]:
@@ -710,6 +725,10 @@ class _Connecting:
     async def _connect(self) -> Association:
         times, limits = self._timeouts, self._limits
         sock = await _open_socket(self._address, times.connect, self._source)
+        relay = None
+        if self._tls is not None or self._address.tls:
+            relay = await _secured(sock, self._address, self._tls, times)
+            sock = relay.sock
         try:
             link = Link(
                 pdu=limits.pdu,
@@ -721,6 +740,7 @@ class _Connecting:
                 dimse=round(times.dimse * 1000),
             )
             association = Association(self._address, link, sock, times, limits, self._calling, self._on_event)
+            association._relay = relay
         except BaseException:
             sock.close()
             raise
@@ -730,6 +750,17 @@ class _Connecting:
             association.abort()
             raise
         return association
+
+
+async def _secured(sock: socket.socket, address: Address, tls: ssl.SSLContext | None, times: Timeouts) -> Relay:
+    """The TLS handshake. What fails in it is told as ConnectionFailed, with the reason."""
+    try:
+        context = tls
+        if context is None:
+            context = await asyncio.get_running_loop().run_in_executor(None, client_context)
+        return await Relay.open(sock, context, address.host, times.connect)
+    except (OSError, ValueError) as error:  # the socket is the transport's, which closes it
+        raise ConnectionFailed(f"no TLS connection: {explain(error)}", peer=str(address)) from error
 
 
 async def _open_socket(address: Address, limit: float, source: str | None) -> socket.socket:
@@ -796,6 +827,7 @@ def connect(
     timeouts: Timeouts | None = None,
     limits: Limits | None = None,
     source: str | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> _Connecting:
     """Open an association: `async with dicore.connect("dicom://CALLED@host:port") as assoc:`, or `await` it.
 
@@ -805,8 +837,9 @@ def connect(
     SCP)}. `extended` are bytes of SOP class extended negotiation (relational queries, fuzzy matching, PS3.4 C.5.2).
     `window` asks for so many operations at a time (0: as many as the peer likes, at most 64; PS3.7 D.3.3.3);
     `Association.window` is what came of it. `identity` is who the user is. `on_n_event_report(request)` is called for
-    the peer's event reports (see `dicore.net.service`). `source` is the address to connect from. Leaving the block
-    releases the association, an exception in it aborts.
+    the peer's event reports (see `dicore.net.service`). `source` is the address to connect from. `tls` (see
+    `dicore.net.tls.client_context`) encrypts, as does a `dicoms://` address, without `tls` trusting whom the system
+    trusts. Leaving the block releases the association, an exception in it aborts.
 
     Raises ConnectionFailed, NetworkTimeout, AssociationRejected, AssociationAborted, ProtocolViolation.
     """
@@ -833,4 +866,5 @@ def connect(
         on_n_event_report,
         negotiated,
         source,
+        tls,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -103,9 +104,11 @@ class _Sending:
         sources: Sequence[str],
         retries: int,
         journal: _Journal | None,
+        tls: ssl.SSLContext | None,
     ) -> None:
         self.files = files
         self.window, self.sources, self.retries, self.journal = window, sources, retries, journal
+        self.tls = tls
         self.attempts: dict[int, int] = {}  # of those that were retried
         self.again: list[int] = []  # of this round, to be tried in the next
         self.noted: set[int] = set()  # in the journal
@@ -196,6 +199,7 @@ class _Sending:
                 limits=self.limits,
                 window=self.window,
                 source=self.sources[number % len(self.sources)] if self.sources else None,
+                tls=self.tls,
             )
 
         tasks = [self.loop.create_task(one(number)) for number in range(count)]
@@ -363,6 +367,7 @@ async def send(
     source: str | Sequence[str] = (),
     retries: int = 0,
     journal: PathLike | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> SendReport:
     """Send files (folders are searched) by C-STORE over up to `associations` associations at once.
 
@@ -375,7 +380,7 @@ async def send(
     most 64). `source`: addresses to connect from, taken in turn. `retries`: how often a file is tried again when the
     peer was out of resources (A7xx, 0213) or the association was lost before its answer, after a pause that grows;
     each file is reported once, by its last outcome. `journal`: a file in which acknowledged files are written down;
-    those that stand in it, unchanged, are skipped.
+    those that stand in it, unchanged, are skipped. `tls`: as of `connect`.
 
     Raises what `connect` raises when no association comes about at first; later trouble is in the report. Cancelling
     aborts the associations.
@@ -401,6 +406,7 @@ async def send(
             [source] if isinstance(source, str) else list(source),
             retries,
             notes,
+            tls,
         ).run()
     finally:
         if notes is not None:

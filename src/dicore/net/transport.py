@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
@@ -21,9 +22,11 @@ from dicore.net.exchange import Exchange
 from dicore.net.identity import UserIdentity
 from dicore.net.limits import Limits, Timeouts
 from dicore.net.pool import Pool
+from dicore.net.record import AssociationRecord, Audit, tell
 from dicore.net.service import Handler, Services
 from dicore.net.sink import Sink, StoreFunction, as_sink
 from dicore.net.status import Status
+from dicore.net.tls import Certificate, ServerContext, explain
 
 __all__ = ["Listener", "listen"]
 
@@ -71,6 +74,9 @@ class Listener:
         check_called_ae: bool,
         calling_ae: Iterable[str] | None,
         admit: Callable[[str], bool] | None,
+        on_audit: Audit | None,
+        tls: ssl.SSLContext | None,
+        admit_certificate: Callable[[Certificate | None], bool] | None,
         sop_classes: Iterable[str] | None,
         transfer_syntaxes: Iterable[str] | None,
         reuse_port: bool,
@@ -116,6 +122,13 @@ class Listener:
         hub.called_ae = frozenset((self.ae_title,)) if check_called_ae else None
         hub.calling_ae = None if calling_ae is None else frozenset(check_ae_title(title) for title in calling_ae)
         hub.admit = admit
+        self._audit = on_audit
+        self._tls = tls
+        if isinstance(tls, ServerContext):
+            tls.on_failure = self._tls_failed
+        if admit_certificate is not None:
+            admits = admit_certificate
+            hub.admit_certificate = lambda association: admits(Certificate.of(association.extra("ssl_object")))
         hub.sop_classes = None if sop_classes is None else frozenset(one.encode() for one in sop_classes)
         hub.transfer_syntaxes = (
             None
@@ -169,7 +182,7 @@ class Listener:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what accept() gives inherits it
             sock.bind(address)
             self._begin(loop)
-            self._server = await loop.create_server(self._protocol, sock=sock, backlog=4096)
+            self._server = await loop.create_server(self._protocol, sock=sock, backlog=4096, **self._secure())
         except OSError as error:
             sock.close()
             where = f"{self.host or 'every address'} port {self._port}"
@@ -192,6 +205,8 @@ class Listener:
             self._server.close()
             self._server = None
         assert self._empty is not None
+        if not self._hub.open:  # what is in its TLS handshake is not waited for
+            self._empty.set()
         self._hub.drain()
         try:
             async with asyncio.timeout(self._grace if grace is None else grace):
@@ -219,6 +234,23 @@ class Listener:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _secure(self) -> dict[str, Any]:
+        if self._tls is None:
+            return {}
+        return {"ssl": self._tls, "ssl_handshake_timeout": self.timeouts.artim, "ssl_shutdown_timeout": 2.0}
+
+    def _tls_failed(self, error: ssl.SSLError) -> None:
+        self._hub.counted("tls_failures")
+        log.warning("a TLS handshake failed: %s", explain(error))
+
+    def reload_tls(self) -> None:
+        """Read the certificate's files again, for associations from now on. When they are not fit, what was there
+        stays, and OSError or ValueError tells why."""
+        if not isinstance(self._tls, ServerContext):
+            raise ValueError("there is nothing to reload: listen with tls=dicore.net.tls.server_context(...)")
+        self._tls.reload()
+        log.info("the certificate is read again")
 
     async def adopt(self, sock: socket.socket, data: bytes) -> None:
         """Serve a connection that somebody else has accepted and of which `data` was read."""
@@ -302,18 +334,24 @@ class Listener:
     def _ended(self, association: Acceptor) -> None:
         if not self._hub.open and self._empty is not None:
             self._empty.set()
-        if log.isEnabledFor(logging.INFO):
-            log.info(
-                "%s %s -> %s: %s; %d stored (%d bytes), %d echoed, %.1f s",
-                association.peer,
-                printable(association.calling_ae) or "-",
-                printable(association.called_ae) or "-",
-                association.why,
-                association.stores,
-                association.stored_bytes,
-                association.echoes,
-                time.clock_gettime(time.CLOCK_MONOTONIC) - association.started / 1000,
-            )
+        if self._audit is None and not log.isEnabledFor(logging.INFO):
+            return
+        connection = association.extra("ssl_object")
+        shown = Certificate.of(connection)
+        record = AssociationRecord(
+            peer=association.peer,
+            calling_ae=printable(association.calling_ae),
+            called_ae=printable(association.called_ae),
+            ended=association.why,
+            contexts=len(association.accepted),
+            stores=association.stores,
+            stored_bytes=association.stored_bytes,
+            echoes=association.echoes,
+            seconds=time.clock_gettime(time.CLOCK_MONOTONIC) - association.started / 1000,
+            tls="" if connection is None else connection.version() or "",
+            certificate="" if shown is None else shown.subject,
+        )
+        tell(log, record, self._audit)
 
 
 def _ms(seconds: float) -> int:
@@ -355,6 +393,9 @@ def listen(
     check_called_ae: bool = False,
     calling_ae: Iterable[str] | None = None,
     admit: Callable[[str], bool] | None = None,
+    on_audit: Audit | None = None,
+    tls: ssl.SSLContext | None = None,
+    admit_certificate: Callable[[Certificate | None], bool] | None = None,
     sop_classes: Iterable[str] | None = None,
     transfer_syntaxes: Iterable[str] | None = None,
     reuse_port: bool = False,
@@ -378,6 +419,10 @@ def listen(
     the bytes of SOP class extended negotiation that the handlers support, by SOP class: a request's `extended` has
     what was agreed. `window` operations at a time are granted to a peer that asks for more than one.
 
+    `tls` (see `dicore.net.tls.server_context`) makes it TLS, and plain peers are refused;
+    `admit_certificate(certificate)` says of what a peer has shown (None: nothing) whether it may associate.
+    `on_audit(record)` is told of every association that is over, an `AssociationRecord`.
+
     Leaving the block stops listening, finishes messages in progress for up to `grace` seconds and aborts the rest.
     """
     return Listener(
@@ -391,6 +436,9 @@ def listen(
         check_called_ae=check_called_ae,
         calling_ae=calling_ae,
         admit=admit,
+        on_audit=on_audit,
+        tls=tls,
+        admit_certificate=admit_certificate,
         sop_classes=sop_classes,
         transfer_syntaxes=transfer_syntaxes,
         reuse_port=reuse_port,

@@ -5,8 +5,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dicore.errors import DicoreError
+
+if TYPE_CHECKING:
+    from dicore.net.tls import Certificate
 
 __all__ = ["Access"]
 
@@ -15,7 +19,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The rule for callers: AE title in `ae_titles`, address in one of `networks`, where these are given.
+    """The rule for callers: AE title in `ae_titles`, address in one of `networks`, certificate one of `certificates`,
+    where these are given. An AE title is a label that anybody can wear; an address and a certificate are not.
 
     Both empty lets everybody in; a listener that is reachable from elsewhere then needs `insecure=True`.
     """
@@ -23,24 +28,43 @@ class Access:
     ae_titles: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
     insecure: bool = False
+    certificates: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, ae_titles: Sequence[str] = (), networks: Sequence[str] = (), *, insecure: bool = False) -> Access:
-        """Build the rule from text; networks are CIDR ('10.0.0.0/8') or one address. Raises ValueError on a bad one."""
+    def of(
+        cls,
+        ae_titles: Sequence[str] = (),
+        networks: Sequence[str] = (),
+        *,
+        insecure: bool = False,
+        certificates: Sequence[str] = (),
+    ) -> Access:
+        """Build the rule from text; networks are CIDR ('10.0.0.0/8') or one address; certificates are 'CN=name',
+        'DNS:name', 'URI:..', 'email:..', 'IP Address:..' or 'sha256:HEX'. Raises ValueError on a bad one."""
+        for one in certificates:
+            if not one.startswith(("CN=", "DNS:", "URI:", "email:", "IP Address:", "sha256:")):
+                raise ValueError(f"{one!r}: write CN=name, DNS:name, URI:.., email:.., IP Address:.. or sha256:HEX")
         return cls(
             frozenset(ae_titles),
             tuple(ipaddress.ip_network(network, strict=False) for network in networks),
             insecure,
+            tuple(certificates),
         )
 
-    def check_bind(self, host: str) -> None:
-        """Raises DicoreError when listening on `host` would let strangers in without anybody having said so."""
-        if _is_loopback(host) or self.ae_titles or self.networks or self.insecure:
+    def check_bind(self, host: str, *, tls: bool = False) -> None:
+        """Raises DicoreError when listening on `host` would let strangers in without anybody having said so. `tls`:
+        peers have to show a certificate."""
+        if tls or _is_loopback(host) or self.ae_titles or self.networks or self.insecure:
             return
         raise DicoreError(
             f"listening on {host or 'every address'} would take instances from anybody who reaches it; choose one of"
-            " --allow-ae TITLE (callers by AE title), --allow-net CIDR (callers by network), --insecure (everybody)"
+            " --allow-ae TITLE (callers by AE title), --allow-net CIDR (callers by network), --tls-cert with --tls-ca"
+            " (callers by certificate), --insecure (everybody)"
         )
+
+    def admits_certificate(self, certificate: Certificate | None) -> bool:
+        """Whether who shows this may associate."""
+        return certificate is not None and any(certificate.matches(rule) for rule in self.certificates)
 
     def admits(self, address: str) -> bool:
         """Whether a caller from this IP address may associate; a Unix socket's caller ('') is local."""

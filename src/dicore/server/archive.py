@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "serve"]
 
-_OF_ENGINE = {"limits", "timeouts", "check_called_ae", "sop_classes", "transfer_syntaxes", "reuse_port", "window"}
+_OF_ENGINE = {
+    "limits",
+    "timeouts",
+    "check_called_ae",
+    "sop_classes",
+    "transfer_syntaxes",
+    "reuse_port",
+    "window",
+    "on_audit",
+}
 _OF_FOREIGN = {f"on_c_{name}" for name in ("find", "get", "move")} | {
     f"on_n_{name}" for name in ("action", "create", "delete", "event_report", "get", "set")
 }  # of associations that the engine hands over anyway
@@ -43,6 +53,12 @@ class Server:
     def associations(self) -> int:
         """How many are open."""
         return self.listener.associations
+
+    def reload_tls(self) -> None:
+        """As `Listener.reload_tls`: read the certificate's files again, for associations from now on."""
+        if isinstance(self.listener, EngineListener):
+            raise ValueError("there is nothing to reload: serve with tls=")
+        self.listener.reload_tls()
 
     @property
     def counters(self) -> dict[str, int]:
@@ -76,7 +92,10 @@ async def serve(
     cannot.
     """
     rule = access or Access()
-    rule.check_bind(host)
+    tls = options.get("tls")
+    rule.check_bind(host, tls=tls is not None and tls.verify_mode == ssl.CERT_REQUIRED)
+    if rule.certificates and tls is None:
+        raise ValueError("a rule for certificates needs tls=")
     others = sorted(
         name for name, value in options.items() if name not in _OF_ENGINE | _OF_FOREIGN and value is not None
     )
@@ -93,6 +112,7 @@ async def serve(
         on_c_store=StoreSink(store),
         calling_ae=rule.ae_titles or None,
         admit=rule.admits if rule.networks else None,
+        admit_certificate=rule.admits_certificate if rule.certificates else None,
         grace=grace,
         **options,
     )

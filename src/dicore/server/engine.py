@@ -20,6 +20,7 @@ from dicore import uid
 from dicore._native import engine as native
 from dicore.net import Limits, Timeouts
 from dicore.net.address import check_ae_title, printable
+from dicore.net.record import AssociationRecord, Audit, tell
 
 if TYPE_CHECKING:
     from dicore.net import Listener
@@ -75,6 +76,7 @@ class EngineListener:
         window: int = 16,
         reuse_port: bool = False,
         grace: float = 5.0,
+        on_audit: Audit | None = None,
     ) -> None:
         self._store, self._rest = store, rest
         self._host, self._port, self._reuse_port = host, port, reuse_port
@@ -86,6 +88,7 @@ class EngineListener:
             None if transfer_syntaxes is None else [uid.transfer_syntax(one).uid for one in transfer_syntaxes]
         )
         self._grace = grace
+        self._audit = on_audit
         self._engine: native.Engine | None = None
         self._closing = False
         self._lost = 0
@@ -125,7 +128,7 @@ class EngineListener:
                 in_flight=limits.in_flight,
                 in_flight_per_peer=limits.in_flight_per_peer,
                 turn=512 << 10,
-                report_ends=log.isEnabledFor(logging.INFO),
+                report_ends=self._audit is not None or log.isEnabledFor(logging.INFO),
                 called_ae=None if self._called_ae is None else [self._called_ae.encode()],
                 calling_ae=[check_ae_title(one).encode() for one in access.ae_titles] if access.ae_titles else None,
                 sop_classes=None if self._sop_classes is None else [one.encode() for one in self._sop_classes],
@@ -261,17 +264,18 @@ class EngineListener:
             _log.exception("segment %d is stored, and will be indexed by the next rebuild", segment)
 
     def _ended(self, event: native.Event) -> None:
-        log.info(
-            "%s %s -> %s: %s; %d stored (%d bytes), %d echoed, %.1f s",
-            _peer(event),
-            printable(event.calling_ae) or "-",
-            printable(event.called_ae) or "-",
-            event.why_text,
-            event.stores,
-            event.stored_bytes,
-            event.echoes,
-            max(0.0, time.clock_gettime(time.CLOCK_MONOTONIC) - event.started / 1000),
+        record = AssociationRecord(
+            peer=_peer(event),
+            calling_ae=printable(event.calling_ae),
+            called_ae=printable(event.called_ae),
+            ended=event.why_text,
+            contexts=None,
+            stores=event.stores,
+            stored_bytes=event.stored_bytes,
+            echoes=event.echoes,
+            seconds=max(0.0, time.clock_gettime(time.CLOCK_MONOTONIC) - event.started / 1000),
         )
+        tell(log, record, self._audit)
 
 
 def _peer(event: native.Event) -> str:
