@@ -124,7 +124,6 @@ def test_what_is_wrong_is_named(run: Callable[..., Any], files: Files, tmp_path:
         async with listen(port=0, tls=server_context(cert)) as scp:
             with pytest.raises(ConnectionFailed) as caught:
                 await connect(f"dicoms://DICORE@127.0.0.1:{scp.port}", tls=ours)
-            await until(lambda: scp.counters["tls_failures"] == 1)
             assert scp.counters["connections"] == 0
             return str(caught.value)
 
@@ -140,7 +139,6 @@ def test_what_is_wrong_is_named(run: Callable[..., Any], files: Files, tmp_path:
             with pytest.raises(ConnectionFailed):
                 await connect(f"DICORE@127.0.0.1:{scp.port}")
             await until(lambda: scp.counters["tls_failures"] == 1)
-        print(before, descriptors(), [__import__('os').readlink('/proc/self/fd/'+x) for x in __import__('os').listdir('/proc/self/fd') if __import__('os').path.exists('/proc/self/fd/'+x)], scp.counters)
         await until(lambda: descriptors() <= before)
 
     run(main())
