@@ -186,9 +186,7 @@ class Dataset(DatasetBase):
 
         return temporal.element_value(self, element, kind)
 
-    def to_json_dict(
-        self, *, bulk_data_threshold: int = 1024, bulk_data_uri: BulkURI | None = None
-    ) -> dict[str, Any]:
+    def to_json_dict(self, *, bulk_data_threshold: int = 1024, bulk_data_uri: BulkURI | None = None) -> dict[str, Any]:
         """This data set in the DICOM JSON Model (PS3.18 F) as builtins; see `dicore.dataset.json_model.to_dict`."""
         from dicore.dataset import json_model
 
