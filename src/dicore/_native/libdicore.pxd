@@ -572,6 +572,9 @@ cdef extern from "dicore/store.h" nogil:
     void dicore_uid_hash(const void *uid, size_t size, uint8_t *out)
 
     enum:
+        DICORE_RECORD_REPLACES
+        DICORE_RECORD_ANOTHER
+        DICORE_RECORD_DELETED
         DICORE_RECORD_HEADER
         DICORE_RECORD_UNIT
         DICORE_SEGMENT_HEADER
@@ -598,6 +601,7 @@ cdef extern from "dicore/store.h" nogil:
         uint64_t created
         uint32_t flags
 
+    void dicore_segment_write_header(const dicore_segment_info *info, uint8_t *out)
     dicore_status dicore_segment_open(int folder, uint64_t id, int writable, int *file, dicore_segment_info *info, dicore_error *error)
 
     ctypedef enum dicore_found_kind:
@@ -631,7 +635,7 @@ cdef extern from "dicore/store.h" nogil:
         uint8_t uid_hash[16]
         uint32_t segment
         uint32_t unit
-        uint32_t data_crc
+        uint32_t flags
         uint32_t state
 
     ctypedef struct dicore_store:
@@ -683,6 +687,24 @@ cdef extern from "dicore/store.h" nogil:
     void dicore_store_entry_write(const dicore_store_entry *entry, uint8_t *out)
     dicore_status dicore_store_entry_read(const uint8_t *data, size_t size, dicore_store_entry *out)
     dicore_status dicore_store_load(dicore_store *store, uint64_t segment, const dicore_store_entry *entries, size_t count)
+    ctypedef struct dicore_store_move:
+        uint8_t uid_hash[16]
+        uint32_t from_segment
+        uint32_t from_unit
+        uint32_t to_segment
+        uint32_t to_unit
+
+    ctypedef enum dicore_standing:
+        DICORE_STANDING_DEAD
+        DICORE_STANDING_LIVE
+        DICORE_STANDING_TOMBSTONE
+
+    size_t dicore_store_moved(dicore_store *store, const dicore_store_move *moves, size_t count)
+    size_t dicore_store_forget(dicore_store *store, uint64_t segment)
+    dicore_standing dicore_store_standing(dicore_store *store, const uint8_t *uid_hash, uint64_t segment, uint32_t unit)
+    uint64_t dicore_store_roll(dicore_store *store)
+    dicore_status dicore_record_copy(int source, uint64_t from_nonce, uint64_t from_offset, int to, uint64_t to_nonce,
+                                     uint64_t to_offset, uint8_t *buffer, size_t capacity, dicore_record *record, dicore_error *error)
     dicore_status dicore_store_continue(dicore_store *store, const dicore_segment_info *info, int file, uint64_t end, dicore_error *error)
 
     ctypedef struct dicore_instance:
@@ -700,6 +722,8 @@ cdef extern from "dicore/store.h" nogil:
         DICORE_DUPLICATE
         DICORE_CONFLICT
 
+    dicore_status dicore_store_put(dicore_store *store, const dicore_instance *instance, uint16_t flags, dicore_outcome *outcome,
+                                   dicore_error *error)
     dicore_status dicore_store_append(dicore_store *store, const dicore_instance *instance, dicore_outcome *outcome, dicore_error *error)
 
     ctypedef struct dicore_waiter:
