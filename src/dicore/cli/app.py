@@ -33,7 +33,9 @@ VERBS = {  # in the order of the help page; each is a module of this package wit
     "store": "Look into a store: list, export, verify, rebuild, count.",
     "scan": "Read a few elements of many files into one table.",
     "synth": "Write synthetic CT and MR studies that look real.",
-    "codecs": "List the pixel codecs that are installed.",
+    "transcode": "Write files with their frames in another transfer syntax.",
+    "make": "Make DICOM instances of pictures, PDFs and arrays.",
+    "codecs": "List what decodes and encodes each transfer syntax.",
     "demo": "Send, store, query, decode and check synthetic studies, in seconds.",
 }
 

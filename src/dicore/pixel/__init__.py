@@ -1,19 +1,25 @@
 """Frames: FrameLayout + the bytes of Pixel Data -> arrays. Knows no data set: the usual way in is Dataset.pixels()."""
 
-from dicore.pixel.codec_table import CodecInfo, codecs
-from dicore.pixel.frames import decode, iter_frames
+from dicore.pixel.codec_table import CodecInfo, codecs, encode, register_codec
+from dicore.pixel.encoders import Options
+from dicore.pixel.frames import coded_photometric, decode, items_of, iter_frames
 from dicore.pixel.images import contact_sheet, png, render, window
 from dicore.pixel.layout import FrameLayout, layout_from
 
 __all__ = [
     "CodecInfo",
     "FrameLayout",
+    "Options",
+    "coded_photometric",
     "codecs",
     "contact_sheet",
     "decode",
+    "encode",
+    "items_of",
     "iter_frames",
     "layout_from",
     "png",
+    "register_codec",
     "render",
     "window",
 ]
