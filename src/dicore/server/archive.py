@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from dicore.net import listen
 from dicore.server.access import Access
+from dicore.server.services import Services
 from dicore.server.sink import StoreSink
 
 if TYPE_CHECKING:
-    from dicore.net import Listener
+    from dicore.net import Address, Listener
     from dicore.store import Store
 
 __all__ = ["Server", "serve"]
@@ -48,26 +49,35 @@ async def serve(
     ae_title: str = "DICORE",
     access: Access | None = None,
     grace: float = 5.0,
+    destinations: Mapping[str, str | Address] | None = None,
+    services: bool = True,
     **options: Any,
 ) -> AsyncIterator[Server]:
-    """Receive into `store` for as long as the block runs: C-ECHO and C-STORE, every SOP class, every transfer syntax.
+    """An archive for as long as the block runs: C-ECHO, C-STORE of every SOP class in every transfer syntax into `store`,
+    C-FIND, C-GET and C-MOVE out of it in the patient root and study root models.
 
     A success is answered after the store has taken the instance, in a durable store after it is on the disk. `port` 0
     takes a free one. A `host` beyond the loopback needs an `access` that says who may come, else DicoreError. At the
     end no new association is taken, what has begun is finished, and what has not ended after `grace` seconds is
-    aborted; the store stays open. Other options are those of `dicore.listen`.
+    aborted; the store stays open. `destinations` are those of a C-MOVE, {AE title: "host:port"}; any other is refused.
+    `services=False` only receives. Other options are those of `dicore.listen`, whose handlers go before the archive's.
     """
     rule = access or Access()
     rule.check_bind(host)
-    async with listen(
-        port=port,
-        host=host,
-        ae_title=ae_title,
-        on_c_store=StoreSink(store),
-        calling_ae=rule.ae_titles or None,
-        admit=rule.admits if rule.networks else None,
-        grace=grace,
-        **options,
-    ) as listener:
-        store.prepare()
-        yield Server(store, listener)
+    archive = Services(store, ae_title=ae_title, destinations=destinations) if services else None
+    try:
+        async with listen(
+            port=port,
+            host=host,
+            ae_title=ae_title,
+            on_c_store=StoreSink(store),
+            calling_ae=rule.ae_titles or None,
+            admit=rule.admits if rule.networks else None,
+            grace=grace,
+            **((archive.options() if archive is not None else {}) | options),
+        ) as listener:
+            store.prepare()
+            yield Server(store, listener)
+    finally:
+        if archive is not None:
+            archive.close()
