@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import struct
+import sys
 import tempfile
+import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -48,18 +50,18 @@ def transcode(
 ) -> Dataset:
     """`source` with its frames in another transfer syntax, as a new Dataset; with `out`, written there and opened.
 
-    `syntax` is a UID, a keyword ('JPEGLSLossless'), a name, or a `uid.TransferSyntax`. Components stay as they are coded
-    where the target is lossless (YBR stays YBR); lossy colour is made from RGB. Every frame is decoded, encoded by
-    `threads` threads and, with `verify`, decoded again: what a lossless syntax gives back must be equal, or PixelDataError
-    names the frame and nothing is written. Frames pass one by one, so that memory does not grow with their number when
-    `source` is a path (or opened from one) and `out` is given.
+    `syntax` is a UID, a keyword ('JPEGLSLossless'), a name, or a `uid.TransferSyntax`. Components stay as they are
+    coded where the target is lossless (YBR stays YBR); lossy colour is made from RGB. Every frame is decoded, encoded
+    by `threads` threads and, with `verify`, decoded again: what a lossless syntax gives back must be equal, or
+    PixelDataError names the frame and nothing is written. Frames pass one by one, so that memory does not grow with
+    their number when `source` is a path (or opened from one) and `out` is given.
 
     `quality`, `near`, `ratio`, `effort`, `predictor` and `subsampling` are those of `pixel.Options`; `codec` forces a
     library. With them, or without, the attributes follow: Photometric Interpretation, Planar Configuration, the offset
-    tables (basic; extended beyond 4 GiB), and after a lossy step Lossy Image Compression, its Ratio and Method, Image Type
-    DERIVED, Derivation Description and a new SOP Instance UID (PS3.3 C.7.6.1.1.5, PS3.4 B.4.1), with the old one in
-    Source Image Sequence. Going to 1.2.840.10008.1.2.4.111 takes JPEG baseline or extended frames as they are and loses
-    nothing.
+    tables (basic; extended beyond 4 GiB), and after a lossy step Lossy Image Compression, its Ratio and Method, Image
+    Type DERIVED, Derivation Description and a new SOP Instance UID (PS3.3 C.7.6.1.1.5, PS3.4 B.4.1), with the old one
+    in Source Image Sequence. Going to 1.2.840.10008.1.2.4.111 takes JPEG baseline or extended frames as they are and
+    loses nothing.
 
     Raises PixelDataError (`.frame`), CodecUnavailable, TransferSyntaxError (float pixels into a compressed syntax),
     ValueError for an option or a syntax that does not exist, OSError.
@@ -127,7 +129,14 @@ class _Job:
     """What is made of each frame, and what the data set says afterwards."""
 
     def __init__(
-        self, ds: Dataset, layout: FrameLayout, items: Any, target: str, options: Options, codec: str | None, verify: bool
+        self,
+        ds: Dataset,
+        layout: FrameLayout,
+        items: Any,
+        target: str,
+        options: Options,
+        codec: str | None,
+        verify: bool,
     ) -> None:
         from dicore import pixel
         from dicore.pixel import codec_table
@@ -148,7 +157,9 @@ class _Job:
         self.taken = target == _RECOMPRESSED
         if self.taken and layout.transfer_syntax not in _JPEG_IN_XL:
             raise TransferSyntaxError(
-                f"{uid.name(layout.transfer_syntax)} frames are no JPEG to recompress", path=ds.path, expected=".50 or .51"
+                f"{uid.name(layout.transfer_syntax)} frames are no JPEG to recompress",
+                path=ds.path,
+                expected=".50 or .51",
             )
         #: what the encoder is told, and what the frames decode to
         self.made = dataclasses.replace(
@@ -248,7 +259,8 @@ class _Job:
             before = dataclasses.replace(self.layout, frames=1, extended_offsets=b"", extended_lengths=b"")
             after = dataclasses.replace(before, transfer_syntax=self.target)
             if not np.array_equal(
-                pixel.decode(before, encapsulated([jpeg]), raw=True), pixel.decode(after, encapsulated([made]), raw=True)
+                pixel.decode(before, encapsulated([jpeg]), raw=True),
+                pixel.decode(after, encapsulated([made]), raw=True),
             ):
                 raise PixelDataError("the recompressed JPEG decodes to something else")
         return made
@@ -361,7 +373,9 @@ def _assembled(ds: Dataset, job: _Job, lengths: list[int], spool: Any, native: b
     yield whole[start:after]
     if native:
         if size >= 0xFFFFFFFE:
-            raise PixelDataError(f"{size} bytes of native Pixel Data", expected="less than 4 GiB, or a compressed syntax")
+            raise PixelDataError(
+                f"{size} bytes of native Pixel Data", expected="less than 4 GiB, or a compressed syntax"
+            )
         vr = b"OB" if job.layout.bits_allocated <= 8 else b"OW"
         order = ">" if big else "<"
         tag = struct.pack(order + "HH", 0x7FE0, 0x0010)
@@ -424,3 +438,13 @@ def _without_pixels(ds: Dataset) -> Dataset:
         tail = os.pread(file.fileno(), max(0, file.tell() - stop), stop)
     window.check()
     return Dataset.from_bytes(head + tail)
+
+
+class _Callable(types.ModuleType):
+    """`dicore.transcode` is this module once something has imported it, and the function before: both can be called."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Dataset:
+        return transcode(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

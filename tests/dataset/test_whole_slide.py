@@ -143,7 +143,7 @@ def test_iterating_takes_no_memory(slides, table):
     next(frames)
     tracemalloc.start()
     try:
-        for count, _ in enumerate(itertools.islice(frames, 100)):
+        for _ in itertools.islice(frames, 100):
             pass
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]

@@ -61,6 +61,15 @@ def test_every_bit_depth_comes_back(name, bits):
         np.testing.assert_array_equal(pixel.decode(made, encapsulated([stream])), image)
 
 
+@pytest.mark.parametrize("bits", range(2, 17))
+def test_jpeg_ls_without_pyjpegls_comes_back_too(bits):
+    for samples, signed, wide in itertools.product((1, 3), (False, True), (False, True)):
+        image = picture(bits, samples, signed, wide)
+        made = layout(image, bits, P + "80")
+        stream = pixel.encode(image, made, codec="imagecodecs")
+        np.testing.assert_array_equal(pixel.decode(made, encapsulated([stream]), raw=True), image)
+
+
 def peers(end):
     """(name, decode) of decoders that are not ours nor the encoder's library."""
     found = []
@@ -117,7 +126,7 @@ def test_lossy_comes_near_and_a_ratio_is_kept(end, kind):
     image = np.stack([slope, slope[::-1], slope.T], axis=-1) if kind == "rgb" else slope
     made = layout(image, bits, P + end)
     if (end == "50" and kind == "12") or (end == "51" and kind == "rgb" and bits > 8):
-        with pytest.raises(PixelDataError, match="at most 8|2 to 8"):
+        with pytest.raises(PixelDataError, match=r"at most 8|2 to 8"):
             pixel.encode(image, made)
         return
     stream = pixel.encode(image, made, Options(quality=95, near=2))
@@ -177,10 +186,17 @@ def test_what_a_format_cannot_hold_is_refused():
             pixel.encode(signed, layout(signed, 8, P + end))
     with pytest.raises(CodecUnavailable, match="no codec 'nobody'"):
         pixel.encode(signed, layout(signed, 8, P + "80"), codec="nobody")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64)).astype("u1")
     with pytest.raises(PixelDataError, match="no quality"):
-        noise = np.random.default_rng(0).integers(0, 256, (64, 64)).astype("u1")
         pixel.encode(noise, layout(noise, 8, P + "50"), Options(ratio=500))
-    for wrong in ({"quality": 0}, {"near": 256}, {"ratio": 1}, {"effort": 10}, {"predictor": 8}, {"subsampling": "420"}):
+    for wrong in (
+        {"quality": 0},
+        {"near": 256},
+        {"ratio": 1},
+        {"effort": 10},
+        {"predictor": 8},
+        {"subsampling": "420"},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Options(**wrong)
 
@@ -216,7 +232,12 @@ def test_a_registered_codec_goes_first_and_can_be_taken_out_again():
     )
     try:
         row = next(r for r in pixel.codecs() if r.syntax == LOSSLESS["rle"])
-        assert (row.decode_by, row.encode_by, row.version, row.licence) == ("vendor, dicore", "vendor, dicore", "7", "theirs")
+        assert (row.decode_by, row.encode_by, row.version, row.licence) == (
+            "vendor, dicore",
+            "vendor, dicore",
+            "7",
+            "theirs",
+        )
         coded = layout(image, 8, LOSSLESS["rle"])
         stream = pixel.encode(image, coded)
         np.testing.assert_array_equal(pixel.decode(coded, encapsulated([stream])), image)
@@ -253,9 +274,7 @@ def test_a_codec_in_c_is_registered_by_a_capsule(tmp_path):
 
     raster = c.POINTER(Raster)
     sniff = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_char_p, c.c_void_p, c.c_size_t)
-    decode = c.CFUNCTYPE(
-        c.c_int, c.c_void_p, c.c_void_p, c.c_size_t, raster, c.c_void_p, c.c_size_t, c.c_void_p
-    )
+    decode = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, c.c_size_t, raster, c.c_void_p, c.c_size_t, c.c_void_p)
 
     @sniff
     def sniffs(codec, syntax, source, size):

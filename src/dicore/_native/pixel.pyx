@@ -316,6 +316,11 @@ cdef size_t _KEPT = 32 << 20
 cdef Scratch take(uint64_t size):
     cdef Scratch scratch
     cdef Py_ssize_t i
+    cdef uint64_t step = 1 << 16
+    if size < <uint64_t>1 << 62:  # rounded up, so that frames of nearly one size share a block
+        while step < size // 8:
+            step *= 2
+        size = (size + step - 1) // step * step
     for i in range(len(_idle)):
         scratch = _idle[i]
         if scratch.size >= size:

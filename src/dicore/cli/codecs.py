@@ -12,9 +12,10 @@ from dicore.cli.output import show_json, show_table
 def codecs(
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON per transfer syntax.")] = False,
 ) -> None:
-    """List what decodes and encodes each transfer syntax: libraries by order of choice, version and licence of the first.
+    """List what decodes and encodes each transfer syntax.
 
-    DICORE_CODEC, and --codec where a verb has it, force one by its name.
+    Libraries stand in the order of choice; version and licence are the first one's. DICORE_CODEC, and --codec where a
+    verb has it, force one by its name.
 
     \b
     Examples:

@@ -81,9 +81,9 @@ def make(
     """Make DICOM instances of pictures, PDFs and arrays.
 
     One instance per file, all of one new series, in a new study or in the one of --like. A baseline JPEG is taken as it
-    is, without another loss; everything else is stored uncompressed, or as --transfer-syntax says. Grey of 8 and 16 bits,
-    1 bit, RGB; RGBA loses its alpha; several pages, or an array with a frame axis, are frames. Arrays are (rows, columns),
-    (frames, rows, columns) or either with a last axis of 3; of bool, uint8, uint16 or int16.
+    is, without another loss; everything else is stored uncompressed, or as --transfer-syntax says. Grey of 8 and 16
+    bits, 1 bit, RGB; RGBA loses its alpha; several pages, or an array with a frame axis, are frames. Arrays are (rows,
+    columns), (frames, rows, columns) or either with a last axis of 3; of bool, uint8, uint16 or int16.
 
     \b
     Examples:
@@ -111,7 +111,9 @@ def make(
             say(f"dicore: {escape(f'{group[0]}: {error}')}")
             continue
         if as_json:
-            show_json({"file": str(group[0]), "output": str(to), "sop_class": str(made.SOPClassUID), "frames": _count(made)})
+            show_json(
+                {"file": str(group[0]), "output": str(to), "sop_class": str(made.SOPClassUID), "frames": _count(made)}
+            )
         else:
             show(f"{escape(str(to))}: {dicore.uid.name(str(made.SOPClassUID))}, {_count(made)} frames")
     if failed:

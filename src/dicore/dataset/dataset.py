@@ -167,7 +167,8 @@ class Dataset(DatasetBase):
         return pixel.decode(layout, data, frames=frames, raw=raw, out=out, threads=threads, codec=codec)
 
     def _frame_source(self) -> tuple[FrameLayout, Any]:
-        """The layout, and the frames of an encapsulated value (None for a native one). Kept until something is edited."""
+        """The layout, and the frames of an encapsulated value (None for a native one). Kept until something is
+        edited."""
         from dicore import pixel
 
         if self._frames is not None and not self.is_edited:
@@ -215,6 +216,70 @@ class Dataset(DatasetBase):
         if window is not None:
             return pixel.iter_frames(layout, window, raw=raw, window=window)
         return pixel.iter_frames(layout, self[layout.pixel_keyword].raw, raw=raw)
+
+    def hu(
+        self, frames: int | Sequence[int] | slice | None = None, out: Any = None, threads: int = 1
+    ) -> np.ndarray[Any, Any]:
+        """Modality values as float32, (frames?, rows, columns): Hounsfield units for CT, what the file says for others.
+
+        Modality LUT Sequence, or Rescale Slope and Intercept, per frame where the Pixel Value Transformation functional
+        group says so (PS3.3 C.11.1, C.7.6.16.2.9); without any the stored values. The exact product, rounded once.
+        `frames`, `out` (float32) and `threads` as in `pixels`. PixelDataError for colour images.
+        """
+        from dicore.pixel import display
+
+        return display.hu(self, frames, out=out, threads=threads)
+
+    def render(
+        self,
+        frames: int | Sequence[int] | slice | None = None,
+        *,
+        window: tuple[float, float] | str | int | None = None,
+        lut: Any = None,
+        overlays: bool | Sequence[int] = False,
+        shutters: bool = True,
+        state: Dataset | None = None,
+        out: Any = None,
+        threads: int = 1,
+    ) -> np.ndarray[Any, Any]:
+        """The frames as they are to be seen: uint8 (frames?, rows, columns[, 3]).
+
+        Grey goes through modality, VOI and presentation steps (PS3.3 C.11); every Photometric Interpretation but HSV
+        comes out as grey or RGB. `window` is (centre, width) in modality values, the explanation or the number of one
+        of the file's windows, or "auto" (least to greatest value, padding apart). None takes the first VOI LUT, else
+        the first window (Frame VOI LUT functional group included), else "auto". `lut` picks a VOI LUT by number or
+        explanation, or is a colour table, uint8 (256, 3), for the grey result. `overlays` burns in all overlay planes,
+        or those numbered (0: group 6000), in white. `shutters` covers what the Display Shutter says.
+
+        `state`, a presentation state (PR), takes the place of the file's own steps (PS3.4 N.2): modality, softcopy VOI
+        and presentation LUT, shutters, overlays, displayed area, rotation, flip, graphics and text in capitals.
+        Not applied: presentation size (the result has the area's own pixels), colour of graphic layers, ICC profiles.
+
+        `frames`, `out` (uint8) and `threads` as in `pixels`. ValueError for a choice the file does not offer.
+        """
+        from dicore.pixel import display
+
+        return display.render(
+            self,
+            frames,
+            window=window,
+            lut=lut,
+            overlays=overlays,
+            shutters=shutters,
+            state=state,
+            out=out,
+            threads=threads,
+        )
+
+    def to_png(self, path: str | os.PathLike[str], frames: int | Sequence[int] | slice | None = 0, **how: Any) -> None:
+        """Write a PNG of frame `frames` (several, or None for all: an animated one) as `render(**how)` shows it.
+
+        `seconds` (a frame's time; else Frame Time, Recommended Display Frame Rate or Cine Rate, else 0.1) and `depth`
+        (8; 16 writes stored values of grey images as they are, signed ones raised to begin at 0) are taken too.
+        """
+        from dicore.pixel import display
+
+        display.write_png(self, path, frames, **how)
 
     def _pixel_keyword(self) -> str:
         for keyword in _PIXEL_KEYWORDS:

@@ -15,7 +15,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,8 @@ _JPEG = "1.2.840.10008.1.2.4."
 
 class CodecInfo(NamedTuple):
     """A row of `dicore.pixel.codecs()`. `decode_by` and `encode_by` name libraries, first choice first; '' for none.
-    `version` and `licence` are the first choice's; `installable` names what would serve too, or at all, once installed."""
+    `version` and `licence` are the first choice's; `installable` names what would serve too, or at all, once
+    installed."""
 
     syntax: str
     name: str
@@ -58,9 +59,10 @@ class Adapter:
     `decode(source, stream, layout)` gives the components as coded; `handles(stream)` says beforehand whether it can;
     `module` is what has to be importable, `distribution` where version and installation hint come from.
     `into(source, stream, layout, target)` decodes into an array of `layout.frame_shape` and dtype, any strides, with
-    Bits Stored and sign as the layout says. `encode(frame, layout, options)` makes a stream for layout.transfer_syntax of
-    the components (rows, columns[, samples]), see `encoders`. `syntaxes`, where given, are those of the family that the
-    adapter serves, `encodes` those that it encodes to (None: the same).
+    Bits Stored and sign as the layout says, or gives False for one that it leaves to `decode`. `encode(frame, layout,
+    options)` makes a stream for layout.transfer_syntax of the components (rows, columns[, samples]), see `encoders`.
+    `syntaxes`, where given, are those of the family that the adapter serves, `encodes` those that it encodes to (None:
+    the same).
     """
 
     name: str
@@ -69,7 +71,7 @@ class Adapter:
     licence: str
     decode: Callable[[Source, Stream | None, FrameLayout], Array]
     handles: Callable[[Stream], bool] = lambda stream: True
-    into: Callable[[Source, Stream | None, FrameLayout, Array], None] | None = None
+    into: Callable[[Source, Stream | None, FrameLayout, Array], bool | None] | None = None
     encode: encoders.Encoder | None = None
     syntaxes: frozenset[str] | None = None
     encodes: frozenset[str] | None = None
@@ -220,6 +222,18 @@ def _ic_jpeg2000(source: Source, stream: Stream | None, layout: FrameLayout) -> 
     return result
 
 
+def _ic_jpeg2000_into(source: Source, stream: Stream | None, layout: FrameLayout, target: Array) -> bool:
+    """High throughput straight into the array, where its samples are the stream's."""
+    if (
+        stream is None
+        or not (stream.high_throughput and stream.reversible and target.flags.c_contiguous and _whole(source, stream))
+        or target.dtype != np.dtype(f"{'i' if stream.signed else 'u'}{1 if stream.precision <= 8 else 2}")
+    ):
+        return False
+    _module("imagecodecs").htj2k_decode(source, planar=False, out=target)
+    return True
+
+
 def _whole(source: Source, stream: Stream) -> bool:
     """A single tile-part that ends where EOC stands, in a bare codestream of samples that OpenJPH gives as they are."""
     if bytes(source[:2]) != b"\xff\x4f" or stream.samples not in (1, 3) or stream.precision > 16 or stream.tiles != 1:
@@ -229,7 +243,9 @@ def _whole(source: Source, stream: Stream) -> bool:
     while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\x90":
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     length = int.from_bytes(data[at + 6 : at + 10], "big")  # Psot
-    return data[at : at + 2] == b"\xff\x90" and length > 0 and bytes(source[at + length : at + length + 2]) == b"\xff\xd9"
+    return (
+        data[at : at + 2] == b"\xff\x90" and length > 0 and bytes(source[at + length : at + length + 2]) == b"\xff\xd9"
+    )
 
 
 def _ic_jpegxl(source: Source, stream: Stream | None, layout: FrameLayout) -> Array:
@@ -326,6 +342,7 @@ _IC_JPEG = _ic(_ic_jpeg, _sequential, encode=encoders.ic_jpeg, encodes=frozenset
 _IC_JPEGLS = _ic(_ic_jpegls, encode=encoders.ic_jpegls)
 _IC_JPEG2000 = _ic(
     _ic_jpeg2000,
+    into=_ic_jpeg2000_into,
     encode=encoders.ic_jpeg2000,
     encodes=frozenset(_JPEG + end for end in ("90", "91", "201", "202", "203")),
 )
@@ -467,9 +484,9 @@ def register_codec(
     """Put a codec of yours before the others for some transfer syntaxes; gives a function that takes it out again.
 
     `decode(source, layout)` gives the components of one frame as coded, (rows, columns[, samples]), `encode(frame,
-    layout)` a stream. Or `native` is a PyCapsule of a C `dicore_codec` (dicore/pixel.h), named "dicore_codec", which then
-    decodes into the caller's memory without the GIL. The name is what `codec=` and DICORE_CODEC force. ValueError for a
-    syntax that is not known, or when there is neither.
+    layout)` a stream. Or `native` is a PyCapsule of a C `dicore_codec` (dicore/pixel.h), named "dicore_codec", which
+    then decodes into the caller's memory without the GIL. The name is what `codec=` and DICORE_CODEC force. ValueError
+    for a syntax that is not known, or when there is neither.
     """
     syntaxes = frozenset(uid.transfer_syntax(s).uid for s in transfer_syntaxes)
     into: Callable[[Source, Stream | None, FrameLayout, Array], None] | None = None
@@ -479,17 +496,17 @@ def register_codec(
         plug = NativeCodec(native)
 
         def decode_into(source: Source, stream: Stream | None, layout: FrameLayout, target: Array) -> None:
-            plug.decode(source, target, _kept_bits(layout), layout.signed)
+            plug.decode(source, cast(Any, target), _kept_bits(layout), layout.signed)
 
         def decode_new(source: Source, layout: FrameLayout) -> Array:
             out = np.zeros(layout.frame_shape, layout.dtype.newbyteorder("="))
-            plug.decode(source, out, _kept_bits(layout), layout.signed)
+            plug.decode(source, cast(Any, out), _kept_bits(layout), layout.signed)
             return out
 
         if plug.decodes:
             into, decode = decode_into, decode_new
         if plug.encodes:
-            encode = lambda frame, layout: plug.encode(frame, layout.transfer_syntax, layout.bits_stored)  # noqa: E731
+            encode = lambda frame, layout: plug.encode(cast(Any, frame), layout.transfer_syntax, layout.bits_stored)  # noqa: E731
     if not syntaxes or (decode is None and encode is None):
         raise ValueError("a codec has a name, transfer syntaxes, and decode or encode or both")
     given_decode, given_encode = decode, encode
@@ -525,8 +542,8 @@ def codecs() -> list[CodecInfo]:
     """What can be decoded and encoded here, a row a transfer syntax: by which library, in which version, under which
     licence.
 
-    The version and licence are those of the first choice that is installed; `decode_by` and `encode_by` name them all, in
-    order."""
+    The version and licence are those of the first choice that is installed; `decode_by` and `encode_by` name them all,
+    in order."""
     rows = []
     for syntax, kind in _FAMILY.items():
         serving = [a for a in CODECS[kind] if a.serves(syntax)]

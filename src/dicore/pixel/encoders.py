@@ -11,7 +11,7 @@ import dataclasses
 import math
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,9 @@ __all__ = ["LOSSY", "Options", "encode_by_ratio"]
 Array = npt.NDArray[Any]
 _JPEG = "1.2.840.10008.1.2.4."
 
-#: Syntaxes whose streams are lossy here, with what the encoder calls itself in Lossy Image Compression Method (0028,2114).
-#: .81, .91, .93, .203 and .112 may hold lossless streams too, but who wants those asks for .80, .90, .92, .201, .110.
+#: Syntaxes whose streams are lossy here, with what the encoder calls itself in Lossy Image Compression Method
+#: (0028,2114). .81, .91, .93, .203 and .112 may hold lossless streams too, but who wants those asks for .80, .90, .92,
+#: .201, .110.
 LOSSY = {
     _JPEG + "50": "ISO_10918_1",
     _JPEG + "51": "ISO_10918_1",
@@ -81,7 +82,8 @@ def encode_by_ratio(encode: Encoder, frame: Array, layout: FrameLayout, options:
     best: bytes | None = None
     while low <= high:
         middle = (low + high) // 2
-        asked = dataclasses.replace(options, ratio=None, **({"near": middle} if near else {"quality": middle}))
+        asked = dataclasses.replace(options, ratio=None)
+        asked = dataclasses.replace(asked, near=middle) if near else dataclasses.replace(asked, quality=middle)
         stream = encode(frame, layout, asked)
         fits = len(stream) <= most
         if fits and (best is None or len(stream) >= len(best)):
@@ -114,7 +116,8 @@ def _patterns(frame: Array, layout: FrameLayout, most: int = 16, what: str = "th
     if narrow.dtype.kind == "u":
         return narrow
     unsigned = narrow.view(f"u{narrow.dtype.itemsize}")
-    return unsigned & unsigned.dtype.type((1 << layout.bits_stored) - 1)
+    kept: Array = unsigned & unsigned.dtype.type((1 << layout.bits_stored) - 1)
+    return kept
 
 
 def _unsigned(frame: Array, layout: FrameLayout, most: int, what: str) -> Array:
@@ -159,7 +162,8 @@ def rle(frame: Array, layout: FrameLayout, options: Options) -> bytes:
         frame = np.packbits(np.ascontiguousarray(frame).reshape(1, -1) != 0, axis=1, bitorder="little")
         if frame.shape[1] > 0xFFFF:
             raise PixelDataError(f"{layout.values} pixels of one bit for RLE", expected="at most 524,280")
-    return rle_encode(frame)
+    encoded: bytes = rle_encode(cast(Any, frame))
+    return encoded
 
 
 def jpeg_lossless(frame: Array, layout: FrameLayout, options: Options) -> bytes:
@@ -169,7 +173,8 @@ def jpeg_lossless(frame: Array, layout: FrameLayout, options: Options) -> bytes:
     if layout.bits_stored > 16 or frame.dtype.kind not in "ui" or frame.dtype.itemsize > 4:
         raise PixelDataError(f"{layout.bits_stored} Bits Stored for JPEG Lossless", expected="at most 16")
     predictor = 1 if layout.transfer_syntax == _JPEG + "70" else options.predictor
-    return jpeg_lossless_encode(frame, max(2, layout.bits_stored), predictor)
+    stream: bytes = jpeg_lossless_encode(cast(Any, frame), max(2, layout.bits_stored), predictor)
+    return stream
 
 
 def ic_jpeg(frame: Array, layout: FrameLayout, options: Options) -> bytes:
@@ -195,7 +200,9 @@ def ic_jpegls(frame: Array, layout: FrameLayout, options: Options) -> bytes:
     import imagecodecs
 
     near = _near(layout, options)
-    samples = (_unsigned if near else _patterns)(frame, layout, 16, "JPEG-LS")
+    samples = _unsigned(frame, layout, 16, "JPEG-LS") if near else _narrow(frame, layout, 16, "JPEG-LS")
+    if samples.dtype.kind == "i":  # with the sign extended to the precision that the stream will have
+        samples = samples.view(f"u{samples.dtype.itemsize}")
     return _without_spiff(bytes(imagecodecs.jpegls_encode(samples, level=near)))
 
 
@@ -256,7 +263,7 @@ def ic_jpeg2000(frame: Array, layout: FrameLayout, options: Options) -> bytes:
     return bytes(
         imagecodecs.jpeg2k_encode(
             samples,
-            level=25 + 0.35 * options.quality if lossy else 0,
+            level=round(25 + 0.35 * options.quality) if lossy else 0,
             codecformat="j2k",
             reversible=not lossy,
             bitspersample=layout.bits_stored,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dicore._native import kernels
 from dicore._native.pixel import Encapsulation
 from dicore.errors import DicoreError, PixelDataError
 from dicore.pixel.codec_table import family, find
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
 
     from dicore._native.pixel import FileItems
 
-__all__ = ["FREE_BYTES", "MAX_RATIO", "Window", "coded_photometric", "decode", "decode_frame", "items_of", "iter_frames"]
+__all__ = [
+    "FREE_BYTES",
+    "MAX_RATIO",
+    "Window",
+    "coded_photometric",
+    "decode",
+    "decode_frame",
+    "items_of",
+    "iter_frames",
+]
 
 Array = npt.NDArray[Any]
 Frames = int | slice | Iterable[int] | None
@@ -45,9 +55,9 @@ def decode(
     """Decode frames of Pixel Data.
 
     `data` is the element's value: native bytes, or the items of an encapsulated one (offset table included, without the
-    delimiter), or an `Encapsulation` of them, which remembers where frames are. `frames` is None for all, a number for one (then the result has no frame axis), a slice or a sequence of
-    numbers; negative ones count from the end. Gives an array (frames, rows, columns[, samples]); no frame axis when
-    there is one frame in all.
+    delimiter), or an `Encapsulation` of them, which remembers where frames are. `frames` is None for all, a number for
+    one (then the result has no frame axis), a slice or a sequence of numbers; negative ones count from the end. Gives
+    an array (frames, rows, columns[, samples]); no frame axis when there is one frame in all.
 
     `raw=False`: RGB for YBR, native byte order. `raw=True`: the components as coded, in the stored byte order, 4:2:2
     replicated, samples last. In both, bits above Bits Stored are dropped, the sign is extended by Pixel Representation,
@@ -130,7 +140,8 @@ def iter_frames(
     """The frames one after the other as `decode` gives them, each (rows, columns[, samples]), in constant memory.
 
     With `window`, which `data` is a buffer of, each native frame is filled, copied to an array of its own and dropped
-    again. After a PixelDataError the iterator is over, as any generator; `decode(..., frames=n)` reads the frames behind.
+    again. After a PixelDataError the iterator is over, as any generator; `decode(..., frames=n)` reads the frames
+    behind.
     """
     chosen, _ = _select(layout, frames)
     source = _Source(layout, data, raw, codec)
@@ -152,15 +163,16 @@ def iter_frames(
 
 
 def coded_photometric(layout: FrameLayout, items: Encapsulation | None) -> str:
-    """The colour space of the components that `raw=True` gives: what the first frame's stream says comes before what the
-    data set says. `items` of an encapsulated value. PixelDataError when that stream is none."""
+    """The colour space of the components that `raw=True` gives: what the first frame's stream says comes before what
+    the data set says. `items` of an encapsulated value. PixelDataError when that stream is none."""
     if items is None or layout.samples != 3 or family(layout.transfer_syntax) in ("plain", "deflate", "rle", "video"):
         return layout.photometric
     return effective_photometric(layout, sniff(items.frame(0)))
 
 
 def items_of(layout: FrameLayout, items: Buffer | FileItems) -> Encapsulation:
-    """The frames of an encapsulated value, in memory or in a file. PixelDataError when not even the first item is one."""
+    """The frames of an encapsulated value, in memory or in a file. PixelDataError when not even the first item is
+    one."""
     if layout.encapsulated and family(layout.transfer_syntax) == "video":
         return Encapsulation(items, 1)  # PS3.5 8.2.5: all fragments are one stream
     return Encapsulation(items, layout.frames, layout.extended_offsets, layout.extended_lengths)
@@ -185,9 +197,7 @@ def _select(layout: FrameLayout, frames: Frames) -> tuple[Sequence[int], bool]:
 class _Source:
     """Pixel Data as frames by number. Keeps a view of the data; safe to use from several threads."""
 
-    def __init__(
-        self, layout: FrameLayout, data: Buffer | Encapsulation | None, raw: bool, codec: str | None
-    ) -> None:
+    def __init__(self, layout: FrameLayout, data: Buffer | Encapsulation | None, raw: bool, codec: str | None) -> None:
         self.layout = layout
         self.raw = raw
         self.codec = codec
@@ -243,15 +253,14 @@ class _Source:
         start, bits = first * layout.stored_bits, layout.stored_bits * count
         shape = (count, *layout.frame_shape)
         if layout.bits_allocated == 1:  # PS3.5 8.1.1: frames follow each other without byte alignment
-            packed = np.frombuffer(self._swapped(start // 8, -(-(start % 8 + bits) // 8)), np.uint8)
-            return np.unpackbits(packed, bitorder="little")[start % 8 : start % 8 + bits].reshape(shape)
+            bytes_of = np.empty(shape, np.uint8)
+            kernels.unpack1(self._swapped(start // 8, -(-(start % 8 + bits) // 8)), bytes_of, start % 8)
+            return bytes_of
         flat = np.frombuffer(self._swapped(start // 8, bits // 8), layout.dtype)
         if layout.subsampled:  # Y1 Y2 Cb Cr: two pixels share their colour
-            pairs = flat.reshape(-1, 4)
-            full = np.empty((len(pairs), 2, 3), flat.dtype)
-            full[:, :, 0] = pairs[:, :2]
-            full[:, :, 1:] = pairs[:, None, 2:]
-            return full.reshape(shape)
+            full = np.empty(shape, np.uint8)
+            kernels.expand_422(flat, full)
+            return full
         if layout.planar:
             frames = flat.reshape(count, layout.samples, layout.rows, layout.columns).transpose(0, 2, 3, 1)
         else:
@@ -327,8 +336,8 @@ class _Source:
         adapter = find(kind, stream, layout.transfer_syntax, self.codec)
         photometric = "" if self.raw or layout.samples != 3 else effective_photometric(layout, stream)
         whole = target.dtype.kind in "ui" and target.dtype.itemsize <= 4 and target.dtype.isnative
-        if adapter.into is not None and whole and not photometric.startswith("YBR_"):
-            adapter.into(source, stream, layout, target)
+        into = adapter.into if whole and not photometric.startswith("YBR_") else None
+        if into is not None and into(source, stream, layout, target) is not False:
             return
         decoded = adapter.decode(source, stream, layout)
         if decoded.shape != layout.frame_shape:
@@ -403,6 +412,13 @@ def _clean(frames: Array, layout: FrameLayout) -> Array:
     """The frames with nothing but Bits Stored: themselves when that is so already, which one look at them tells."""
     if layout.bits_stored == layout.bits_allocated or frames.dtype.kind == "f" or not frames.size:
         return frames
+    kind = f"{frames.dtype.kind}{frames.dtype.itemsize}"
+    if frames.dtype.isnative and frames.dtype.itemsize <= 2 and frames.flags.c_contiguous:
+        if not kernels.stray(frames, kind, layout.bits_stored):
+            return frames
+        cleaned = np.empty(frames.shape, frames.dtype)
+        kernels.keep(frames, cleaned, kind, layout.bits_stored)
+        return cleaned
     high = (1 << layout.bits_stored - layout.signed) - 1
     if int(frames.max()) <= high and (not layout.signed or int(frames.min()) >= ~high):
         return frames

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from dicore import uid
-from dicore.pixel.codec_table import codecs
+from dicore.errors import CodecUnavailable
+from dicore.pixel.codec_table import CODECS, family
 from dicore.pixel.frames import decode, decode_frame
 from dicore.pixel.layout import NATIVE, FrameLayout, layout_from
 
@@ -66,7 +67,10 @@ def accelerate_pydicom(syntaxes: Iterable[str] | None = None) -> Callable[[], No
 
 def is_available(syntax: str) -> bool:
     """Whether something here decodes a transfer syntax (pydicom asks)."""
-    return any(row.syntax == syntax and row.decode_by for row in codecs())
+    try:
+        return any(a.serves(syntax) and a.available for a in CODECS[family(syntax)])
+    except CodecUnavailable:
+        return False
 
 
 def _decode_frame(src: bytes, runner: Any) -> bytearray:

@@ -1,4 +1,5 @@
-"""Video in Pixel Data (PS3.5 8.2.5-8.2.13): one stream for all frames, decoded by FFmpeg through PyAV when installed."""
+"""Video in Pixel Data (PS3.5 8.2.5-8.2.13): one stream for all frames, decoded by FFmpeg through PyAV when
+installed."""
 
 from __future__ import annotations
 
