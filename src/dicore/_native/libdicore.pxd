@@ -469,6 +469,8 @@ cdef extern from "dicore/net.h" nogil:
     dicore_status dicore_associate_parse(uint8_t pdu_type, const uint8_t *body, size_t size, const dicore_allocator *allocator,
                                          dicore_associate *out, dicore_error *error)
     void dicore_associate_free(dicore_associate *associate, const dicore_allocator *allocator)
+    dicore_status dicore_associate_build(uint8_t pdu_type, const dicore_associate *associate, uint32_t max_length,
+                                         uint8_t *buffer, size_t capacity, size_t *size)
 
     enum:
         DICORE_C_STORE_RQ

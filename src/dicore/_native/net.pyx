@@ -2195,6 +2195,25 @@ cdef class Link:
         return dicore_association_state(self.link.core)
 
 
+def associate_rebuilt(const uint8_t[::1] pdu not None):
+    """Parse a whole A-ASSOCIATE-RQ or -AC and build it anew: what we would say of what it says."""
+    cdef dicore_associate found
+    cdef dicore_error error
+    cdef size_t size = 0
+    cdef bytes out
+    if pdu.shape[0] < 6:
+        raise errors.ProtocolViolation("no PDU", section="PS3.8 9.3.2")
+    memset(&found, 0, sizeof(found))
+    check(dicore_associate_parse(pdu[0], &pdu[0] + 6, <size_t>pdu.shape[0] - 6, &ALLOCATOR, &found, &error), &error)
+    try:
+        dicore_associate_build(pdu[0], &found, found.max_length, NULL, 0, &size)
+        out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
+        check(dicore_associate_build(pdu[0], &found, found.max_length, <uint8_t *>PyBytes_AS_STRING(out), size, &size), NULL)
+    finally:
+        dicore_associate_free(&found, &ALLOCATOR)
+    return out
+
+
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 cdef dicore_span span_of_chars(const char *text, size_t size) noexcept nogil:

@@ -36,6 +36,7 @@ def keys_of(texts: list[str]) -> tuple[dict[str, str], bool]:
     """The -k options: {keyword or 'gggg,eeee': value}, and whether one of them only returns (has no '=').
 
     Raises typer.BadParameter for what is no attribute."""
+    from dicore.dataset.dictionary import tag_to_keyword
     from dicore.dataset.editing import parse_key
 
     found: dict[str, str] = {}
@@ -44,9 +45,9 @@ def keys_of(texts: list[str]) -> tuple[dict[str, str], bool]:
         name, mark, value = text.partition("=")
         name = name.strip().removeprefix("(").removesuffix(")")
         try:
-            parse_key(name)
+            tag = parse_key(name)
         except (ValueError, KeyError) as error:
             raise typer.BadParameter(f"{text!r}: {error}", param_hint="--key") from None
-        found[name] = value
+        found[tag_to_keyword(tag) or name] = value
         bare = bare or not mark
     return found, bare

@@ -40,6 +40,7 @@ def find(
     target = peer(address, port, called)
     title = ae_title(calling)
     wanted, bare = keys_of(keys or [])
+    level = wanted.pop("QueryRetrieveLevel", level)
 
     import asyncio
 
@@ -52,9 +53,9 @@ def find(
     async def ask() -> int:
         rows: list[dict[str, str]] = []
         count = 0
+        options: dict[str, Any] = {"level": level, "model": model, "returns": not bare, **wanted}
         async with connect(target, calling=title, contexts=[FIND[model]]) as association:
-            options: dict[str, Any] = {"level": level, "model": model, "returns": not bare}
-            async for match in association.c_find(None, **options, **wanted):
+            async for match in association.c_find(None, **options):
                 count += 1
                 if as_json:
                     show_json(match.to_json_dict())

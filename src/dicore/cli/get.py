@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,10 +38,10 @@ def get(
     target = peer(address, port, called)
     title = ae_title(calling)
     wanted, _ = keys_of(keys or [])
+    level = wanted.pop("QueryRetrieveLevel", level)
 
     import asyncio
     import contextlib
-    from typing import Any
 
     from dicore.net import Progress, connect
     from dicore.net.queries import GET
@@ -57,9 +57,10 @@ def get(
                 from dicore.store import Store
 
                 to = stack.enter_context(Store(output))
+            options: dict[str, Any] = {"to": to, "level": level, "model": model, **wanted}
             update = stack.enter_context(progress(f"getting from {target}", "instances"))
             async with connect(target, calling=title, receive=True) as association:
-                async for last in association.c_get(None, to=to, level=level, model=model, **wanted):
+                async for last in association.c_get(None, **options):
                     done = (last.completed or 0) + (last.failed or 0)
                     update(done, done + (last.remaining or 0))
                     if as_json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,12 +32,13 @@ def move(
     \b
     Examples:
       dicore move PACS@pacs.example:104 --destination ARCHIVE -k StudyInstanceUID=1.2.3
-      dicore move -aec PACS -aem ARCHIVE pacs.example 104 --level SERIES -k StudyInstanceUID=1.2 -k SeriesInstanceUID=1.3
+      dicore move -aec PACS -aem ARCHIVE pacs.example 104 -k QueryRetrieveLevel=STUDY -k StudyInstanceUID=1.2
     """
     target = peer(address, port, called)
     title = ae_title(calling)
     to = ae_title(destination)
     wanted, _ = keys_of(keys or [])
+    level = wanted.pop("QueryRetrieveLevel", level)
 
     import asyncio
 
@@ -49,9 +50,10 @@ def move(
 
     async def ask() -> Progress | None:
         last = None
+        options: dict[str, Any] = {"destination": to, "level": level, "model": model, **wanted}
         with progress(f"{target} sends to {to}", "instances") as update:
             async with connect(target, calling=title, contexts=[MOVE[model]]) as association:
-                async for last in association.c_move(None, destination=to, level=level, model=model, **wanted):
+                async for last in association.c_move(None, **options):
                     done = (last.completed or 0) + (last.failed or 0) + (last.warning or 0)
                     update(done, done + (last.remaining or 0))
                     if as_json:

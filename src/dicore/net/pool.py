@@ -45,13 +45,14 @@ class _Destination:
 
 
 class Pool:
-    """`most` associations to an address at a time; one that nobody has used for `idle` seconds is released."""
+    """`most` associations to an address at a time; one that nobody has used for `idle` seconds is released: soon, since
+    some peers (movescu) wait for that before they believe that a C-MOVE is over."""
 
     def __init__(
         self,
         *,
         most: int = 8,
-        idle: float = 15.0,
+        idle: float = 0.5,
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -111,7 +112,10 @@ class Pool:
 
     def _watch(self) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._idle, self._sweep)
+            now = asyncio.get_running_loop().time()
+            first = min(line.since for one in self._destinations.values() for line in one.idle)
+            wait = max(0.0, first + self._idle - now) + 0.01
+            self._timer = asyncio.get_running_loop().call_later(wait, self._sweep)
 
     def _sweep(self) -> None:
         self._timer = None

@@ -652,14 +652,17 @@ async def _in_thread(operation: _Operation, source: Iterator[Any]) -> AsyncGener
     loop = asyncio.get_running_loop()
     stop = False
 
-    def batch() -> tuple[list[Any], bool]:
+    def batch() -> tuple[list[Any], bool, Exception | None]:
         found: list[Any] = []
         until = time.perf_counter() + 0.005
-        for item in itertools.islice(source, _BATCH):
-            found.append(item)
-            if stop or time.perf_counter() > until:
-                return found, True
-        return found, len(found) == _BATCH
+        try:
+            for item in itertools.islice(source, _BATCH):
+                found.append(item)
+                if stop or time.perf_counter() > until:
+                    return found, True, None
+        except Exception as error:  # after what came before it
+            return found, False, error
+        return found, len(found) == _BATCH, None
 
     running: Awaitable[Any] | None = None
     try:
@@ -667,11 +670,13 @@ async def _in_thread(operation: _Operation, source: Iterator[Any]) -> AsyncGener
         while more:
             running = loop.run_in_executor(None, batch)
             operation.producing = True
-            found, more = await asyncio.shield(running)
+            found, more, trouble = await asyncio.shield(running)
             operation.producing = False
             running = None
             for item in found:
                 yield item
+            if trouble is not None:
+                raise trouble
     finally:
         operation.producing = False
         stop = True
