@@ -23,6 +23,8 @@ static dicore_status grow(dicore_tape *tape, const dicore_allocator *allocator)
 /* As many elements of the usual kind as stand here and as there is room for. */
 static void put_plain(dicore_walk *c, dicore_tape *tape)
 {
+    if (tape->count == tape->capacity) /* or there is no memory yet */
+        return;
     uint32_t count = tape->count, more = (uint32_t)plain_elements(c, tape->entries + count, tape->capacity - count);
     for (tape->count += more; count < tape->count; count++)
         tape->entries[count].next = count + 1;
