@@ -42,6 +42,10 @@ def serve(
     engine_threads: Annotated[
         int, typer.Option("--engine-threads", min=0, max=64, help="Of the engine; 0: by the number of processors.")
     ] = 0,
+    destination: Annotated[
+        list[str] | None,
+        typer.Option("--destination", metavar="AE=HOST:PORT", help="Where a C-MOVE may send to; repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Where it listens, as one line of JSON.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more than one line per association.")] = False,
 ) -> None:
@@ -66,6 +70,7 @@ def serve(
         access = Access.of(callers, allow_net or (), insecure=insecure)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--allow-net") from None
+    destinations = dict(_destination(text) for text in destination or ())
     access.check_bind(host)
     log_to_stderr("DEBUG" if verbose else "INFO")
     _run(
@@ -78,8 +83,22 @@ def serve(
         grace=grace,
         driver=driver,
         engine_threads=engine_threads,
+        destinations=destinations,
         as_json=as_json,
     )
+
+
+def _destination(text: str) -> tuple[str, str]:
+    """AE=host:port."""
+    from dicore.net import Address
+
+    title, mark, place = text.partition("=")
+    try:
+        if not mark or "@" in place:
+            raise ValueError(f"{text!r}: write AE=host:port")
+        return ae_title(title), str(Address.parse(f"{title.strip()}@{place}"))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--destination") from None
 
 
 def _run(
@@ -93,6 +112,7 @@ def _run(
     grace: float,
     driver: Literal["auto", "engine", "asyncio"],
     engine_threads: int,
+    destinations: dict[str, str],
     as_json: bool,
 ) -> None:
     import asyncio
@@ -115,6 +135,7 @@ def _run(
                 grace=grace,
                 driver=driver,
                 engine_threads=engine_threads,
+                destinations=destinations,
             ) as server:
                 if as_json:
                     show_json({"ae_title": title, "host": host, "port": server.port, "store": str(path)})

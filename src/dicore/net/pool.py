@@ -12,7 +12,7 @@ from dicore import uid
 from dicore._native import net as native
 from dicore.dataset import Dataset
 from dicore.errors import NetworkError
-from dicore.net.operations import Storable
+from dicore.net.operations import FilePart, Storable
 
 if TYPE_CHECKING:
     from dicore.net.address import Address
@@ -67,7 +67,10 @@ class Pool:
     ) -> int:
         """C-STORE over an association of the pool, or a new one: see `Association.c_store`, whose exceptions it has."""
         data: Storable = instance
-        if isinstance(instance, str | os.PathLike):
+        if isinstance(instance, FilePart):
+            head = await asyncio.get_running_loop().run_in_executor(None, _head, instance)
+            sop_class, _, syntax, _ = native.identify_bytes(head, partial=True)
+        elif isinstance(instance, str | os.PathLike):
             data, head = await asyncio.get_running_loop().run_in_executor(None, _load, os.fspath(instance))
             sop_class, _, syntax, _ = native.identify_bytes(head, partial=True)
         else:
@@ -150,6 +153,11 @@ def _load(path: str) -> tuple[Storable, bytes]:
             return path, file.read(_HEAD)
         data = file.read()
         return data, data
+
+
+def _head(part: FilePart) -> bytes:
+    with open(part.path, "rb") as file:
+        return os.pread(file.fileno(), min(_HEAD, part.size), part.offset)
 
 
 def _contexts(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, Sequence[str]]]:
