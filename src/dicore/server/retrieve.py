@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from dicore.errors import CharacterSetError, DicoreError
 from dicore.net import Status
-from dicore.net.operations import FilePart, Unsendable
+from dicore.net.operations import FilePart, Ready, Unsendable
 from dicore.server.query import UNIQUE, levels_of, refuse
 from dicore.store.query import text_of
 from dicore.store.reading import Reader
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Retriever"]
 
-Item = Union[memoryview, FilePart, Unsendable]
+Item = Union[Ready, FilePart, Unsendable]
 
 _AHEAD = 4 << 20  # bytes that are read together
 _LONG = 16 << 20  # Part 10 files beyond this are read while they are sent
@@ -41,8 +41,8 @@ class Retriever:
         self._store, self._pool = store, pool
         self._reader = Reader(store)
 
-    async def __call__(self, request: RetrieveRequest) -> AsyncGenerator[int | Item, None]:
-        """The handler: how many there are, then each as bytes, as a part of a file, or with why it cannot be sent."""
+    async def __call__(self, request: RetrieveRequest) -> AsyncGenerator[int | list[Item], None]:
+        """The handler: how many there are, then some at a time: ready to go out, as parts of files, or with why they cannot be sent."""
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(self._pool, self._list, request)
         yield len(found)
@@ -54,8 +54,7 @@ class Retriever:
             while ahead is not None:
                 items, at = await asyncio.shield(ahead)
                 ahead = loop.run_in_executor(self._pool, self._read, found, at) if at < len(found) else None
-                for item in items:
-                    yield item
+                yield items
         finally:
             if ahead is not None:
                 with contextlib.suppress(Exception):
@@ -75,7 +74,7 @@ class Retriever:
                 if size > _LONG:
                     items.append(FilePart(*self._reader.place(uid)))
                 else:
-                    items.append(self._reader.read(uid))
+                    items.append(Ready.of(self._reader.read(uid)))
             except KeyError:
                 items.append(Unsendable(uid, "deleted meanwhile"))
             except (DicoreError, OSError, ValueError) as error:
