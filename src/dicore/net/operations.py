@@ -44,6 +44,11 @@ class Ready(NamedTuple):
     body: memoryview
     whole: memoryview
 
+    @property
+    def kind(self) -> tuple[str, str]:
+        """(SOP class, transfer syntax): what a presentation context is for."""
+        return self.sop_class_uid, self.transfer_syntax
+
     @classmethod
     def of(cls, whole: memoryview) -> Ready:
         """From a Part 10 file. Raises DicomFormatError when it is none."""

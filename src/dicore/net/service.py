@@ -72,6 +72,14 @@ def is_storage(sop_class: str) -> bool:
     return sop_class.startswith(_STORAGE) and sop_class not in queries.QUERY_CLASSES
 
 
+def parse_destinations(destinations: Mapping[str, str | Address]) -> dict[str, Address]:
+    """{AE title: address} of what is given as "host:port" or "AE@host:port". Raises ValueError."""
+    return {
+        title: place if isinstance(place, Address) else Address.parse(place if "@" in place else f"{title}@{place}")
+        for title, place in destinations.items()
+    }
+
+
 class Peer(Operations):
     """The other side of an association, for a handler: who it is, and what can be asked of it (N-EVENT-REPORT, say)."""
 
@@ -275,10 +283,7 @@ class Services:
         for name, handler in self.handlers().items():
             if not callable(handler):
                 raise TypeError(f"{name} is {handler!r}, not a function of one argument")
-        self.destinations = {
-            title: place if isinstance(place, Address) else Address.parse(place if "@" in place else f"{title}@{place}")
-            for title, place in (destinations or {}).items()
-        }
+        self.destinations = parse_destinations(destinations or {})
         self.ae_title = ae_title
         self.pool = pool
         self.tasks: set[asyncio.Task[None]] = set()
@@ -541,7 +546,7 @@ class _Retrieval:
             item = items[at]
             end = at + 1
             if type(item) is Ready:
-                while end < len(items) and type(items[end]) is Ready and items[end][0::2][:2] == item[0::2][:2]:
+                while end < len(items) and type(items[end]) is Ready and items[end].kind == item.kind:
                     end += 1
                 if self.unreachable is None and not any(len(one.body) % 2 for one in items[at:end]):
                     before = self.tally.done

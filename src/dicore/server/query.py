@@ -293,5 +293,3 @@ async def stepped(
         close = getattr(source, "close", None)
         if not over and close is not None:
             await loop.run_in_executor(pool, close)
-
-
