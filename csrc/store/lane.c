@@ -6,7 +6,6 @@
 #include "store/store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,13 +31,11 @@ dicore_status dicore_lane_begin(dicore_store *store, const dicore_instance *inst
     if (dicore_random(&made.info.nonce) != DICORE_OK)
         return dicore_fail(error, DICORE_IO, 0, 0);
     snprintf(made.name, sizeof made.name, ".%016llx.lane", (unsigned long long)made.info.nonce);
-    status = dicore_file_open(store->options.folder, made.name, O_RDWR | O_CREAT | O_EXCL, 0666, &made.file, error);
+    status = dicore_file_create_locked(store->options.folder, made.name, &made.file, error); /* nobody takes it for a leftover */
     if (status != DICORE_OK)
         return status;
     const dicore_span piece = {meta, meta_size};
-    status = dicore_file_lock(made.file, error); /* so that nobody takes it for a leftover */
-    if (status == DICORE_OK)
-        status = dicore_file_write(made.file, START, &piece, 1, error);
+    status = dicore_file_write(made.file, START, &piece, 1, error);
     if (status != DICORE_OK) {
         dicore_lane_abort(&made);
         return status;

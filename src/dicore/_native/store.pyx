@@ -197,6 +197,8 @@ cdef class Segment:
             self.locked = True
         elif status == DICORE_BAD_SEGMENT and error.offset == 8:
             raise errors.StoreError(f"segment {id} was written by another version of dicore, which this one cannot read")
+        elif status == DICORE_TRUNCATED:
+            raise errors.StoreCorrupt("the file ends within the segment's header", segment=f"{id:010d}.seg", offset=error.offset)
         else:
             check(status, &error, f"segments/{id:010d}.seg")
 

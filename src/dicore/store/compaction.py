@@ -29,11 +29,13 @@ log = logging.getLogger("dicore.store")
 
 CHUNK = 4 << 20  # bytes that are copied before the rate is looked at
 PAGE = 4096
+PASSES = 4  # tombstones are dropped once nothing is left that they are needed for
 
 
 @dataclass
 class CompactReport:
-    """What `compact` did: segments removed and made, bytes of records copied, bytes of disk given back. `kept`: segments
+    """What `compact` did: segments removed and made, bytes of records copied, bytes of disk given back. `kept`:
+    segments
     that were left alone though they hold dead records, with the reason."""
 
     removed: int = 0
@@ -148,29 +150,49 @@ def compact(
         store.refresh()
         store.roll()
         store._sync_index_if_possible()  # what is deleted is forgotten there before its tombstone may go
-        counted = census(store)
-        done, total = 0, sum(c.live for c in counted)
-        victims: list[Census] = []
-        for c in counted:
-            if c.number in store._damaged:
-                if c.live < c.used:
-                    report.kept.append((files.segment_name(c.number), "it holds damage: see verify"))
-            elif not c.wanted:
-                _unlink(store, [c], report)
-            elif not c.single and c.used - c.live > dead * c.used:
-                victims.append(c)
-        small = [
-            c for c in counted
-            if c not in victims and c.wanted and not c.single and c.number not in store._damaged
-            and c.used < store._segment_size // 4
-        ]  # fmt: skip
-        if len(small) + bool(victims) > 1:
-            victims += small
-        total = sum(c.live for c in victims)
         pace = _Pace(rate)
-        for batch in _batches(victims, store._segment_size - native.SEGMENT_HEADER):
-            done += _rewrite(store, batch, report, pace, progress and (lambda n, done=done: progress(done + n, total)))
+        for again in range(PASSES):
+            if not _pass(store, report, dead, pace, progress, join=not again):
+                break
     return report
+
+
+def _pass(
+    store: Store,
+    report: CompactReport,
+    dead: float,
+    pace: _Pace,
+    progress: Callable[[int, int], object] | None,
+    *,
+    join: bool,
+) -> bool:
+    """Once over all segments; whether anything was removed, so that tombstones may not be needed any more."""
+    before, report.kept = report.removed, []
+    counted = census(store)
+    victims: list[Census] = []
+    for c in counted:
+        if c.number in store._damaged:
+            if c.live < c.used:
+                report.kept.append((files.segment_name(c.number), "it holds damage: see verify"))
+        elif not c.wanted:
+            _unlink(store, [c], report)
+        elif not c.single and c.used - c.live > dead * c.used:
+            victims.append(c)
+    small = [
+        c
+        for c in counted
+        if c not in victims
+        and c.wanted
+        and not c.single
+        and c.number not in store._damaged
+        and c.used < store._segment_size // 4
+    ]
+    if join and len(small) + bool(victims) > 1:
+        victims += small
+    done, total = 0, sum(c.live for c in victims)
+    for batch in _batches(victims, store._segment_size - native.SEGMENT_HEADER):
+        done += _rewrite(store, batch, report, pace, progress and (lambda n, done=done: progress(done + n, total)))
+    return report.removed > before
 
 
 def _batches(victims: list[Census], room: int) -> Iterator[list[Census]]:
@@ -207,9 +229,8 @@ def _rewrite(
     size = max(1 << 20, (size + PAGE - 1) // PAGE * PAGE)
     nonce = random.SystemRandom().getrandbits(64)
     temporary = f".{nonce:016x}.new"
-    file = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=store._folder)
+    file = _create(store, temporary)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             _allocate(file, size)
         except OSError as error:
@@ -234,8 +255,8 @@ def _rewrite(
                 source = native.Segment(store._folder, c.number)
                 try:
                     for chunk, weight in _chunks(c.wanted):
-                        done, end = source.copy(chunk, file, nonce, end)
-                        copies += done
+                        packed, end = source.copy(chunk, file, nonce, end)
+                        copies += packed
                         copied += weight
                         pace.step(weight)
                         if progress is not None:
@@ -257,12 +278,12 @@ def _rewrite(
         store._fails("compact-synced")
         number = _name(store, file, temporary, nonce, size)
         store._fails("compact-named")
-        entries = b"".join(copies for _, copies in moves)
+        entries = b"".join(packed for _, packed in moves)
         files.write_sidecar(store._folder, number, nonce, end, entries)
         store._extents[number] = end
-        for c, copies in moves:
-            store._native.moved(c.number, c.wanted, number, copies)
-        store._index.moved([(c.number, c.wanted, copies) for c, copies in moves], number, nonce, end)
+        for c, packed in moves:
+            store._native.moved(c.number, c.wanted, number, packed)
+        store._index.moved([(c.number, c.wanted, packed) for c, packed in moves], number, nonce, end)
         store._fails("compact-moved")
         report.made += 1
         report.copied += end - native.SEGMENT_HEADER
@@ -272,6 +293,17 @@ def _rewrite(
     finally:
         if file >= 0:
             os.close(file)
+
+
+def _create(store: Store, name: str) -> int:
+    """A new file under its lock: whoever clears away what dead processes left may take it for such before it is
+    locked."""
+    while True:
+        file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=store._folder)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file).st_nlink:
+            return file
+        os.close(file)
 
 
 def _allocate(file: int, size: int) -> None:

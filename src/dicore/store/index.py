@@ -301,7 +301,7 @@ class Index:
         nothing."""
         targets = self._store._readable() if targets is None else targets
         with self._lock:
-            upto = dict(self.database.execute("SELECT id, upto FROM segment"))
+            upto: dict[int, int] = dict(self.database.execute("SELECT id, upto FROM segment"))
             for number in sorted(targets):
                 start = upto.get(number, native.SEGMENT_HEADER)
                 if start < targets[number]:
@@ -437,11 +437,12 @@ class Index:
         """The id of a row, made unless it is there."""
         columns: list[str] = self.keys.columns(level)
         values: list[Any] = list(self.keys.row(level, text))
-        unique = {
+        all_unique: dict[str, dict[str, Any]] = {
             "PATIENT": {name: text[name] for name in ("PatientID", "IssuerOfPatientID")},
             "STUDY": {"StudyInstanceUID": text["StudyInstanceUID"]},
             "SERIES": {"parent": parent, "SeriesInstanceUID": text["SeriesInstanceUID"]},
-        }[level]
+        }
+        unique = all_unique[level]
         if parent is not None:
             columns, values = ["parent", *columns], [parent, *values]
         sql = f"INSERT INTO {TABLES[level]}({', '.join(columns)}) VALUES({', '.join('?' * len(columns))}) "
@@ -557,7 +558,8 @@ class Index:
         zone: str = "",
         first: bool = False,
     ) -> Iterator[dict[str, str]]:
-        """Rows of `wanted` for what matches; with `first` also "", an instance's UID. ValueError at once for a wrong key."""
+        """Rows of `wanted` for what matches; with `first` also "", an instance's UID. ValueError at once for a wrong
+        key."""
         names = self.names(level)
         moments = [
             pair for pair in MOMENTS

@@ -41,7 +41,8 @@ class Maps:
         self, segment: int, offset: int, *, whole: bool = True, within: tuple[memoryview, int] | None = None
     ) -> tuple[memoryview, int, int, int]:
         """(Part 10 file, data set offset in it, flags, received) of the record at that place, a view of the map. The
-        bytes are checked against their CRC with `whole`, else only the header. `within`: the map, when it is at hand. StoreCorrupt when they are damaged."""
+        bytes are checked against their CRC with `whole`, else only the header. `within`: the map, when it is at hand.
+        StoreCorrupt when they are damaged."""
         view, nonce = within or self.get(segment)
         if offset + native.RECORD_HEADER > len(view):
             raise StoreCorrupt(

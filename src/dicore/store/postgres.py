@@ -42,7 +42,7 @@ def _told() -> Iterator[None]:
 class Postgres:
     """As `database.Database` has it."""
 
-    integer = "CAST(substring({} from '^\\s*[+-]?[0-9]{{1,18}}\\s*$') AS BIGINT)"
+    integer = "CAST(substring({} from '^\\s*[+-]{{0,1}}[0-9]{{1,18}}\\s*$') AS BIGINT)"
     joined = "string_agg(DISTINCT {}, ',')"
 
     def __init__(self, address: str, layout: str) -> None:

@@ -26,7 +26,7 @@ _TEXT = frozenset(
 def text_of(dataset: Dataset) -> dict[str, Any]:
     """The elements of a data set as text by keyword, all values of one joined by backslashes; sequences as lists of
     such. Group lengths, private and bulk elements are left out."""
-    charsets = ("",)
+    charsets: tuple[str, ...] = ("",)
     if "SpecificCharacterSet" in dataset:
         charsets = tuple(bytes(dataset["SpecificCharacterSet"].raw).decode("latin-1").strip("\0 ").split("\\"))
     return {
@@ -102,7 +102,7 @@ def _from_records(
             dataset = store[uid]
         except KeyError:  # deleted since
             continue
-        charsets = ("",)
+        charsets: tuple[str, ...] = ("",)
         if "SpecificCharacterSet" in dataset:
             charsets = tuple(bytes(dataset["SpecificCharacterSet"].raw).decode("latin-1").strip("\0 ").split("\\"))
         values = {k: value_of(dataset[k], charsets) if k in dataset else "" for k in others}

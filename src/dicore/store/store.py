@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dicore._native import store as native
-from dicore.errors import DicoreError, DuplicateInstance, StoreCorrupt, StoreError
-from dicore.store import compaction, files, query, source
+from dicore.errors import DicoreError, DuplicateInstance, StoreCorrupt, StoreError, StoreFull
+from dicore.store import backup, compaction, files, query, source
 from dicore.store.compaction import CompactReport
 from dicore.store.index import Index
 from dicore.store.maps import Maps
@@ -129,15 +129,19 @@ class Lane:
 
 
 class Store(Mapping[str, "Dataset"]):
-    """A folder of instances: `segments/` (the truth) and `index.sqlite` (made from it). A mapping of SOP Instance UID to
+    """A folder of instances: `segments/` (the truth) and `index.sqlite` (made from it). A mapping of SOP Instance UID
+    to
     Dataset.
 
     `durability`: "durable" acknowledges after a sync, shared by all who wait; "relaxed" at once, synced about a second
     later. `duplicates` decides about other bytes under a stored SOP Instance UID (identical ones always succeed
     without a second copy): "keep-first" drops the new ones and reports success, "replace" puts them in place of the
-    stored ones, "keep-both" stores them beside (look-up gives the first), "reject" raises DuplicateInstance. `index`: the
-    address of a PostgreSQL database for the index instead of the file. `extra_keys`: keywords by level that the index has
-    as well, {"STUDY": ["InstitutionName"]}; kept in keys.json, another set makes the index anew. Opening repairs what a crash left: `recovered` says what was found. Thread-safe. Raises StoreError, OSError.
+    stored ones, "keep-both" stores them beside (look-up gives the first), "reject" raises DuplicateInstance. `index`:
+    the
+    address of a PostgreSQL database for the index instead of the file. `extra_keys`: keywords by level that the index
+    has
+    as well, {"STUDY": ["InstitutionName"]}; kept in keys.json, another set makes the index anew. Opening
+    repairs what a crash left: `recovered` says what was found. Thread-safe. Raises StoreError, OSError.
     """
 
     def __init__(
@@ -323,7 +327,8 @@ class Store(Mapping[str, "Dataset"]):
             mine.append((segment, end))
 
     def _drop_dead(self) -> None:
-        """Segments that hold nothing that counts, nor a tombstone: a compaction was cut short before it unlinked them."""
+        """Segments that hold nothing that counts, nor a tombstone: a compaction was cut short before it unlinked
+        them."""
         for number in sorted(set(self._extents) - self._damaged - self._foreign):
             sidecar = files.read_sidecar(self._folder, number)
             if sidecar is None or not sidecar.entries or any(self._native.standing(number, sidecar.entries)):
@@ -355,7 +360,8 @@ class Store(Mapping[str, "Dataset"]):
 
     def refresh(self) -> None:
         """Take notice of what other processes have done to the store: segments that they have made, gone on with, or
-        removed after compacting. Look-ups do it by themselves when they meet a removed segment, `find` on a store that was
+        removed after compacting. Look-ups do it by themselves when they meet a removed segment, `find` on a store
+        that was
         opened read-only."""
         self._alive()
         with self._refreshing:
@@ -573,12 +579,17 @@ class Store(Mapping[str, "Dataset"]):
     ) -> int:
         """Delete all instances that match (as `find` at IMAGE level), durably when this returns; how many there were.
         Each gets a tombstone, an instance sent again later is stored again; `compact` gives the space back. Views that
-        were handed out stay valid. Without a key that restricts anything only with `everything=True`. Safe to kill: what
+        were handed out stay valid. Without a key that restricts anything only with `everything=True`. Safe to kill:
+        what
         is left then can be deleted again. ValueError, StoreFull, StoreError."""
         if not everything and not any(v not in ("", "*") for v in keys.values()):
             raise ValueError("delete needs a key that says what; or everything=True")
-        rows = [(row["SOPClassUID"], row["SOPInstanceUID"]) for row in self.find("IMAGE", **keys)]
+        rows = [(row["SOPClassUID"], row["SOPInstanceUID"]) for row in self._matches(keys)]
         return self.delete_instances(rows, progress)
+
+    def _matches(self, keys: Mapping[str, str | Sequence[str]]) -> list[dict[str, str]]:
+        self._sync_index_if_possible()
+        return self._index.find("IMAGE", keys)
 
     def delete_instances(
         self, instances: Iterable[tuple[str, str]], progress: Callable[[int, int], object] | None = None
@@ -613,17 +624,19 @@ class Store(Mapping[str, "Dataset"]):
         return gone
 
     def _tombstone(self, sop_class: str, uid: str, done: Done) -> int:
-        arguments = (sop_class or "1.2.840.10008.1.3.10", uid, "1.2.840.10008.1.2.1", [], "", done, Path(uid))
+        def append() -> int:
+            name, meta = sop_class or "1.2.840.10008.1.3.10", "1.2.840.10008.1.2.1"
+            return self._native.append(name, uid, meta, [], "", done, Path(uid), native.DELETED)
+
         try:
-            return self._append(*arguments, native.DELETED)
+            return append()
         except StoreFull:
             try:
                 os.unlink(self.path / "reserve")
             except FileNotFoundError:
-                raise StoreFull(
-                    "the disk is full, and so is what was kept back for deleting: free some space"
-                ) from None
-            return self._append(*arguments, native.DELETED)
+                message = "the disk is full, and so is what was kept back for deleting: free some space"
+                raise StoreFull(message) from None
+            return append()
 
     def compact(
         self, *, rate: float | None = None, dead: float = 0.02, progress: Callable[[int, int], object] | None = None
@@ -638,9 +651,20 @@ class Store(Mapping[str, "Dataset"]):
         self._keep_reserve()
         return report
 
+    def backup(self, folder: str | os.PathLike[str], progress: Callable[[int, int], object] | None = None) -> int:
+        """Copy everything that is durable now to a folder, which is a store then; storing goes on meanwhile. Into a
+        folder
+        that holds an earlier backup only what is new is copied. Returns the bytes copied. An interrupted one is no
+        harm:
+        do it again. To restore is to back the backup up, or to open it."""
+        self._alive()
+        return backup.backup(self, Path(folder), progress)
+
     def retain(self, *, max_age: float | None = None, max_bytes: int | None = None) -> int:
-        """Delete whole studies, the one that nothing was added to for the longest time first: those older than `max_age`
-        seconds (since their last instance came in), then as many as the records have more than `max_bytes` bytes. Returns
+        """Delete whole studies, the one that nothing was added to for the longest time first: those older than
+        `max_age`
+        seconds (since their last instance came in), then as many as the records have more than `max_bytes` bytes.
+        Returns
         how many instances were deleted; `compact` gives the space back."""
         self._writable()
         self.sync_index()
@@ -742,7 +766,8 @@ class Store(Mapping[str, "Dataset"]):
     def find(self, level: str = "STUDY", *, fold: Fold = "case", **keys: str | Sequence[str]) -> list[dict[str, str]]:
         """Matches at PATIENT, STUDY, SERIES or IMAGE level, as PS3.4 C.2.2.2 has it: single values, lists of UIDs, `*`
         and `?`, ranges of dates and times, empty for any. Person names match whatever their case, with `fold="accent"`
-        whatever their accents too, with "exact" neither. Waits until the index has all that was stored before. Every key
+        whatever their accents too, with "exact" neither. Waits until the index has all that was stored before. Every
+        key
         of the level and above is in each result, "" where it is missing; with the numbers of related series and
         instances at the level itself. ValueError for a key that the level does not have; `query` takes any."""
         self._sync_index_if_possible()
@@ -758,7 +783,8 @@ class Store(Mapping[str, "Dataset"]):
         limit: int | None = None,
         sync: bool = True,
     ) -> Iterator[dict[str, Any]]:
-        """Matches one after the other, for C-FIND and the like: what `identifier` asks for and nothing else but the unique
+        """Matches one after the other, for C-FIND and the like: what `identifier` asks for and nothing else but the
+        unique
         keys of the level and above, as {keyword: text} (sequences as lists of such). `identifier` is a Dataset or a
         mapping of keyword to key. Keys that the index has are matched there; any other attribute, sequences too, is
         matched and answered from a record of the match. `combined`: a range of dates and one of times are one range of
@@ -776,7 +802,8 @@ class Store(Mapping[str, "Dataset"]):
         self._index.catch_up()
 
     def _sync_index_if_possible(self) -> None:
-        """What is found must not depend on whether the index can be written just now: it may be behind on a full disk."""
+        """What is found must not depend on whether the index can be written just now: it may be behind on a full
+        disk."""
         try:
             self.sync_index()
         except StoreFull as error:
@@ -1058,8 +1085,10 @@ _Found = tuple[bytes, list[tuple[int, int, int, bytes | None]], int, int, bool]
 
 
 def _settled(segment: native.Segment, found: _Found, **how: Any) -> _Found:
-    """A scan of a segment that somebody may be writing to: what looks damaged is read again, and only what looks the same
-    each time is damaged. A reader in another process meets a record whose header is in the page cache and whose pixels are
+    """A scan of a segment that somebody may be writing to: what looks damaged is read again, and only what looks the
+    same
+    each time is damaged. A reader in another process meets a record whose header is in the page cache and whose
+    pixels are
     not, or finds zeros where, by the time it looks behind them, a group has been written."""
     for pause in LOOKS_AGAIN:
         if not found[1]:
