@@ -53,7 +53,7 @@ class DcmQRSCP(Archive):
         config = self.folder / "dcmqrscp.cfg"
         config.write_text(
             f"NetworkTCPPort = {self.port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
-            f'HostTable BEGIN\nsink = ({DESTINATION}, 127.0.0.1, {self.sink})\nHostTable END\n'
+            f"HostTable BEGIN\nsink = ({DESTINATION}, 127.0.0.1, {self.sink})\nHostTable END\n"
             "VendorTable BEGIN\nVendorTable END\n"
             f"AETable BEGIN\n{self.ae_title} {area} RW (1000, 4096mb) ANY\nAETable END\n"
         )
@@ -276,7 +276,6 @@ class Sink:
     """The C-MOVE destination: a process that takes everything and keeps nothing."""
 
     def __init__(self) -> None:
-
 
         self.port = free_port()
         self._process = subprocess.Popen(

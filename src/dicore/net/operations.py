@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Union, cast
 
 from dicore import uid
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dicore.net.commitment import CommitmentResult, Commitments
     from dicore.net.exchange import Exchange, Responses
 
-__all__ = ["Answers", "FilePart", "Operations", "Progress", "Reply", "Unsendable"]
+__all__ = ["Answers", "FilePart", "Operations", "Progress", "Ready", "Reply", "Unsendable"]
 
 
 class FilePart(NamedTuple):
@@ -33,6 +33,27 @@ class FilePart(NamedTuple):
     path: str
     offset: int
     size: int
+
+
+class Ready(NamedTuple):
+    """An instance of which all is known that a C-STORE says: `whole` is its Part 10 file, `body` the data set in it."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax: str
+    body: memoryview
+    whole: memoryview
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """(SOP class, transfer syntax): what a presentation context is for."""
+        return self.sop_class_uid, self.transfer_syntax
+
+    @classmethod
+    def of(cls, whole: memoryview) -> Ready:
+        """From a Part 10 file. Raises DicomFormatError when it is none."""
+        sop_class, instance, syntax, start = native.identify_bytes(whole)
+        return cls(sop_class, instance, syntax, whole[start:], whole)
 
 
 class Unsendable(NamedTuple):
@@ -272,6 +293,26 @@ class Operations:
         if originator is not None:
             command.originator, command.originator_id = originator
         return command
+
+    async def store_run(
+        self,
+        run: Sequence[Ready],
+        answered: Callable[[int, int, str], bool],
+        *,
+        originator: tuple[str, int] | None = None,
+    ) -> bool:
+        """C-STORE of instances of one SOP class and transfer syntax; `answered(number, status, comment)` is told of each
+        answer and says whether to go on. False, and nothing is sent, when they cannot go out as they are."""
+        self._exchange.check()
+        chosen = self._store_context(run[0].sop_class_uid, run[0].transfer_syntax)
+        if chosen is None or chosen[1] != run[0].transfer_syntax:
+            return False
+        cars: list[tuple[int, Command, list[Any]]] = [
+            (chosen[0], self._store_command(one.sop_class_uid, one.sop_instance_uid, 0, originator), [one.body])
+            for one in run
+        ]
+        await x.Train(self._exchange, cars, answered).run()
+        return True
 
     async def store_bytes(
         self, data: memoryview, *, priority: int = 0, originator: tuple[str, int] | None = None
