@@ -51,7 +51,9 @@ def sections(rounds: int, only: Sequence[str] = ()) -> Iterator[Section]:
                 ours, copied = rates(name, level, size, rounds)
                 must, reach = (MUST, REACH) if name in MOVES and level == last else (None, None)
                 rows.append(Row(f"{name}, {level}", ours, paired(ours, copied), must, reach))
-        yield Section(f"Kernels, {label}", "GB/s", rows, "of memcpy", "bytes read and written; the best level is judged")
+        yield Section(
+            f"Kernels, {label}", "GB/s", rows, "of memcpy", "bytes read and written; the best level is judged"
+        )
 
 
 if __name__ == "__main__":

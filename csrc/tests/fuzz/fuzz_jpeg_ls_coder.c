@@ -37,7 +37,7 @@ static void put(coder *s, unsigned value, int count)
             s->out[s->size++] = 0;
         }
         s->bit--;
-        s->out[s->size - 1] |= (uint8_t)((value >> count & 1) << s->bit);
+        s->out[s->size - 1] |= (uint8_t)((count < 32 ? value >> count & 1 : 0) << s->bit);
     }
 }
 
