@@ -169,8 +169,8 @@ static inline __attribute__((always_inline)) int plain_element(const uint8_t *da
     if (tag & 0x10000 && f->block != ((tag & 0xFFFF0000) | (tag >> 8 & 0xFF)) && !cursor_enter_block(data, *position, f, tag))
         return 0;
     if (encoding == DICORE_EXPLICIT_LE) {
-        const unsigned kind = vr_kind((unsigned)(word >> 32) & 0xFFFF);
-        vr = (uint16_t)((word >> 24 & 0xFF00) | (word >> 40 & 0xFF));
+        const unsigned kind = vr_kind(load_u16le(p + 4));
+        vr = load_u16be(p + 4);
         length = load_u16le(p + 6); /* again, for the next element waits for this */
         if (kind != VR_KIND_SHORT) {
             if (kind != VR_KIND_LONG)
@@ -185,7 +185,7 @@ static inline __attribute__((always_inline)) int plain_element(const uint8_t *da
     }
     if (length & 1 || length > end - *position - header) /* an undefined length is odd, too */
         return 0;
-    if ((tag & 0x1FF00) == 0x10000 && length && p[header] > ' ') /* a creator: what follows is its block as a rule */
+    if (tag & 0x10000 && (tag & 0xFF00) == 0 && length && p[header] > ' ') /* a creator: what follows is its block as a rule */
         f->block = tag;
     put_entry(out, *position, length, tag, vr, encoding, header, depth);
     *last = tag;
