@@ -170,9 +170,7 @@ def test_one_instance_of_many_by_a_list_of_uids(run: Run, instances: list[synth.
     with_archive(run, tmp_path, instances, body)
 
 
-def test_c_move_goes_to_configured_destinations_only(
-    run: Run, instances: list[synth.Instance], tmp_path: Path
-) -> None:
+def test_c_move_goes_to_configured_destinations_only(run: Run, instances: list[synth.Instance], tmp_path: Path) -> None:
     async def main() -> None:
         with (
             dicore.Store(tmp_path / "here", durability="relaxed") as here,
@@ -251,7 +249,7 @@ def test_compressed_instances_are_decoded_for_peers_that_take_nothing_else(
 def worklist_folder(folder: Path) -> Path:
     folder.mkdir()
     for number, (station, name) in enumerate([("CT1", "Ångström^Åsa"), ("MR1", "Doe^Jane")]):
-        item = dicore.new()
+        item = dicore.Dataset.from_bytes(b"", transfer_syntax=uid.EXPLICIT_LITTLE)
         item.SpecificCharacterSet = "ISO_IR 192"
         item.PatientName, item.PatientID, item.AccessionNumber = name, f"P{number}", f"A{number}"
         item.ScheduledProcedureStepSequence = [
@@ -428,6 +426,8 @@ def test_answers_are_encoded_as_the_long_way_would() -> None:
         assert str(found.PatientName) == "Müller^Jörg"
         assert found.Rows == 512
         assert str(found.ReferencedStudySequence[0].ReferencedSOPInstanceUID) == "1.2"
-    beyond = queries.decode(encode_answer({"PatientName": "山田"}, uid.EXPLICIT_LITTLE, "ISO_IR 100"), uid.EXPLICIT_LITTLE)
+    beyond = queries.decode(
+        encode_answer({"PatientName": "山田"}, uid.EXPLICIT_LITTLE, "ISO_IR 100"), uid.EXPLICIT_LITTLE
+    )
     assert str(beyond.SpecificCharacterSet) == "ISO_IR 192"
     assert json.dumps(str(beyond.PatientName), ensure_ascii=False) == '"山田"'
