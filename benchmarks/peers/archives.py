@@ -67,7 +67,8 @@ class Orthanc(Archive):
         config.write_text(
             json.dumps(
                 {
-                    "Name": "bench", "StorageDirectory": str(self.folder / "db"), "IndexDirectory": str(self.folder / "db"),
+                    "Name": "bench", "StorageDirectory": str(self.folder / "db"),
+                    "IndexDirectory": str(self.folder / "db"),
                     "HttpServerEnabled": False, "DicomServerEnabled": True, "DicomAet": self.ae_title,
                     "DicomPort": self.port, "DicomCheckCalledAet": False, "DicomAlwaysAllowEcho": True,
                     "DicomAlwaysAllowStore": True, "DicomAlwaysAllowFind": True, "DicomAlwaysAllowGet": True,
