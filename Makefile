@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STEP := .ci/step
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-SOURCES := $(shell find src csrc/include csrc/base csrc/dataset csrc/pixel csrc/scan csrc/net csrc/store -type f \
+SOURCES := $(shell find src csrc/include csrc/base csrc/dataset csrc/pixel csrc/scan csrc/net csrc/store csrc/engine -type f \
              \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.c' -o -name '*.h' \) 2>/dev/null)
 export PYTHON
 

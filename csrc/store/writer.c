@@ -823,7 +823,8 @@ dicore_status dicore_store_put(dicore_store *store, const dicore_instance *insta
             store->counters.duplicates++;
             *outcome = DICORE_DUPLICATE;
             if (place.state == DICORE_PLACE_IN_FLIGHT) { /* success only when that one is durable */
-                dicore_waiter waiter = {.token = instance->token, .segment = place.segment, .unit = place.unit, .attached = 1};
+                dicore_waiter waiter = {.token = instance->token, .done = instance->done, .segment = place.segment,
+                                        .unit = place.unit, .attached = 1};
                 memcpy(waiter.uid_hash, place.uid_hash, 16);
                 status = enqueue(store, &waiter);
                 *outcome = DICORE_WAITS;
@@ -846,7 +847,8 @@ dicore_status dicore_store_put(dicore_store *store, const dicore_instance *insta
     status = dicore_table_add(&store->table, &place);
     if (status != DICORE_OK)
         goto done;
-    dicore_waiter waiter = {.token = instance->token, .segment = place.segment, .unit = place.unit, .flags = record.flags};
+    dicore_waiter waiter = {.token = instance->token, .done = instance->done, .segment = place.segment, .unit = place.unit,
+                            .flags = record.flags};
     memcpy(waiter.uid_hash, place.uid_hash, 16);
     if (!relaxed) {
         status = enqueue(store, &waiter);
@@ -1076,7 +1078,15 @@ dicore_status dicore_store_commit(dicore_store *store, const dicore_waiter **wai
     pthread_mutex_lock(&store->lock);
     const dicore_status status =
         store->options.durability == DICORE_RELAXED ? commit_relaxed(store) : commit_group(store, waiters, count);
+    dicore_waiter *group = store->queues[store->queue ^ 1].items; /* nobody else touches it until the next call */
     pthread_mutex_unlock(&store->lock);
+    size_t left = 0;
+    for (size_t i = 0; i < *count; i++)
+        if (group[i].done)
+            group[i].done(group[i].token, group[i].status, group[i].system);
+        else
+            group[left++] = group[i];
+    *count = left;
     return status;
 }
 

@@ -246,11 +246,13 @@ typedef struct dicore_instance {
     dicore_span sop_class, sop_instance, transfer_syntax, source_ae; /* without padding; source_ae may be empty */
     const dicore_span *pieces;        /* the data set as received */
     size_t count;
-    void *token;                      /* comes back from dicore_store_commit */
+    void *token;                      /* comes back from dicore_store_commit, or to `done` */
+    void (*done)(void *token, dicore_status status, int system); /* NULL: the answer comes from dicore_store_commit. Else this
+                                         is called instead, by its thread, without a lock held; it must be quick */
 } dicore_instance;
 
 typedef enum dicore_outcome {
-    DICORE_WAITS = 1,                 /* `token` comes back from dicore_store_commit */
+    DICORE_WAITS = 1,                 /* `token` comes back from dicore_store_commit or to `done` */
     DICORE_STORED = 2,                /* done, as far as the durability goes; `token` does not come back */
     DICORE_DUPLICATE = 3,             /* identical bytes are stored already (or other ones, with DICORE_KEEP_FIRST); done */
     DICORE_CONFLICT = 4               /* DICORE_REJECT: other bytes are stored; nothing was done */
@@ -271,6 +273,7 @@ DICORE_API dicore_status dicore_store_put(dicore_store *store, const dicore_inst
 
 typedef struct dicore_waiter {
     void *token;
+    void (*done)(void *token, dicore_status status, int system); /* NULL in what dicore_store_commit returns */
     dicore_status status;             /* DICORE_OK: durable. DICORE_POISONED or DICORE_IO: not stored */
     int system;                       /* errno of the sync that failed */
     uint8_t uid_hash[16];
@@ -279,8 +282,9 @@ typedef struct dicore_waiter {
     uint16_t attached;                /* 1: waits for an identical instance that somebody else appended */
 } dicore_waiter;
 
-/** Wait until something waits, make it durable by one sync, and say for whom. Relaxed: wait until something was written, then
- *  one second, then sync; no waiters. For one thread. `*waiters` is valid until the next call.
+/** Wait until something waits, make it durable by one sync, and say for whom: first by the `done` of those that have one, then
+ *  the others in `*waiters` (valid until the next call; possibly none). Relaxed: wait until something was written, then one
+ *  second, then sync; no waiters. For one thread.
  *  @return DICORE_OK, DICORE_END (dicore_store_stop was called, and nothing waits any more). */
 DICORE_API dicore_status dicore_store_commit(dicore_store *store, const dicore_waiter **waiters, size_t *count);
 

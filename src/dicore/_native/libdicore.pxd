@@ -770,6 +770,7 @@ cdef extern from "dicore/store.h" nogil:
         const dicore_span *pieces
         size_t count
         void *token
+        void (*done)(void *token, dicore_status status, int system) noexcept nogil
 
     ctypedef enum dicore_outcome:
         DICORE_WAITS
@@ -944,6 +945,114 @@ cdef extern from "dicore/scan.h" nogil:
     dicore_status dicore_scan_export_schema(const dicore_scan_column *columns, const char *const *names, size_t count, const dicore_allocator *allocator, ArrowSchema *out)
     dicore_status dicore_scan_export_batch(dicore_scan_batch *batch, size_t count, ArrowArray *out)
     dicore_status dicore_scan_export_stream(const dicore_scan_column *columns, const char *const *names, size_t count, dicore_scan_batch *const *batches, size_t batch_count, const dicore_allocator *allocator, ArrowArrayStream *out)
+
+
+# ---- engine.h ------------------------------------------------------------------------------------------------------
+
+cdef extern from "dicore/engine.h" nogil:
+    ctypedef struct dicore_network:
+        uint8_t family
+        uint8_t bits
+        uint8_t address[16]
+
+    ctypedef struct dicore_names:
+        const dicore_span *items
+        size_t count
+
+    ctypedef struct dicore_engine_options:
+        dicore_allocator allocator
+        dicore_association_options association
+        dicore_store *store
+        unsigned int threads
+        uint32_t window
+        uint64_t associations
+        uint64_t associations_per_peer
+        uint64_t dataset
+        uint64_t stream_from
+        uint64_t in_flight
+        uint64_t in_flight_per_peer
+        uint32_t turn
+        uint64_t interval
+        bint report_ends
+        dicore_names called_ae
+        dicore_names calling_ae
+        dicore_names sop_classes
+        dicore_names transfer_syntaxes
+        dicore_names foreign
+        const dicore_network *networks
+        size_t network_count
+        dicore_span implementation_uid
+        dicore_span implementation_version
+        void (*lane_stored)(void *context, uint64_t segment) noexcept nogil
+        void *context
+
+    ctypedef struct dicore_engine:
+        pass
+
+    ctypedef enum dicore_engine_kind:
+        DICORE_ENGINE_NOTHING
+        DICORE_ENGINE_HANDOVER
+        DICORE_ENGINE_ENDED
+        DICORE_ENGINE_FAILED
+        DICORE_ENGINE_STORED
+        DICORE_ENGINE_EMPTY
+
+    ctypedef enum dicore_engine_why:
+        DICORE_WHY_RELEASED
+        DICORE_WHY_ABORTED_BY_PEER
+        DICORE_WHY_VIOLATION
+        DICORE_WHY_CLOSED
+        DICORE_WHY_CLOSED_EARLY
+        DICORE_WHY_LOST
+        DICORE_WHY_TIMEOUT
+        DICORE_WHY_DRAINED
+        DICORE_WHY_OVERLOAD
+        DICORE_WHY_UNREAD
+        DICORE_WHY_DATASET_LIMIT
+        DICORE_WHY_RESPONSE
+        DICORE_WHY_NO_MEMORY
+        DICORE_WHY_REJECTED_DRAINING
+        DICORE_WHY_REJECTED_FULL
+        DICORE_WHY_REJECTED_PEER_FULL
+        DICORE_WHY_REJECTED_CONTEXT
+        DICORE_WHY_REJECTED_CALLED
+        DICORE_WHY_REJECTED_CALLING
+        DICORE_WHY_REJECTED_ADDRESS
+
+    ctypedef struct dicore_engine_event:
+        dicore_engine_kind kind
+        dicore_engine_why why
+        int socket
+        uint8_t family
+        uint8_t source
+        uint8_t reason
+        uint8_t address[16]
+        uint16_t port
+        dicore_status status
+        int system
+        uint64_t offset
+        uint64_t started
+        uint64_t stores
+        uint64_t stored_bytes
+        uint64_t echoes
+        char calling_ae[17]
+        char called_ae[17]
+        char text[65]
+        uint8_t *data
+        size_t size
+
+    enum:
+        DICORE_COUNTERS
+
+    void dicore_engine_defaults(dicore_engine_options *options)
+    dicore_status dicore_engine_start(const dicore_engine_options *options, const int *sockets, size_t count, dicore_engine **out, dicore_error *error)
+    void dicore_engine_drain(dicore_engine *engine)
+    void dicore_engine_stop(dicore_engine *engine)
+    void dicore_engine_free(dicore_engine *engine)
+    int dicore_engine_descriptor(const dicore_engine *engine)
+    bint dicore_engine_next(dicore_engine *engine, dicore_engine_event *event)
+    void dicore_engine_release(dicore_engine *engine, dicore_engine_event *event)
+    void dicore_engine_count(dicore_engine *engine, uint64_t *out)
 
 
 # ---- kernels.h -------------------------------------------------------------------------------------------------------

@@ -444,6 +444,16 @@ cdef class Native:
         dicore_store_close(self.store)
         self.store = NULL
 
+    def lend(self):
+        """The address of the C store, for another native module; it stays open until `give_back`."""
+        self._open()
+        self.busy += 1
+        return <size_t>self.store
+
+    def give_back(self):
+        """What `lend` gave is not used any more."""
+        self.busy -= 1
+
     cdef int _open(self) except -1:
         if self.store == NULL or self.closing:
             raise errors.StoreError("the store is closed")
@@ -468,6 +478,7 @@ cdef class Native:
         instance.pieces = held.spans
         instance.count = <size_t>held.count
         instance.token = <void *>waiter
+        instance.done = NULL
         Py_INCREF(waiter)  # the commit loop may be done with it before the call returns
         self.busy += 1
         with nogil:
@@ -487,7 +498,10 @@ cdef class Native:
         cdef size_t count, i
         cdef dicore_status status
         with nogil:
-            status = dicore_store_commit(self.store, &waiters, &count)
+            while True:                        # groups whose waiters have all been told by their own `done` are not ours
+                status = dicore_store_commit(self.store, &waiters, &count)
+                if status != DICORE_OK or count:
+                    break
         if status == DICORE_END:
             return None
         groups = {}
@@ -688,6 +702,7 @@ cdef class NativeLane:
         instance.pieces = NULL
         instance.count = 0
         instance.token = NULL
+        instance.done = NULL
         with nogil:
             status = dicore_lane_begin(native.store, &instance, &self.lane, &error)
         if status != DICORE_OK:

@@ -41,6 +41,13 @@ def serve(
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond the loopback for everybody.")] = False,
     grace: Annotated[float, typer.Option("--grace", min=0, help="Seconds that peers get to finish at the end.")] = 5.0,
+    driver: Annotated[
+        Literal["auto", "engine", "asyncio"],
+        typer.Option("--driver", help="Threads in C, or the event loop; auto: the engine where it can."),
+    ] = "auto",
+    engine_threads: Annotated[
+        int, typer.Option("--engine-threads", min=0, max=64, help="Of the engine; 0: by the number of processors.")
+    ] = 0,
     destination: Annotated[
         list[str] | None,
         typer.Option("--destination", metavar="AE=HOST:PORT", help="Where a C-MOVE may send to; repeatable."),
@@ -60,7 +67,7 @@ def serve(
     as_json: Annotated[bool, typer.Option("--json", help="Where it listens, as one line of JSON.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more than one line per association.")] = False,
 ) -> None:
-    """The archive: store durably, answer queries and retrievals.
+    """Receive into a store, durably; answer queries and retrievals.
 
     Takes every SOP class in every transfer syntax, as it comes, the proposer's first choice. Listens on the loopback;
     any other address needs --allow-ae, --allow-net or --insecure. SIGTERM and SIGINT end it with status 0, after what
@@ -109,7 +116,7 @@ def serve(
 
     access_of(rules).check_bind(str(given["host"]))
     log_to_stderr("DEBUG" if verbose else "INFO")
-    _run(given, destinations, config, rules, access_of, as_json=as_json)
+    _run(given, destinations, config, rules, access_of, driver, engine_threads, as_json=as_json)
 
 
 def _destination(text: str) -> tuple[str, str]:
@@ -131,6 +138,8 @@ def _run(
     config: Path | None,
     rules: Config | None,
     access_of: Callable[[Config | None], Access],
+    driver: Literal["auto", "engine", "asyncio"],
+    engine_threads: int,
     *,
     as_json: bool,
 ) -> None:
@@ -171,6 +180,9 @@ def _run(
                     destinations=places(),
                     worklist=given["worklist"],
                     hooks=hooks,
+                    # what SIGHUP reads again can change callers, which the engine's threads do not take
+                    driver="asyncio" if config is not None and driver == "auto" else driver,
+                    engine_threads=engine_threads,
                 )
             )
 

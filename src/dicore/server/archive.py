@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from dicore.errors import DicoreError
 from dicore.net import listen
 from dicore.server.access import Access
 from dicore.server.commitment import Committer
+from dicore.server.engine import EngineListener, default_threads
 from dicore.server.forward import Forwarder, Queue
 from dicore.server.hooks import HookedSink, Hooks
 from dicore.server.mpps import Steps
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "serve"]
 
+_OF_ENGINE = {"limits", "timeouts", "check_called_ae", "sop_classes", "transfer_syntaxes", "reuse_port", "window"}
+_OF_FOREIGN = {f"on_c_{name}" for name in ("find", "get", "move")} | {
+    f"on_n_{name}" for name in ("action", "create", "delete", "event_report", "get", "set")
+}  # of associations that the engine hands over anyway
+
 
 class Server:
     """A running archive. `port` is the one that is listened on, whatever was asked for."""
@@ -30,7 +37,7 @@ class Server:
     def __init__(
         self,
         store: Store,
-        listener: Listener,
+        listener: Listener | EngineListener,
         *,
         destinations: dict[str, str | Address] | None = None,
         forwarder: Forwarder | None = None,
@@ -39,6 +46,11 @@ class Server:
         self.listener = listener
         self.forwarder = forwarder
         self._destinations = destinations if destinations is not None else {}
+
+    @property
+    def driver(self) -> str:
+        """Which one serves: "engine" or "asyncio"."""
+        return "engine" if isinstance(self.listener, EngineListener) else "asyncio"
 
     @property
     def port(self) -> int:
@@ -52,6 +64,10 @@ class Server:
     def reload(self, *, access: Access, destinations: Mapping[str, str | Address]) -> None:
         """Other callers and other C-MOVE and forward destinations from now on; open associations go on. Raises
         DicoreError where `serve` would have, and changes nothing then."""
+        if isinstance(self.listener, EngineListener):
+            raise DicoreError(
+                "the engine's callers are fixed while it runs; serve with driver='asyncio' to change them"
+            )
         access.check_bind(self.listener.host)
         self.listener.admit_only(access.ae_titles or None, access.admits if access.networks else None)
         self._destinations.clear()
@@ -75,6 +91,8 @@ async def serve(
     ae_title: str = "DICORE",
     access: Access | None = None,
     grace: float = 5.0,
+    driver: Literal["auto", "engine", "asyncio"] = "auto",
+    engine_threads: int = 0,
     destinations: Mapping[str, str | Address] | None = None,
     worklist: str | os.PathLike[str] | None = None,
     hooks: Hooks | None = None,
@@ -92,9 +110,25 @@ async def serve(
     the store's folder `mpps/`; storage commitment reads and checks what it commits to. `hooks` filter, coerce and
     forward what comes in. `services=False` only receives. Other options are those of `dicore.listen`, whose handlers go
     before the archive's.
+
+    `driver`: "engine" serves in C threads, which a busy Python does not slow down (`engine_threads`, 0: by the number
+    of processors); associations that propose more than Verification and Storage go to "asyncio", which serves
+    everything on the event loop. "auto" takes the engine unless an option needs the other; ValueError where "engine"
+    cannot.
     """
     rule = access or Access()
     rule.check_bind(host)
+    others = sorted(
+        name for name, value in options.items() if name not in _OF_ENGINE | _OF_FOREIGN and value is not None
+    )
+    if hooks:
+        others.append("hooks")
+    if driver not in ("auto", "engine", "asyncio"):
+        raise ValueError(f"driver {driver!r}: auto, engine or asyncio")
+    if driver == "engine" and others:
+        raise ValueError(f"the engine has no {', '.join(others)}: driver='asyncio' does")
+    if not 0 <= engine_threads <= 64:
+        raise ValueError(f"engine_threads {engine_threads}: from 1 to 64, or 0")
     where = dict(destinations or {})
     async with AsyncExitStack() as stack:
         sink = StoreSink(store)
@@ -123,17 +157,35 @@ async def serve(
             stack.callback(archive.close)
             of_services = archive.options()
             committer.resume()
-        listener = await stack.enter_async_context(
-            listen(
-                port=port,
-                host=host,
-                ae_title=ae_title,
-                on_c_store=sink,
-                calling_ae=rule.ae_titles or None,
-                admit=rule.admits if rule.networks else None,
-                grace=grace,
-                **(of_services | options),
-            )
+        listener = listen(
+            port=port,
+            host=host,
+            ae_title=ae_title,
+            on_c_store=sink,
+            calling_ae=rule.ae_titles or None,
+            admit=rule.admits if rule.networks else None,
+            grace=grace,
+            **(of_services | options),
         )
+        if driver == "asyncio" or others:
+            await stack.enter_async_context(listener)
+            store.prepare()
+            yield Server(store, listener, destinations=where, forwarder=forwarder)
+            return
+        of_engine = {name: value for name, value in options.items() if name != "check_called_ae" and name in _OF_ENGINE}
+        if options.get("check_called_ae"):
+            of_engine["called_ae"] = ae_title
+        engine = EngineListener(
+            store,
+            listener,
+            port=port,
+            host=host,
+            access=rule,
+            threads=engine_threads or default_threads(),
+            grace=grace,
+            **of_engine,
+        )
+        await engine.start()
+        stack.push_async_callback(engine.close)
         store.prepare()
-        yield Server(store, listener, destinations=where, forwarder=forwarder)
+        yield Server(store, engine, destinations=where, forwarder=forwarder)
