@@ -15,7 +15,6 @@ from pathlib import Path
 
 from benchmarks.peers import Server, free_port
 
-
 STUDY_FIND, STUDY_MOVE, STUDY_GET = (f"1.2.840.10008.5.1.4.1.2.2.{n}" for n in (1, 2, 3))
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 DESTINATION = "SINK"
@@ -68,7 +67,8 @@ class Orthanc(Archive):
         config.write_text(
             json.dumps(
                 {
-                    "Name": "bench", "StorageDirectory": str(self.folder / "db"), "IndexDirectory": str(self.folder / "db"),
+                    "Name": "bench", "StorageDirectory": str(self.folder / "db"),
+                    "IndexDirectory": str(self.folder / "db"),
                     "HttpServerEnabled": False, "DicomServerEnabled": True, "DicomAet": self.ae_title,
                     "DicomPort": self.port, "DicomCheckCalledAet": False, "DicomAlwaysAllowEcho": True,
                     "DicomAlwaysAllowStore": True, "DicomAlwaysAllowFind": True, "DicomAlwaysAllowGet": True,

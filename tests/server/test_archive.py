@@ -1,4 +1,4 @@
-"""Query, retrieve, worklist, procedure steps, commitment, hooks, forwarding, configuration, health: over real sockets."""
+"""Query, retrieve, worklist, procedure steps, commitment, hooks, forwarding, configuration, health: real sockets."""
 
 from __future__ import annotations
 
@@ -43,11 +43,28 @@ def with_archive(run: Run, folder: Path, instances: list[synth.Instance], body: 
     async def main() -> None:
         with dicore.Store(folder / "store", durability="relaxed", segment_size=1 << 24) as store:
             fill(store, instances)
-            async with dicore.serve(store, port=0, ae_title="ARCHIVE", **options) as server:
-                async with dicore.connect(f"ARCHIVE@127.0.0.1:{server.port}", calling="WS", receive=True) as assoc:
-                    await body(store, server, assoc)
+            async with (
+                dicore.serve(store, port=0, ae_title="ARCHIVE", **options) as server,
+                dicore.connect(f"ARCHIVE@127.0.0.1:{server.port}", calling="WS", receive=True) as assoc,
+            ):
+                await body(store, server, assoc)
 
     run(main())
+
+
+def damage(store: dicore.Store, instance: str) -> None:
+    """Turn one byte of its record."""
+    segment, offset = store._native.find(instance)[0]
+    with open(store.path / "segments" / f"{segment:010d}.seg", "r+b") as file:
+        file.seek(offset + 900)
+        before = file.read(1)[0]
+        file.seek(offset + 900)
+        file.write(bytes([before ^ 0xFF]))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 (a file, a database: nobody tells)
+        await asyncio.sleep(0.01)
 
 
 async def matches(assoc: Any, **keys: Any) -> list[Any]:
@@ -170,9 +187,7 @@ def test_one_instance_of_many_by_a_list_of_uids(run: Run, instances: list[synth.
     with_archive(run, tmp_path, instances, body)
 
 
-def test_c_move_goes_to_configured_destinations_only(
-    run: Run, instances: list[synth.Instance], tmp_path: Path
-) -> None:
+def test_c_move_goes_to_configured_destinations_only(run: Run, instances: list[synth.Instance], tmp_path: Path) -> None:
     async def main() -> None:
         with (
             dicore.Store(tmp_path / "here", durability="relaxed") as here,
@@ -203,12 +218,7 @@ def test_a_damaged_record_is_one_failed_sub_operation(
     async def body(store: Any, server: Any, assoc: Any) -> None:
         study = store.find()[0]["StudyInstanceUID"]
         victim = store.find("IMAGE", StudyInstanceUID=study)[0]["SOPInstanceUID"]
-        segment, offset = store._native.find(victim)[0]
-        with open(store.path / "segments" / f"{segment:010d}.seg", "r+b") as file:
-            file.seek(offset + 900)
-            before = file.read(1)[0]
-            file.seek(offset + 900)
-            file.write(bytes([before ^ 0xFF]))
+        damage(store, victim)
         answers = assoc.c_get(StudyInstanceUID=study)
         got = {str(ds.SOPInstanceUID) async for ds in answers}
         assert got == {row["SOPInstanceUID"] for row in store.find("IMAGE", StudyInstanceUID=study)} - {victim}
@@ -251,7 +261,7 @@ def test_compressed_instances_are_decoded_for_peers_that_take_nothing_else(
 def worklist_folder(folder: Path) -> Path:
     folder.mkdir()
     for number, (station, name) in enumerate([("CT1", "Ångström^Åsa"), ("MR1", "Doe^Jane")]):
-        item = dicore.new()
+        item = dicore.Dataset.from_bytes(b"", transfer_syntax=uid.EXPLICIT_LITTLE)
         item.SpecificCharacterSet = "ISO_IR 192"
         item.PatientName, item.PatientID, item.AccessionNumber = name, f"P{number}", f"A{number}"
         item.ScheduledProcedureStepSequence = [
@@ -307,12 +317,7 @@ def test_procedure_steps_are_kept_and_end_once(run: Run, tmp_path: Path) -> None
 def test_commitment_is_given_for_what_is_whole_only(run: Run, instances: list[synth.Instance], tmp_path: Path) -> None:
     async def body(store: Any, server: Any, assoc: Any) -> None:
         one, two = instances[0], instances[1]
-        segment, offset = store._native.find(two.sop_instance_uid)[0]
-        with open(store.path / "segments" / f"{segment:010d}.seg", "r+b") as file:
-            file.seek(offset + 900)
-            before = file.read(1)[0]
-            file.seek(offset + 900)
-            file.write(bytes([before ^ 0xFF]))
+        damage(store, two.sop_instance_uid)
         asked = [(i.sop_class_uid, i.sop_instance_uid) for i in (one, two)] + [(one.sop_class_uid, "1.2.3")]
         asked.append(("1.2.840.10008.5.1.4.1.1.7", instances[2].sop_instance_uid))
         result = await assoc.request_commitment(asked)
@@ -320,8 +325,7 @@ def test_commitment_is_given_for_what_is_whole_only(run: Run, instances: list[sy
         assert {instance: reason for _, instance, reason in result.failed} == {
             two.sop_instance_uid: 0x0110, "1.2.3": 0x0112, instances[2].sop_instance_uid: 0x0119,
         }  # fmt: skip
-        while list((store.path / "commitment").iterdir()):
-            await asyncio.sleep(0.01)
+        await until(lambda: not list((store.path / "commitment").iterdir()))
 
     with_archive(run, tmp_path, instances, body)
 
@@ -361,10 +365,12 @@ def test_what_is_forwarded_waits_for_its_destination_and_arrives_once(
             dicore.Store(tmp_path / "there", durability="relaxed") as there,
         ):
             hooks = Hooks(route=lambda request: ["THERE"])
-            async with dicore.serve(here, port=0, hooks=hooks, destinations={"THERE": "127.0.0.1:1"}) as server:
-                async with dicore.connect(f"A@127.0.0.1:{server.port}") as assoc:
-                    for one in instances:
-                        assert await assoc.c_store(one.data) == 0
+            async with (
+                dicore.serve(here, port=0, hooks=hooks, destinations={"THERE": "127.0.0.1:1"}) as server,
+                dicore.connect(f"A@127.0.0.1:{server.port}") as assoc,
+            ):
+                for one in instances:
+                    assert await assoc.c_store(one.data) == 0
             queue = Queue(here.path / "forward.sqlite")
             assert queue.counts()["THERE"][0] == len(instances)
             async with dicore.serve(there, port=0, ae_title="THERE") as target:
@@ -372,8 +378,7 @@ def test_what_is_forwarded_waits_for_its_destination_and_arrives_once(
                     here, queue, ae_title="HERE", destinations={"THERE": f"127.0.0.1:{target.port}"}, pauses=[0.01]
                 )
                 forwarder.start()
-                while queue.counts()["THERE"][1] < len(instances):
-                    await asyncio.sleep(0.01)
+                await until(lambda: queue.counts()["THERE"][1] == len(instances))
                 queue.put([(instances[0].sop_instance_uid, "THERE")])  # its sender has sent it again
                 forwarder.wake(["THERE"])
                 assert queue.counts()["THERE"] == (0, len(instances), 0)
@@ -428,6 +433,8 @@ def test_answers_are_encoded_as_the_long_way_would() -> None:
         assert str(found.PatientName) == "Müller^Jörg"
         assert found.Rows == 512
         assert str(found.ReferencedStudySequence[0].ReferencedSOPInstanceUID) == "1.2"
-    beyond = queries.decode(encode_answer({"PatientName": "山田"}, uid.EXPLICIT_LITTLE, "ISO_IR 100"), uid.EXPLICIT_LITTLE)
+    beyond = queries.decode(
+        encode_answer({"PatientName": "山田"}, uid.EXPLICIT_LITTLE, "ISO_IR 100"), uid.EXPLICIT_LITTLE
+    )
     assert str(beyond.SpecificCharacterSet) == "ISO_IR 192"
     assert json.dumps(str(beyond.PatientName), ensure_ascii=False) == '"山田"'

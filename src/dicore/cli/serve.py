@@ -67,7 +67,7 @@ def serve(
     as_json: Annotated[bool, typer.Option("--json", help="Where it listens, as one line of JSON.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more than one line per association.")] = False,
 ) -> None:
-    """The archive: receive into a store, durably, and answer queries and retrievals out of it.
+    """Receive into a store, durably; answer queries and retrievals.
 
     Takes every SOP class in every transfer syntax, as it comes, the proposer's first choice. Listens on the loopback;
     any other address needs --allow-ae, --allow-net or --insecure. SIGTERM and SIGINT end it with status 0, after what
@@ -86,7 +86,8 @@ def serve(
 
     destinations = dict(_destination(text) for text in destination or ())
     given = {
-        "store": store, "port": port, "ae_title": ae_title(title), "host": host, "durability": durability, "grace": grace,
+        "store": store, "port": port, "ae_title": ae_title(title), "host": host, "durability": durability,
+        "grace": grace,
         "worklist": worklist, "metrics_port": metrics_port,
     }  # fmt: skip
     rules: Config | None = None

@@ -1,5 +1,5 @@
-"""A data set in another, uncompressed transfer syntax: decoded by `dicore.transcode` where it is compressed, rewritten by
-pydicom where it is not."""
+"""A data set in another, uncompressed transfer syntax: decoded by `dicore.transcode` where it is compressed, rewritten
+by pydicom where it is not."""
 
 from __future__ import annotations
 

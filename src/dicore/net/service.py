@@ -7,10 +7,10 @@ be a plain function, a coroutine function, a generator or an asynchronous genera
 - `on_c_find(request: FindRequest)` yields a match at a time: a Dataset, a mapping of keywords to values, bytes in
   `request.transfer_syntax`, or (status, one of these) for FF01. A match is sent as it is yielded; while the peer does
   not read, the handler is not resumed.
-- `on_c_get(request: RetrieveRequest)` and `on_c_move(...)` yield an instance at a time: a path, a FilePart, the bytes or
-  memoryview of a Part 10 file, a Dataset, or an Unsendable for one that has failed already; or a list of some, of which
-  those that are `Ready` go out without a turn of the loop between two. An int that is yielded first says how many will come (else the peer is not told how
-  many remain); a returned list has its length.
+- `on_c_get(request: RetrieveRequest)` and `on_c_move(...)` yield an instance at a time: a path, a FilePart, the bytes
+  or memoryview of a Part 10 file, a Dataset, or an Unsendable for one that has failed already; or a list of some, of
+  which those that are `Ready` go out without a turn of the loop between two. An int that is yielded first says how many
+  will come (else the peer is not told how many remain); a returned list has its length.
 - `on_n_create`, `on_n_set`, `on_n_get`, `on_n_action`, `on_n_event_report`, `on_n_delete`(request: NormalizedRequest)
   return None (success), a status, a Dataset or mapping (success), or (status, Dataset or mapping).
 
@@ -540,7 +540,7 @@ class _Retrieval:
         self._said = time.perf_counter()
 
     async def take(self, items: list[Any]) -> None:
-        """Send these. What is ready goes out in runs of one SOP class and transfer syntax, an answer sending the next."""
+        """Send these. What is ready goes out in runs of one SOP class and transfer syntax."""
         at = 0
         while at < len(items) and not self.request.cancelled:
             item = items[at]

@@ -107,7 +107,7 @@ class Queue:
 
 
 class Forwarder:
-    """Sends what is in the queue, a task for each destination. Belongs to the event loop that runs when it is started."""
+    """Sends what is in the queue, a task for each destination. Belongs to the event loop that runs when it is made."""
 
     def __init__(
         self,

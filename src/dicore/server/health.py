@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics` (the text format of Prometheus): a few lines of HTTP/1.1 on asyncio, loopback."""
+"""`/healthz`, `/readyz` and `/metrics` (the text format of Prometheus): a few lines of HTTP/1.1 on asyncio."""
 
 from __future__ import annotations
 

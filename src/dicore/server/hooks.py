@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dicore.server.forward import Forwarder
     from dicore.store import Store
 
-__all__ = ["Hooks", "HookedSink"]
+__all__ = ["HookedSink", "Hooks"]
 
 _WORKERS = 32
 

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 from dicore.errors import CharacterSetError, DicoreError
 from dicore.net import Status
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Retriever"]
 
-Item = Union[Ready, FilePart, Unsendable]
+Item = Ready | FilePart | Unsendable
 
 _AHEAD = 2 << 20  # bytes that are read together, into one of two buffers: fresh memory costs more than the reading
 _LONG = 16 << 20  # Part 10 files beyond this are read while they are sent
@@ -42,7 +42,7 @@ class Retriever:
         self._reader = Reader(store)
 
     async def __call__(self, request: RetrieveRequest) -> AsyncGenerator[int | list[Item], None]:
-        """The handler: how many there are, then some at a time: ready to go out, as parts of files, or with why they cannot be sent."""
+        """The handler: how many there are, then some at a time: ready to go out, parts of files, or why they cannot."""
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(self._pool, self._list, request)
         yield len(found)

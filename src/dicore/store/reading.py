@@ -1,4 +1,4 @@
-"""Records by `pread`, for whoever sends them on: a bad sector is an error of one read here, not a SIGBUS of the process."""
+"""Records by `pread`, for whoever sends them on: a bad sector is an error of one read, not a SIGBUS."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Place(NamedTuple):
 
 
 class Reader:
-    """Reads records of a store. Thread-safe. What it has given is a copy and stays as it is, whatever the store does."""
+    """Reads records of a store. Thread-safe. What it has given is a copy and stays as it is."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -51,8 +51,8 @@ class Reader:
 
     def read(self, sop_instance_uid: str, size: int = _GUESS, into: memoryview | None = None) -> memoryview:
         """The Part 10 file of an instance, checked against its CRC. `size`: bytes of its record, where that is known;
-        `into`: where to put it, when it is long enough. KeyError when it is not stored, StoreCorrupt when it is damaged,
-        OSError when the disk does not give it."""
+        `into`: where to put it, when it is long enough. KeyError when it is not stored, StoreCorrupt when it is
+        damaged, OSError when the disk does not give it."""
         segment, offset, head, size, _ = self._find(sop_instance_uid, max(size, _META), into)
         whole = native.RECORD_HEADER + size + 4
         whole += -whole % native.RECORD_UNIT
