@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from dicore import uid
 from dicore._native import net as native
 from dicore.dataset import Dataset
 from dicore.errors import NetworkError
-from dicore.net.operations import Storable
+from dicore.net.operations import FilePart, Ready, Storable
 
 if TYPE_CHECKING:
     from dicore.net.address import Address
@@ -67,25 +67,44 @@ class Pool:
     ) -> int:
         """C-STORE over an association of the pool, or a new one: see `Association.c_store`, whose exceptions it has."""
         data: Storable = instance
-        if isinstance(instance, str | os.PathLike):
+        if isinstance(instance, FilePart):
+            head = await asyncio.get_running_loop().run_in_executor(None, _head, instance)
+            sop_class, _, syntax, _ = native.identify_bytes(head, partial=True)
+        elif isinstance(instance, str | os.PathLike):
             data, head = await asyncio.get_running_loop().run_in_executor(None, _load, os.fspath(instance))
             sop_class, _, syntax, _ = native.identify_bytes(head, partial=True)
         else:
             if isinstance(instance, Dataset):
                 data = instance.part10_bytes()
             sop_class, _, syntax, _ = native.identify_bytes(cast(bytes, data))
-        pair = (sop_class, syntax)
+        async with self._taken(address, calling, (sop_class, syntax)) as association:
+            return await association.c_store(data, originator=originator)
+
+    async def store_run(
+        self,
+        address: Address,
+        run: Sequence[Ready],
+        answered: Callable[[int, int, str], bool],
+        *,
+        calling: str,
+        originator: tuple[str, int] | None = None,
+    ) -> bool:
+        """`Operations.store_run` over an association of the pool, or a new one."""
+        async with self._taken(address, calling, (run[0].sop_class_uid, run[0].transfer_syntax)) as association:
+            return await association.store_run(run, answered, originator=originator)
+
+    @contextlib.asynccontextmanager
+    async def _taken(self, address: Address, calling: str, pair: tuple[str, str]) -> AsyncIterator[Association]:
         destination = self._destinations.setdefault((address, calling), _Destination(self._most))
         async with destination.turns:
             line = await self._line(destination, address, calling, pair)
             try:
-                status = await line.association.c_store(data, originator=originator)
+                yield line.association
             finally:
                 if line.association.open:
                     line.since = asyncio.get_running_loop().time()
                     destination.idle.append(line)
                     self._watch()
-        return status
 
     async def _line(self, destination: _Destination, address: Address, calling: str, pair: tuple[str, str]) -> _Line:
         from dicore.net.client import connect
@@ -150,6 +169,11 @@ def _load(path: str) -> tuple[Storable, bytes]:
             return path, file.read(_HEAD)
         data = file.read()
         return data, data
+
+
+def _head(part: FilePart) -> bytes:
+    with open(part.path, "rb") as file:
+        return os.pread(file.fileno(), min(_HEAD, part.size), part.offset)
 
 
 def _contexts(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, Sequence[str]]]:

@@ -23,7 +23,7 @@ from dicore.net.identity import UserIdentity
 from dicore.net.limits import Limits, Timeouts
 from dicore.net.pool import Pool
 from dicore.net.record import AssociationRecord, Audit, tell
-from dicore.net.service import Handler, Services
+from dicore.net.service import Handler, Services, parse_destinations
 from dicore.net.sink import Sink, StoreFunction, as_sink
 from dicore.net.status import Status
 from dicore.net.tls import Certificate, ServerContext, explain
@@ -244,6 +244,11 @@ class Listener:
         self._hub.counted("tls_failures")
         log.warning("a TLS handshake failed: %s", explain(error))
 
+    @property
+    def asks_for_certificates(self) -> bool:
+        """Whether nobody comes in without a certificate."""
+        return self._tls is not None and self._tls.verify_mode == ssl.CERT_REQUIRED
+
     def reload_tls(self) -> None:
         """Read the certificate's files again, for associations from now on. When they are not fit, what was there
         stays, and OSError or ValueError tells why."""
@@ -257,6 +262,15 @@ class Listener:
         assert self._empty is not None
         self._empty.clear()
         await asyncio.get_running_loop().connect_accepted_socket(lambda: _Adopted(self._hub, data), sock)
+
+    def admit_only(self, calling_ae: Iterable[str] | None, admit: Callable[[str], bool] | None) -> None:
+        """Other rules for those who call from now on; see `listen`."""
+        titles = None if calling_ae is None else frozenset(check_ae_title(title) for title in calling_ae)
+        self._hub.calling_ae, self._hub.admit = titles, admit
+
+    def move_to(self, destinations: Mapping[str, str | Address]) -> None:
+        """Other C-MOVE destinations from now on; see `listen`."""
+        self._services.destinations = parse_destinations(destinations)
 
     async def __aenter__(self) -> Listener:
         return await self.start()
