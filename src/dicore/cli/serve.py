@@ -82,7 +82,8 @@ def serve(
     """Receive into a store, durably; answer queries and retrievals.
 
     Takes every SOP class in every transfer syntax, as it comes, the proposer's first choice. Listens on the loopback;
-    any other address needs --allow-ae, --allow-net, --tls-ca or --insecure. SIGTERM and SIGINT end it with status 0, after what
+    any other address needs --allow-ae, --allow-net, --tls-ca or --insecure.
+    SIGTERM and SIGINT end it with status 0, after what
     has begun is finished. C-FIND, C-GET and C-MOVE (to a --destination only), worklist, procedure steps and storage
     commitment are answered. SIGHUP reads --config again: callers, destinations and forward rules follow it at once;
     it reads the certificates again as well.
