@@ -29,12 +29,13 @@ VERBS = {  # in the order of the help page; each is a module of this package wit
     "serve": "Receive instances into a store, durably.",
     "store": "Look into a store: list, export, verify, rebuild, count.",
     "scan": "Read a few elements of many files into one table.",
+    "loadtest": "Find out what a PACS can take.",
     "synth": "Write synthetic CT and MR studies that look real.",
     "codecs": "List the pixel codecs that are installed.",
     "demo": "Send, store, query, decode and check synthetic studies, in seconds.",
 }
 
-_EXIT_CODES = "Exit status: 0 ok, 1 failed, 2 usage, 130 interrupted. Data goes to stdout, talk to stderr."
+_EXIT_CODES = "Exit status: 0 ok, 1 failed, 2 usage, 3 objective missed, 4 measurement invalid, 130 interrupted. Data goes to stdout, talk to stderr."
 
 
 class _Verbs(TyperGroup):

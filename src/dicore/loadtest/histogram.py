@@ -73,6 +73,9 @@ class Histogram:
     def __bool__(self) -> bool:
         return bool(len(self))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Histogram.from_json, (self.to_json(),)  # processes exchange filled buckets only
+
     @property
     def mean(self) -> float:
         """Microseconds; nan without samples in range."""

@@ -269,16 +269,18 @@ async def _fan_out(
     start = time.monotonic() + LEAD + 0.3 * processes  # CLOCK_MONOTONIC is the same in every process of a machine
     children: list[multiprocessing.process.BaseProcess] = []
     threads: list[asyncio.Future[None]] = []
-    pipes: list[Connection] = []
+    orders: list[Connection] = []
     try:
         for number in range(processes):
-            ours, theirs = spawn.Pipe()
+            ours, theirs = spawn.Pipe(duplex=False)
+            hear, say = spawn.Pipe(duplex=False)  # apart: a loop makes what it reads non-blocking
             job = Job(scenario, target, run_id, number, processes, start)
-            child = spawn.Process(target=_child, args=(job, theirs), daemon=True, name=f"dicore-load-{number}")
+            child = spawn.Process(target=_child, args=(job, theirs, hear), daemon=True, name=f"dicore-load-{number}")
             child.start()
             theirs.close()
+            hear.close()
             children.append(child)
-            pipes.append(ours)
+            orders.append(say)
             done = loop.create_future()
             threads.append(done)
             threading.Thread(target=_listen, args=(number, ours, loop, take, state, done), daemon=True).start()
@@ -288,9 +290,9 @@ async def _fan_out(
         watch: list[asyncio.Future[Any]] = [waiting, *([stopping] if stopping else [])]
         await asyncio.wait(watch, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if stopping is not None and stopping.done():
-            for pipe in pipes:
+            for order in orders:
                 with contextlib.suppress(OSError):
-                    pipe.send("stop")
+                    order.send("stop")
             await asyncio.wait([waiting], timeout=scenario.grace + 10)
         elif stopping is not None:
             stopping.cancel()
@@ -324,7 +326,7 @@ def _listen(
         loop.call_soon_threadsafe(lambda: done.done() or done.set_result(None))
 
 
-def _child(job: Job, pipe: Connection) -> None:
+def _child(job: Job, pipe: Connection, orders: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the run
 
     async def main() -> None:
@@ -332,12 +334,10 @@ def _child(job: Job, pipe: Connection) -> None:
         stop = asyncio.Event()
 
         def heard() -> None:
-            with contextlib.suppress(EOFError, OSError):
-                pipe.recv()
-            loop.remove_reader(pipe.fileno())
+            loop.remove_reader(orders.fileno())  # an order, or the parent is gone
             stop.set()
 
-        loop.add_reader(pipe.fileno(), heard)
+        loop.add_reader(orders.fileno(), heard)
         await work(job, pipe.send, stop)
 
     run_loop(main)
@@ -403,3 +403,20 @@ def _machine() -> dict[str, str]:
         "processor": f"{cores} x {model or platform.machine()}",
         "system": f"{platform.system()} {platform.release()}",
     }
+
+
+async def self_test(seconds: float = 3.0) -> dict[str, float]:
+    """What this machine reaches against an SCP in the same process that keeps nothing, closed model: a ceiling that the
+    figures of a target must stay well below to mean anything. Operations a second."""
+    from dicore.loadtest.scenario import parse
+
+    async with dicore.listen(port=0, on_c_store=lambda request, pieces: 0) as scp:
+        ceiling = {}
+        for operation, users in (("echo", 16), ("store", 8)):
+            plan = parse(
+                f'duration = {seconds}\nledger = "off"\n[[stream]]\nname = "{operation}"\noperation = "{operation}"\n'
+                f"users = {users}\nmaterial = {{slices = 8, size = 256}}\n"
+            )
+            result = await run(plan, f"DICORE@127.0.0.1:{scp.port}")
+            ceiling["C-ECHO" if operation == "echo" else "C-STORE of 131 KB"] = result.streams[0].operations / seconds
+    return ceiling

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - lines of HTML
 """The report as one HTML file: no network, light and dark, fit to be printed and mailed.
 
 Everything is inline: uPlot (MIT, see `uPlot.LICENSE`), the page's style and script. The Content-Security-Policy allows
