@@ -16,7 +16,7 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-from dicore.loadtest import compare as comparing
+from dicore.loadtest.compare import compare
 from dicore.loadtest.histogram import Histogram
 from dicore.loadtest.plan import exams_a_year
 from dicore.loadtest.result import PHASES, Heat, Result, Second, StreamResult
@@ -315,7 +315,7 @@ def _percentiles(result: Result) -> str:
 def _differences(result: Result, baseline: Result) -> str:
     rows = [
         (f"{_e(d.stream)}, {d.percent:g} %", _ms(d.baseline, 0), _ms(d.now, 0), _e(d))
-        for d in comparing.compare(baseline, result)
+        for d in compare(baseline, result)
     ]
     if not rows:
         return '<h3>Against the baseline</h3><p class="soft">No stream of the same name has enough samples.</p>'
