@@ -413,9 +413,16 @@ cdef extern from "dicore/net.h" nogil:
         dicore_span identity_response
         uint16_t protocol_version
 
+    dicore_status dicore_associate_parse(uint8_t pdu_type, const uint8_t *body, size_t size, const dicore_allocator *allocator,
+                                         dicore_associate *out, dicore_error *error)
+    void dicore_associate_free(dicore_associate *associate, const dicore_allocator *allocator)
+
     enum:
         DICORE_C_STORE_RQ
         DICORE_C_STORE_RSP
+        DICORE_C_GET_RQ
+        DICORE_C_FIND_RQ
+        DICORE_C_MOVE_RQ
         DICORE_C_ECHO_RQ
         DICORE_C_ECHO_RSP
         DICORE_C_CANCEL_RQ
@@ -427,6 +434,13 @@ cdef extern from "dicore/net.h" nogil:
         DICORE_HAS_PRIORITY
         DICORE_HAS_DATA_SET_TYPE
         DICORE_HAS_STATUS
+        DICORE_HAS_ERROR_ID
+        DICORE_HAS_EVENT_TYPE
+        DICORE_HAS_ACTION_TYPE
+        DICORE_HAS_REMAINING
+        DICORE_HAS_COMPLETED
+        DICORE_HAS_FAILED
+        DICORE_HAS_WARNING
         DICORE_HAS_ORIGINATOR_ID
 
     ctypedef struct dicore_command:
@@ -437,14 +451,25 @@ cdef extern from "dicore/net.h" nogil:
         uint16_t priority
         uint16_t data_set_type
         uint16_t status
+        uint16_t error_id
+        uint16_t event_type
+        uint16_t action_type
+        uint16_t remaining
+        uint16_t completed
+        uint16_t failed
+        uint16_t warning
         uint16_t originator_id
         dicore_span affected_class
         dicore_span requested_class
+        dicore_span move_destination
+        dicore_span offending
         dicore_span error_comment
         dicore_span affected_instance
         dicore_span requested_instance
+        dicore_span attributes
         dicore_span originator
 
+    dicore_status dicore_command_parse(const uint8_t *data, size_t size, dicore_command *out, dicore_error *error)
     dicore_status dicore_command_build(const dicore_command *command, uint8_t *buffer, size_t capacity, size_t *size)
     void dicore_command_response(const dicore_command *request, uint16_t status, dicore_command *response)
 
@@ -518,6 +543,7 @@ cdef extern from "dicore/net.h" nogil:
     void dicore_association_output(const dicore_association *association, const uint8_t **data, size_t *size)
     void dicore_association_sent(dicore_association *association, size_t size)
     bint dicore_association_closing(const dicore_association *association)
+    void dicore_association_touch(dicore_association *association)
     uint64_t dicore_association_deadline(dicore_association *association, uint64_t now)
     dicore_status dicore_association_tick(dicore_association *association, uint64_t now, dicore_event *event)
     int dicore_association_state(const dicore_association *association)
