@@ -85,7 +85,9 @@ async def look(
     result.acknowledged = sum(one.acknowledged for one in entries)
     result.unknown = [one.sop_instance_uid for one in entries if not one.acknowledged]
     try:
-        async with dicore.connect(target, calling=calling, contexts=_contexts(how)) as association:
+        async with dicore.connect(
+            target, calling=calling, contexts=_contexts(how), receive=how == "get"
+        ) as association:
             for (study, series), group in groupby(entries, key=lambda one: (one.study, one.series)):
                 wanted = {one.sop_instance_uid: one for one in group if one.acknowledged}
                 if not wanted:
@@ -120,7 +122,7 @@ async def _series(association: Any, how: str, study: str, series: str) -> dict[s
     found: dict[str, list[str]] = {}
     keys = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
     if how == "find":
-        async for match in association.c_find(level="IMAGE", **keys, SOPInstanceUID=""):
+        async for match in association.c_find(level="IMAGE", **keys, SOPInstanceUID="", returns=False):
             found.setdefault(str(match.SOPInstanceUID), []).append("")
     else:
         async for ds in association.c_get(level="SERIES", **keys):

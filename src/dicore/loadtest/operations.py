@@ -63,6 +63,8 @@ class Lane:
         self.phases, self.size, self.studies, self.entry = {}, 0, 0, None
         try:
             await self._operate()
+        except DimseError:
+            raise  # the association is as good as before
         except BaseException:
             if self.association is not None:
                 if self.association.open:
@@ -84,6 +86,8 @@ class Lane:
                 contexts=self._contexts(),
                 timeouts=Timeouts(connect=self.stream.timeout, dimse=self.stream.timeout),
                 limits=Limits(pdu=self.stream.pdu),
+                receive=self.stream.operation == "get",
+                window=self.stream.window,
             )
             whole = time.perf_counter() - begin
             connected = min(whole, getattr(self.association, "connect_seconds", 0.0))
@@ -144,7 +148,8 @@ class Lane:
         begin = time.perf_counter()
         model = "worklist" if self.stream.operation == "worklist" else "study"
         keys: dict[str, Any] = dict(self.stream.keys)
-        answers: Any = association.c_find(level=self.stream.level, model=model, **keys)
+        level = None if model == "worklist" else self.stream.level
+        answers = association.c_find(level=level, model=model, **keys)
         first = True
         async for _ in answers:
             if first:
@@ -156,7 +161,7 @@ class Lane:
         association = await self.open()
         begin = time.perf_counter()
         first = True
-        answers: Any = association.c_get(level=self.stream.level, **self.stream.keys)
+        answers = association.c_get(level=self.stream.level, **self.stream.keys)
         async for ds in answers:
             if first:
                 self.phases["first response"] = time.perf_counter() - begin
@@ -168,9 +173,7 @@ class Lane:
         association = await self.open()
         begin = time.perf_counter()
         first = True
-        answers: Any = association.c_move(
-            destination=self.stream.destination, level=self.stream.level, **self.stream.keys
-        )
+        answers = association.c_move(destination=self.stream.destination, level=self.stream.level, **self.stream.keys)
         async for _ in answers:
             if first:
                 self.phases["first response"] = time.perf_counter() - begin

@@ -134,6 +134,7 @@ class _Meter:
     async def run(self, stop: asyncio.Event) -> None:
         end = self.job.start + self.job.scenario.duration
         if self.stream.arrivals is None:
+            await asyncio.sleep(max(0.0, self.job.start - time.monotonic()))
             users = [asyncio.create_task(self._user(end, stop)) for _ in range(self.most)]
             await self._until_done(users, end, stop)
             return
