@@ -50,6 +50,9 @@ if TYPE_CHECKING:  # what `_LAZY` below does at run time
     from dicore.net.send import send as send
     from dicore.scan import scan as scan
     from dicore.scan import scan_batches as scan_batches
+    from dicore.series import Series as Series
+    from dicore.series import read_series as read_series
+    from dicore.series import split_series as split_series
     from dicore.server import serve as serve
     from dicore.store import Store as Store
 
@@ -58,6 +61,7 @@ __version__ = "0.1.0"
 _LAZY = {  # public name: (module, name in it; None for the module itself)
     "DELETE": ("dicore.dataset", "DELETE"),
     "Dataset": ("dicore.dataset", "Dataset"),
+    "Series": ("dicore.series", "Series"),
     "Store": ("dicore.store", "Store"),
     "Typed": ("dicore.dataset", "Typed"),
     "blocking": ("dicore.blocking", None),
@@ -71,10 +75,12 @@ _LAZY = {  # public name: (module, name in it; None for the module itself)
     "new": ("dicore.dataset", "new"),
     "pixel": ("dicore.pixel", None),
     "read": ("dicore.dataset", "read"),
+    "read_series": ("dicore.series", "read_series"),
     "scan": ("dicore.scan", None),  # a package that can be called
     "scan_batches": ("dicore.scan", "scan_batches"),
     "send": ("dicore.net", "send"),
     "serve": ("dicore.server", "serve"),
+    "split_series": ("dicore.series", "split_series"),
     "synth": ("dicore.synth", None),
 }
 
@@ -96,6 +102,7 @@ __all__ = [
     "NetworkTimeout",
     "PixelDataError",
     "ProtocolViolation",
+    "Series",
     "Store",
     "StoreCorrupt",
     "StoreError",
@@ -114,10 +121,12 @@ __all__ = [
     "new",
     "pixel",
     "read",
+    "read_series",
     "scan",
     "scan_batches",
     "send",
     "serve",
+    "split_series",
     "synth",
 ]
 

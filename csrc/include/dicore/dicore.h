@@ -5,6 +5,7 @@
 #include "dicore/base.h"
 #include "dicore/dataset.h"
 #include "dicore/deidentify.h"
+#include "dicore/kernels.h"
 #include "dicore/net.h"
 #include "dicore/pixel.h"
 #include "dicore/scan.h"

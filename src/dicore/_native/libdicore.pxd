@@ -865,3 +865,55 @@ cdef extern from "dicore/scan.h" nogil:
     dicore_status dicore_scan_export_schema(const dicore_scan_column *columns, const char *const *names, size_t count, const dicore_allocator *allocator, ArrowSchema *out)
     dicore_status dicore_scan_export_batch(dicore_scan_batch *batch, size_t count, ArrowArray *out)
     dicore_status dicore_scan_export_stream(const dicore_scan_column *columns, const char *const *names, size_t count, dicore_scan_batch *const *batches, size_t batch_count, const dicore_allocator *allocator, ArrowArrayStream *out)
+
+
+# ---- kernels.h -------------------------------------------------------------------------------------------------------
+cdef extern from "dicore/kernels.h" nogil:
+    ctypedef enum dicore_sample:
+        DICORE_U8
+        DICORE_I8
+        DICORE_U16
+        DICORE_I16
+        DICORE_U32
+        DICORE_I32
+        DICORE_F32
+
+    ctypedef struct dicore_kernels:
+        const char *name
+        void (*swap16)(uint8_t *to, const uint8_t *source, size_t count) noexcept nogil
+        void (*swap32)(uint8_t *to, const uint8_t *source, size_t count) noexcept nogil
+        void (*swap64)(uint8_t *to, const uint8_t *source, size_t count) noexcept nogil
+        void (*unpack1)(uint8_t *to, const uint8_t *source, size_t first, size_t count) noexcept nogil
+        void (*pack1)(uint8_t *to, const uint8_t *source, size_t count) noexcept nogil
+        void (*unpack12)(uint16_t *to, const uint8_t *source, size_t count) noexcept nogil
+        void (*pack12)(uint8_t *to, const uint16_t *source, size_t count) noexcept nogil
+        void (*interleave8)(uint8_t *to, const uint8_t *a, const uint8_t *b, const uint8_t *c, size_t pixels) noexcept nogil
+        void (*interleave16)(uint16_t *to, const uint16_t *a, const uint16_t *b, const uint16_t *c, size_t pixels) noexcept nogil
+        void (*separate8)(uint8_t *a, uint8_t *b, uint8_t *c, const uint8_t *source, size_t pixels) noexcept nogil
+        void (*separate16)(uint16_t *a, uint16_t *b, uint16_t *c, const uint16_t *source, size_t pixels) noexcept nogil
+        void (*expand422)(uint8_t *to, const uint8_t *source, size_t pairs) noexcept nogil
+        void (*keep8)(uint8_t *to, const uint8_t *source, size_t count, unsigned low, unsigned bits, int is_signed) noexcept nogil
+        void (*keep16)(uint16_t *to, const uint16_t *source, size_t count, unsigned low, unsigned bits, int is_signed) noexcept nogil
+        void (*keep32)(uint32_t *to, const uint32_t *source, size_t count, unsigned low, unsigned bits, int is_signed) noexcept nogil
+        void (*bit16)(uint8_t *to, const uint16_t *source, size_t count, unsigned bit) noexcept nogil
+        void (*burn8)(uint8_t *to, const uint8_t *mask, size_t count, uint8_t value) noexcept nogil
+        void (*rgb8)(uint8_t *to, const uint8_t *source, size_t pixels) noexcept nogil
+        void (*rgb422)(uint8_t *to, const uint8_t *source, size_t pairs) noexcept nogil
+        void (*rgb16)(uint16_t *to, const uint16_t *source, size_t pixels, unsigned bits, int partial) noexcept nogil
+        void (*rgb8_partial)(uint8_t *to, const uint8_t *source, size_t pixels) noexcept nogil
+        void (*table8)(uint8_t *to, const uint8_t *source, size_t count, const uint8_t *table) noexcept nogil
+        void (*table16)(uint8_t *to, const uint16_t *source, size_t count, const uint8_t *table) noexcept nogil
+        void (*table16_16)(uint16_t *to, const uint16_t *source, size_t count, const uint16_t *table) noexcept nogil
+        void (*table16_float)(float *to, const uint16_t *source, size_t count, const float *table) noexcept nogil
+        void (*palette8)(uint8_t *to, const uint8_t *source, size_t count, const uint32_t *table) noexcept nogil
+        void (*palette16)(uint8_t *to, const uint16_t *source, size_t count, const uint32_t *table) noexcept nogil
+        void (*sigmoid)(uint8_t *to, const float *source, size_t count, float scale, float offset, uint8_t flip) noexcept nogil
+        void (*flip8)(uint8_t *to, const uint8_t *source, size_t count, uint8_t flip) noexcept nogil
+        int (*stray8)(const uint8_t *source, size_t count, unsigned bits, int is_signed) noexcept nogil
+        int (*stray16)(const uint16_t *source, size_t count, unsigned bits, int is_signed) noexcept nogil
+        void (*rescale[7])(float *to, const void *source, size_t count, float slope, float intercept) noexcept nogil
+        void (*rescale_exact[7])(float *to, const void *source, size_t count, double slope, double intercept) noexcept nogil
+        void (*window[7])(uint8_t *to, const void *source, size_t count, float scale, float offset, uint8_t flip) noexcept nogil
+
+    const dicore_kernels *dicore_kernels_best()
+    const dicore_kernels *dicore_kernels_named(const char *name)

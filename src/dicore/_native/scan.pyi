@@ -12,7 +12,6 @@ Column = tuple[str, tuple[tuple[int, int], ...], str, int, int]
 Problem = tuple[Any, int, int, int, int, int]
 
 def column_type(vr: str, several: bool, ambiguous: bool) -> tuple[int, int]: ...
-
 def plain_files(paths: list[Any], start: int, stop: int) -> bool: ...
 
 class Request:

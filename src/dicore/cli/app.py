@@ -31,6 +31,7 @@ VERBS = {  # in the order of the help page; each is a module of this package wit
     "scan": "Read a few elements of many files into one table.",
     "loadtest": "Find out what a PACS can take.",
     "synth": "Write synthetic CT and MR studies that look real.",
+    "render": "Show images: write them as PNG, contact sheet or animation.",
     "codecs": "List the pixel codecs that are installed.",
     "demo": "Send, store, query, decode and check synthetic studies, in seconds.",
 }

@@ -16,7 +16,7 @@ import typer
 from dicore.cli.output import escape, human_bytes, progress, say, show, show_json, show_table
 
 if TYPE_CHECKING:
-    from dicore.cli.contact_sheet import Row
+    from dicore.pixel.sheet import Row
     from dicore.store import Store
 
 T = TypeVar("T")
@@ -114,7 +114,7 @@ def _run(folder: Path, associations: int, seed: int, out: Path) -> tuple[_Clock,
 
     import dicore
     from dicore import pixel
-    from dicore.cli import contact_sheet
+    from dicore.pixel import sheet
 
     clock, files = _Clock(), folder / "files"
     files.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ def _run(folder: Path, associations: int, seed: int, out: Path) -> tuple[_Clock,
         rows = clock.time("draw the contact sheet", lambda: _rows(store, studies))
         title = f"dicore {dicore.__version__} demo: {len(sent)} instances, {human_bytes(size)}, from the store"
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(pixel.png(contact_sheet.draw(title, rows)))
+        out.write_bytes(pixel.png(sheet.draw(title, rows)))
     return clock, len(sent), failures
 
 
@@ -202,7 +202,7 @@ def _sha256(data: Any) -> bytes:
 
 def _rows(store: Store, studies: list[dict[str, str]]) -> list[Row]:
     from dicore import pixel
-    from dicore.cli.contact_sheet import Row
+    from dicore.pixel.sheet import Row
 
     rows = []
     for study in sorted(studies, key=lambda row: (row["ModalitiesInStudy"], row["PatientName"])):

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     import pydicom
     from typing_extensions import Buffer
 
+    from dicore.content.contours import Roi
+    from dicore.content.dose import Dose
+    from dicore.content.real_world import RealWorldMap
+    from dicore.content.segmentation import Segment
+    from dicore.content.structured_report import Measurement, SrNode
+    from dicore.content.waveform import WaveformGroup
     from dicore.dataset.model import BulkURI
     from dicore.pixel import FrameLayout
 
@@ -157,6 +163,70 @@ class Dataset(DatasetBase):
             return pixel.iter_frames(layout, window, raw=raw, window=window)
         return pixel.iter_frames(layout, self[layout.pixel_keyword].raw, raw=raw)
 
+    def hu(
+        self, frames: int | Sequence[int] | slice | None = None, out: Any = None, threads: int = 1
+    ) -> np.ndarray[Any, Any]:
+        """Modality values as float32, (frames?, rows, columns): Hounsfield units for CT, what the file says for others.
+
+        Modality LUT Sequence, or Rescale Slope and Intercept, per frame where the Pixel Value Transformation functional
+        group says so (PS3.3 C.11.1, C.7.6.16.2.9); without any the stored values. The exact product, rounded once.
+        `frames`, `out` (float32) and `threads` as in `pixels`. PixelDataError for colour images.
+        """
+        from dicore.pixel import display
+
+        return display.hu(self, frames, out=out, threads=threads)
+
+    def render(
+        self,
+        frames: int | Sequence[int] | slice | None = None,
+        *,
+        window: tuple[float, float] | str | int | None = None,
+        lut: Any = None,
+        overlays: bool | Sequence[int] = False,
+        shutters: bool = True,
+        state: Dataset | None = None,
+        out: Any = None,
+        threads: int = 1,
+    ) -> np.ndarray[Any, Any]:
+        """The frames as they are to be seen: uint8 (frames?, rows, columns[, 3]).
+
+        Grey goes through modality, VOI and presentation steps (PS3.3 C.11); every Photometric Interpretation but HSV
+        comes out as grey or RGB. `window` is (centre, width) in modality values, the explanation or the number of one
+        of the file's windows, or "auto" (least to greatest value, padding apart). None takes the first VOI LUT, else
+        the first window (Frame VOI LUT functional group included), else "auto". `lut` picks a VOI LUT by number or
+        explanation, or is a colour table, uint8 (256, 3), for the grey result. `overlays` burns in all overlay planes,
+        or those numbered (0: group 6000), in white. `shutters` covers what the Display Shutter says.
+
+        `state`, a presentation state (PR), takes the place of the file's own steps (PS3.4 N.2): modality, softcopy VOI
+        and presentation LUT, shutters, overlays, displayed area, rotation, flip, graphics and text in capitals.
+        Not applied: presentation size (the result has the area's own pixels), colour of graphic layers, ICC profiles.
+
+        `frames`, `out` (uint8) and `threads` as in `pixels`. ValueError for a choice the file does not offer.
+        """
+        from dicore.pixel import display
+
+        return display.render(
+            self,
+            frames,
+            window=window,
+            lut=lut,
+            overlays=overlays,
+            shutters=shutters,
+            state=state,
+            out=out,
+            threads=threads,
+        )
+
+    def to_png(self, path: str | os.PathLike[str], frames: int | Sequence[int] | slice | None = 0, **how: Any) -> None:
+        """Write a PNG of frame `frames` (several, or None for all: an animated one) as `render(**how)` shows it.
+
+        `seconds` (a frame's time; else Frame Time, Recommended Display Frame Rate or Cine Rate, else 0.1) and `depth`
+        (8; 16 writes stored values of grey images as they are, signed ones raised to begin at 0) are taken too.
+        """
+        from dicore.pixel import display
+
+        display.write_png(self, path, frames, **how)
+
     def _pixel_keyword(self) -> str:
         for keyword in _PIXEL_KEYWORDS:
             if keyword in self:
@@ -180,9 +250,7 @@ class Dataset(DatasetBase):
 
         return temporal.element_value(self, element, kind)
 
-    def to_json_dict(
-        self, *, bulk_data_threshold: int = 1024, bulk_data_uri: BulkURI | None = None
-    ) -> dict[str, Any]:
+    def to_json_dict(self, *, bulk_data_threshold: int = 1024, bulk_data_uri: BulkURI | None = None) -> dict[str, Any]:
         """This data set in the DICOM JSON Model (PS3.18 F) as builtins; see `dicore.dataset.json_model.to_dict`."""
         from dicore.dataset import json_model
 
@@ -199,6 +267,70 @@ class Dataset(DatasetBase):
         from dicore.dataset import xml_model
 
         return xml_model.to_xml(self, bulk_data_threshold=bulk_data_threshold, bulk_data_uri=bulk_data_uri)
+
+    # -- what it means: `dicore.content` -------------------------------------------------------------------------------
+
+    def waveform(self) -> list[WaveformGroup]:
+        """The multiplex groups of a waveform (PS3.3 C.10.9), `.samples` float64 (samples, channels) in the channels'
+        units. Raises MissingElement, DicomFormatError; see `dicore.content.waveform`."""
+        from dicore.content import waveform
+
+        return waveform.waveform(self)
+
+    def dose(self, threads: int = 1) -> Dose:
+        """A dose grid (PS3.3 C.8.8.3): `.values` float64 (frames, rows, columns) in `.units`, GY or RELATIVE, and where
+        the frames lie. Raises MissingElement, DicomFormatError, PixelDataError; see `dicore.content.dose`."""
+        from dicore.content import dose
+
+        return dose.dose(self, threads)
+
+    def suv(self, kind: str = "bw", *, threads: int = 1) -> np.ndarray[Any, Any]:
+        """Standardised uptake values of a PET image (PS3.3 C.8.9), by QIBA's calculation: float32 (frames?, rows,
+        columns) in g/ml. `kind`: 'bw', 'lbm', 'lbmjames128', 'lbmjanma', 'bsa' (cm2/ml). Raises MissingElement naming
+        what the calculation lacks, DicomFormatError; see `dicore.content.suv`."""
+        from dicore.content import suv
+
+        return suv.suv(self, kind, threads=threads)
+
+    def real_world_values(self) -> list[RealWorldMap]:
+        """The real-world value maps (PS3.3 C.7.6.16.2.11), each with units; `.values()` are the frames in them, float64
+        (frames, rows, columns). Raises MissingElement, DicomFormatError; see `dicore.content.real_world`."""
+        from dicore.content import real_world
+
+        return real_world.real_world_values(self)
+
+    def contours(self) -> list[Roi]:
+        """The regions of an RT Structure Set (PS3.3 C.8.8.5), each with contours whose `.points` are float64 (N, 3) in
+        LPS millimetres. Raises MissingElement, DicomFormatError; see `dicore.content.contours`."""
+        from dicore.content import contours
+
+        return contours.contours(self)
+
+    def segments(self) -> list[Segment]:
+        """The segments of a segmentation (PS3.3 C.8.20), each with codes and `.array` (frames, rows, columns): bool, or
+        float32 when fractional. Raises MissingElement, DicomFormatError; see `dicore.content.segmentation`."""
+        from dicore.content import segmentation
+
+        return segmentation.segments(self)
+
+    def sr_tree(self) -> SrNode:
+        """The content tree of a structured report (PS3.3 C.17.3). Raises MissingElement when this is none; see
+        `dicore.content.structured_report`."""
+        from dicore.content import structured_report
+
+        return structured_report.sr_tree(self)
+
+    def sr_text(self) -> str:
+        """A structured report as an indented outline, a line a content item. Raises MissingElement."""
+        from dicore.content import structured_report
+
+        return structured_report.sr_text(self)
+
+    def measurements(self) -> list[Measurement]:
+        """The numbers of a structured report with their units, names and what they are part of. MissingElement."""
+        from dicore.content import structured_report
+
+        return structured_report.measurements(self)
 
     # -- edits ---------------------------------------------------------------------------------------------------------
 

@@ -57,9 +57,7 @@ def _object(dataset: Dataset, threshold: int, uri: BulkURI | None, prefix: str) 
         found[f"{int(element.tag):08X}"] = attribute
         path = f"{prefix}{element.tag >> 16:04X},{element.tag & 0xFFFF:04X}"
         if vr == "SQ":
-            items = [
-                _object(item, threshold, uri, f"{path}[{number}].") for number, item in enumerate(element.value)
-            ]
+            items = [_object(item, threshold, uri, f"{path}[{number}].") for number, item in enumerate(element.value)]
             if items:
                 attribute["Value"] = items
         elif vr in BINARY or isinstance(element.value, bytes):  # bytes: a number of the wrong length

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dicore._native import kernels
 from dicore.pixel.layout import FrameLayout
 from dicore.pixel.streams import Stream
 
@@ -41,6 +42,11 @@ def effective_photometric(layout: FrameLayout, stream: Stream | None) -> str:
 def rgb_from_ybr(frame: Array, bits: int, partial: bool = False) -> Array:
     """RGB of a frame (rows, columns, 3) of `bits`-bit Y, Cb, Cr: a new array of the same shape and dtype, rounded."""
     out = np.empty(frame.shape, frame.dtype)
+    if frame.dtype.kind == "u" and (frame.dtype.itemsize == 2 or (frame.dtype.itemsize == 1 and bits == 8)):
+        native = np.ascontiguousarray(frame, frame.dtype.newbyteorder("="))
+        if native.dtype == out.dtype and bits <= 8 * frame.dtype.itemsize:
+            kernels.rgb(native, out, frame.dtype.itemsize, bits, partial)
+            return out
     half, top = float(1 << (bits - 1)), float((1 << bits) - 1)
     black = 16.0 * (1 << (bits - 8)) if partial and bits >= 8 else 0.0
     matrix = (_PARTIAL if partial else _FULL).T

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dicore._native import kernels
 from dicore._native.pixel import Encapsulation
 from dicore.errors import CodecUnavailable, DicoreError, PixelDataError
 from dicore.pixel.codec_table import family, find
@@ -214,15 +215,14 @@ class _Source:
         start, bits = first * layout.stored_bits, layout.stored_bits * count
         shape = (count, *layout.frame_shape)
         if layout.bits_allocated == 1:  # PS3.5 8.1.1: frames follow each other without byte alignment
-            packed = np.frombuffer(self._swapped(start // 8, -(-(start % 8 + bits) // 8)), np.uint8)
-            return np.unpackbits(packed, bitorder="little")[start % 8 : start % 8 + bits].reshape(shape)
+            bytes_of = np.empty(shape, np.uint8)
+            kernels.unpack1(self._swapped(start // 8, -(-(start % 8 + bits) // 8)), bytes_of, start % 8)
+            return bytes_of
         flat = np.frombuffer(self._swapped(start // 8, bits // 8), layout.dtype)
         if layout.subsampled:  # Y1 Y2 Cb Cr: two pixels share their colour
-            pairs = flat.reshape(-1, 4)
-            full = np.empty((len(pairs), 2, 3), flat.dtype)
-            full[:, :, 0] = pairs[:, :2]
-            full[:, :, 1:] = pairs[:, None, 2:]
-            return full.reshape(shape)
+            full = np.empty(shape, np.uint8)
+            kernels.expand_422(flat, full)
+            return full
         if layout.planar:
             frames = flat.reshape(count, layout.samples, layout.rows, layout.columns).transpose(0, 2, 3, 1)
         else:
@@ -363,6 +363,13 @@ def _clean(frames: Array, layout: FrameLayout) -> Array:
     """The frames with nothing but Bits Stored: themselves when that is so already, which one look at them tells."""
     if layout.bits_stored == layout.bits_allocated or frames.dtype.kind == "f" or not frames.size:
         return frames
+    kind = f"{frames.dtype.kind}{frames.dtype.itemsize}"
+    if frames.dtype.isnative and frames.dtype.itemsize <= 2 and frames.flags.c_contiguous:
+        if not kernels.stray(frames, kind, layout.bits_stored):
+            return frames
+        cleaned = np.empty(frames.shape, frames.dtype)
+        kernels.keep(frames, cleaned, kind, layout.bits_stored)
+        return cleaned
     high = (1 << layout.bits_stored - layout.signed) - 1
     if int(frames.max()) <= high and (not layout.signed or int(frames.min()) >= ~high):
         return frames

@@ -1,4 +1,4 @@
-"""A contact sheet: rows of thumbnails with a line of text over each, drawn into one array."""
+"""Contact sheets: thumbnails side by side, or in rows with a line of text over each; and that text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Row", "draw"]
+from dicore.pixel.png_file import png
+
+__all__ = ["Row", "contact_sheet", "draw", "thumbnail", "write"]
 
 Grey = npt.NDArray[np.uint8]
 
@@ -38,44 +40,66 @@ _GLYPHS = {  # 5 x 7, a row of five bits a byte
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: a heading, a fainter remark behind it, and thumbnails of uint8 in any size."""
+    """One row: a heading, a fainter remark behind it, and uint8 thumbnails in any size, grey or (rows, columns, 3)."""
 
     heading: str
     remark: str
     images: Sequence[Grey]
 
 
-def draw(title: str, rows: Sequence[Row]) -> Grey:
-    """The sheet as (height, width, 3) RGB of uint8."""
+def draw(title: str, rows: Sequence[Row], *, tile: int = _TILE) -> Grey:
+    """The sheet as (height, width, 3) RGB of uint8; `tile` is the side of a thumbnail's square."""
     columns = max((len(row.images) for row in rows), default=1)
     line = 7 * _TEXT
-    row_height = line + _GAP + _TILE + 2 * _GAP
-    width = 2 * _MARGIN + columns * _TILE + (columns - 1) * _GAP
+    row_height = line + _GAP + tile + 2 * _GAP
+    width = 2 * _MARGIN + columns * tile + (columns - 1) * _GAP
     height = 2 * _MARGIN + line + 2 * _GAP + len(rows) * row_height - 2 * _GAP
     sheet: Grey = np.empty((height, width, 3), np.uint8)
     sheet[:] = _BACKGROUND
     y = _MARGIN
-    _write(sheet, _MARGIN, y, title, _ACCENT)
+    write(sheet, _MARGIN, y, title, _ACCENT)
     y += line + 2 * _GAP
     for row in rows:
-        end = _write(sheet, _MARGIN, y, row.heading, _INK)
-        _write(sheet, end + 3 * _GAP, y, row.remark, _FAINT)
+        end = write(sheet, _MARGIN, y, row.heading, _INK)
+        write(sheet, end + 3 * _GAP, y, row.remark, _FAINT)
         for column, image in enumerate(row.images):
-            x = _MARGIN + column * (_TILE + _GAP)
+            x = _MARGIN + column * (tile + _GAP)
             top = y + line + _GAP
-            sheet[top : top + _TILE, x : x + _TILE] = _fit(image)[..., None]
+            small = thumbnail(image, tile)
+            sheet[top : top + tile, x : x + tile] = small[..., None] if small.ndim == 2 else small
         y += row_height
     return sheet
 
 
-def _fit(image: Grey) -> Grey:
-    """`image` centred in a square tile, its shape kept, each tile pixel the mean of what it covers."""
-    rows, columns = image.shape
-    scale = _TILE / max(rows, columns)
+def contact_sheet(images: Sequence[Grey], *, columns: int = 0, tile: int = 256, gap: int = 4) -> bytes:
+    """A PNG of many 8-bit images (rows, columns[, 3]) side by side, each fitted into a `tile` x `tile` square.
+
+    `columns` 0 takes the squarest arrangement that is at least as wide as high. An empty list gives one dark tile.
+    """
+    count = max(1, len(images))
+    across = columns or int(np.ceil(np.sqrt(count)))
+    down = -(-count // across)
+    colour = any(image.ndim == 3 for image in images)
+    sheet = np.full((down * (tile + gap) + gap, across * (tile + gap) + gap) + ((3,) if colour else ()), 24, np.uint8)
+    for number, image in enumerate(images):
+        small = thumbnail(image, tile, 24)
+        top, left = gap + number // across * (tile + gap), gap + number % across * (tile + gap)
+        sheet[top : top + tile, left : left + tile] = small[..., None] if colour and small.ndim == 2 else small
+    return png(sheet)
+
+
+def thumbnail(image: Grey, side: int = _TILE, around: int = 0) -> Grey:
+    """`image` centred in a square of `side` pixels, its shape kept, each pixel the mean of what it covers."""
+    rows, columns = image.shape[:2]
+    scale = side / max(rows, columns)
     high, wide = max(1, round(rows * scale)), max(1, round(columns * scale))
-    tile: Grey = np.zeros((_TILE, _TILE), np.uint8)
-    top, left = (_TILE - high) // 2, (_TILE - wide) // 2
-    tile[top : top + high, left : left + wide] = _area(_area(image.astype(np.float32), high).T, wide).T + 0.5
+    tile: Grey = np.full((side, side, *image.shape[2:]), around, np.uint8)
+    top, left = (side - high) // 2, (side - wide) // 2
+    planes = [image] if image.ndim == 2 else [image[..., s] for s in range(image.shape[2])]
+    for s, plane in enumerate(planes):
+        target = tile if image.ndim == 2 else tile[..., s]
+        small = _area(_area(plane.astype(np.float32), high).T, wide).T
+        target[top : top + high, left : left + wide] = small + 0.5
     return tile
 
 
@@ -89,11 +113,14 @@ def _area(image: npt.NDArray[np.float32], size: int) -> npt.NDArray[np.float32]:
     return mean
 
 
-def _write(sheet: Grey, x: int, y: int, text: str, ink: tuple[int, int, int]) -> int:
-    """Write text in capitals without accents from (x, y), as much as fits; returns where it ended."""
+def write(sheet: Grey, x: int, y: int, text: str, ink: tuple[int, ...], margin: int = _MARGIN) -> int:
+    """Write text in capitals without accents from (x, y), as much as fits; returns where it ended.
+
+    `sheet` is (rows, columns, 3), or (rows, columns) with an ink of one number.
+    """
     plain = (char for char in unicodedata.normalize("NFKD", text.upper()) if not unicodedata.combining(char))
     for char in plain:
-        if x + 6 * _TEXT > sheet.shape[1] - _MARGIN:
+        if not 0 <= x <= sheet.shape[1] - margin - 6 * _TEXT or not 0 <= y <= sheet.shape[0] - 7 * _TEXT:
             break
         if char != " ":
             rows = bytes.fromhex(_GLYPHS.get(char, _GLYPHS["?"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dicore.pixel import contact_sheet, png, render, window
+from dicore.pixel import contact_sheet, render, window
 
 
 def test_the_linear_window_is_that_of_the_standard():
@@ -33,12 +33,6 @@ def test_render_rescales_windows_and_inverts():
     colour = np.full((2, 2, 3), 77, "u1")
     assert (render(colour, photometric="RGB") == 77).all()
     assert render(colour.astype("u2") * 256, photometric="RGB").max() == 255
-
-
-def test_png_is_read_back():
-    imagecodecs = pytest.importorskip("imagecodecs")
-    image = np.arange(120, dtype="u1").reshape(10, 12)
-    np.testing.assert_array_equal(imagecodecs.png_decode(png(image)), image)
 
 
 def test_a_contact_sheet_holds_its_images_where_they_belong():
