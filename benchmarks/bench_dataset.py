@@ -1,13 +1,14 @@
 """Header read: seven tags of a 530 KB CT slice with a real scanner's header, from its path, page cache warm.
 
-`python -m benchmarks.report` prints the table; `pytest benchmarks/bench_dataset.py` looks at one reader at a time.
+`python -m benchmarks.bench_dataset` prints the table; `pytest benchmarks/bench_dataset.py` looks at one reader at a
+time.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from benchmarks.material import ct, warm
 from benchmarks.peers import headers
+from benchmarks.rows import Row, Section, main, paired
 
 FILES = 32  # read in turn: a reader that keeps what it has read gains nothing
 
@@ -69,18 +71,21 @@ def measure_whole(rounds: int) -> Iterator[tuple[str, list[float]]]:
     yield from took.items()
 
 
-def summary(rounds: int) -> dict[str, tuple[float, float, float]]:
-    """reader: (median, least, most) microseconds per file."""
-    return _medians(measure(rounds))
-
-
-def summary_whole(rounds: int) -> dict[str, tuple[float, float, float]]:
-    """reader: (median, least, most) microseconds per file for every value of every element."""
-    return _medians(measure_whole(rounds))
-
-
-def _medians(measured: Iterator[tuple[str, list[float]]]) -> dict[str, tuple[float, float, float]]:
-    return {name: (statistics.median(took), min(took), max(took)) for name, took in measured}
+def sections(rounds: int, only: Sequence[str] = ()) -> Iterator[Section]:
+    rounds = max(rounds, 7)
+    took = dict(measure(rounds))
+    ours, size = took["dicore"], files()[0].stat().st_size
+    best = min((n for n in took if n.startswith("pydicom ")), key=lambda name: statistics.median(took[name]))
+    wanted = {best: (80.0, 120.0), "fastdicom": (8.0, 12.0), "dicomsdl": (12.0, 19.0)}
+    rows = []
+    for name, values in took.items():
+        must, reach = wanted.get(name, (None, None))
+        rows.append(Row(name, values, None if name == "dicore" else paired(values, ours), must, reach))
+    yield Section(f"Header read: 7 tags of a {size / 1000:.0f} KB CT, 258 elements", "us per file", rows)
+    took = dict(measure_whole(rounds))
+    ours, theirs = took["dicore"], took["pydicom dcmread"]
+    rows = [Row("dicore", ours), Row("pydicom dcmread", theirs, paired(theirs, ours), must=15)]
+    yield Section("Every value of every element of the same files", "us per file", rows)
 
 
 @pytest.mark.parametrize(("name", "reader"), headers.readers().items(), ids=list(headers.readers()))
@@ -88,3 +93,7 @@ def test_read_seven_tags(benchmark: Any, name: str, reader: headers.Reader) -> N
     found = files()
     check(reader, found)
     benchmark(lambda: [reader(path) for path in found])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sections, __doc__, rounds=7))

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import io
 import statistics
-import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pydicom
@@ -21,6 +20,7 @@ import pytest
 
 from benchmarks.material import ct
 from benchmarks.peers.deidentifiers import Deidentifier, deidentifiers
+from benchmarks.rows import Row, Section, main, paired
 
 PROMISED = ("PatientName", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 FILES = 8  # in turn
@@ -71,12 +71,17 @@ def test_deidentify(benchmark: Any, name: str, run: Deidentifier) -> None:
     benchmark(run, data[0])
 
 
+def sections(rounds: int, only: Sequence[str] = ()) -> Iterator[Section]:
+    took = dict(measure(rounds))
+    peers = [name for name in took if not name.startswith(("dicore", "copy"))]
+    fastest = min(peers, key=lambda name: statistics.median(took[name])) if peers else ""
+    ours = took["dicore (bytes)"]
+    rows = []
+    for name, values in took.items():
+        ratio = None if values is ours else paired(values, ours)
+        rows.append(Row(name, values, ratio, must=100 if name == fastest else None))
+    yield Section("De-identify a 530 KB CT, bytes to bytes, Basic Profile", "us per file", rows)
+
+
 if __name__ == "__main__":
-    medians = {}
-    for name, took in measure(int(sys.argv[1]) if len(sys.argv) > 1 else 9):
-        medians[name] = statistics.median(took)
-        print(f"{name:24} {medians[name]:10.1f} us/file   {min(took):10.1f} .. {max(took):10.1f}")
-    peers = [value for name, value in medians.items() if not name.startswith(("dicore", "copy"))]
-    if peers:
-        print(f"the fastest peer / dicore (bytes): {min(peers) / medians['dicore (bytes)']:.0f}")
-        print(f"the fastest peer / dicore.deidentify(ds): {min(peers) / medians['dicore.deidentify(ds)']:.0f}")
+    raise SystemExit(main(sections, __doc__))

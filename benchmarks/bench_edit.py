@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import io
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pydicom
@@ -18,6 +17,7 @@ import pytest
 
 import dicore
 from benchmarks.material import ct
+from benchmarks.rows import Row, Section, main, paired
 
 CHANGES = {
     "SOPInstanceUID": "1.2.826.0.1.3680043.1", "StudyInstanceUID": "1.2.826.0.1.3680043.2",
@@ -60,22 +60,27 @@ def test_edit_eight_elements(benchmark: Any, name: str) -> None:
     benchmark(editors()[name])
 
 
-def main() -> None:
+def sections(rounds: int, only: Sequence[str] = ()) -> Iterator[Section]:
     ways = editors()
     took: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(200):
+    for _ in range(40 * rounds):
         for name, way in ways.items():
             times = 1 if name == "pydicom" else 20
             start = time.perf_counter()
             for _ in range(times):
                 way()
             took[name].append((time.perf_counter() - start) / times * 1e6)
-    middle = {name: statistics.median(values) for name, values in took.items()}
-    for name, value in middle.items():
-        print(f"{name:8} {value:10.1f} us  {min(took[name]):10.1f} least")
-    copied, edited, theirs = middle["memcpy"], middle["dicore"], middle["pydicom"]
-    print(f"dicore is {copied / edited:.0%} of memcpy, {theirs / edited:.0f}x pydicom")
+    ours, copied = took["dicore"], took["memcpy"]
+    yield Section(
+        "Edit: 5 UIDs and 3 strings of a 530 KB CT, bytes to bytes",
+        "us",
+        [
+            Row("dicore", ours, paired(copied, ours), must=0.5, note="of the speed of memcpy"),
+            Row("memcpy", copied, note="into a block from the same allocator"),
+            Row("pydicom", took["pydicom"], paired(took["pydicom"], ours)),
+        ],
+    )
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main(sections, __doc__))

@@ -6,20 +6,20 @@ the table; `pytest benchmarks/bench_scan.py` looks at one reader at a time.
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import functools
 import statistics
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.material import ROOT, ct, machine, warm
+from benchmarks.material import ROOT, ct, warm
+from benchmarks.rows import Row, Section, main, paired, peak
 
 FILES = 5000
 TAGS = (
@@ -27,11 +27,6 @@ TAGS = (
     "Manufacturer", "StudyDescription", "SeriesDescription", "PatientName", "PatientID", "PatientBirthDate",
     "PatientSex", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "Rows", "Columns",
 )  # fmt: skip
-WANTED = {  # reader: (of whom, at most this many times its time)
-    "dicore, 1 thread": ("floor", 1.3),
-    "dicore, 2 threads": ("dicore, 1 thread", 1 / 1.6),
-    "dicore, 1 thread ": ("fastdicom in a loop", 1 / 20),
-}
 Reader = Callable[[list[str]], Any]
 
 
@@ -134,7 +129,7 @@ def measure(rounds: int, slow_rounds: int = 3) -> dict[str, list[tuple[float, fl
     within a round: something else may have the machine."""
     paths = files()
     check(paths[:: max(1, FILES // 500)])
-    took: dict[str, list[tuple[float, float]]] = {"floor": []} | {name: [] for name in readers()}
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name in ("floor", *readers())}
     for round_ in range(rounds):
         wall, cpu = floor(paths)
         took["floor"].append((wall / len(paths) * 1e6, cpu / len(paths) * 1e6))
@@ -152,24 +147,6 @@ def measure(rounds: int, slow_rounds: int = 3) -> dict[str, list[tuple[float, fl
     return took
 
 
-def ratio(took: dict[str, list[tuple[float, float]]], name: str, other: str, which: int = 0) -> float:
-    """The median over the rounds of how many times the time of `other` it took; `which` 1: of the CPU."""
-    pairs = zip(took[name], took[other], strict=False)
-    return statistics.median(a[which] / b[which] for a, b in pairs)
-
-
-def table(took: dict[str, list[tuple[float, float]]]) -> Iterator[str]:
-    yield f"| 20 tags of {FILES:,} files, us a file | median | least | to the floor | CPU | to the floor | dicore is |"
-    yield "|---|--:|--:|--:|--:|--:|--:|"
-    for name, times in took.items():
-        walls, cpus = zip(*times, strict=True)
-        yield (
-            f"| {name} | {statistics.median(walls):.2f} | {min(walls):.2f} | {ratio(took, name, 'floor'):.2f} |"
-            f" {statistics.median(cpus):.2f} | {ratio(took, name, 'floor', 1):.2f} |"
-            f" {ratio(took, name, 'dicore, 1 thread'):.2f}x |"
-        )
-
-
 @pytest.mark.parametrize(("name", "reader"), readers().items(), ids=list(readers()))
 def test_scan_twenty_tags(benchmark: Any, name: str, reader: Reader) -> None:
     paths = files()
@@ -177,23 +154,28 @@ def test_scan_twenty_tags(benchmark: Any, name: str, reader: Reader) -> None:
     benchmark(lambda: reader(paths))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_scan", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--check", action="store_true", help="exit status 3 when a wanted ratio is missed")
-    options = parser.parse_args()
-    took = measure(options.rounds)
-    print("\n".join(table(took)))
-    print(f"\n{machine()}")
-    missed = False
-    for name, (other, most) in WANTED.items():
-        if other not in took:
-            continue  # not installed
-        found = ratio(took, name.strip(), other)
-        print(f"{name}: {found:.2f} times {other}, wanted at most {most:.2f}: {'held' if found <= most else 'MISSED'}")
-        missed |= found > most
-    return 3 if missed and options.check else 0
+def sections(rounds: int, only: Sequence[str] = ()) -> Iterator[Section]:
+    took = measure(rounds)
+    wall = {name: [one[0] for one in times] for name, times in took.items()}
+    cpu = {name: statistics.median(one[1] for one in times) for name, times in took.items()}
+    ours, bare = wall["dicore, 1 thread"], wall["floor"]
+    rows = []
+    for name, values in wall.items():
+        row = Row(name, values, note=f"{cpu[name]:.2f} us of the CPU")
+        if name == "dicore, 1 thread":
+            note = row.note + ", of the floor"
+            row = replace(row, ratio=paired(ours, bare), must=1.3, reach=1.0, most=True, note=note)
+            row = replace(row, peak=peak(lambda: by_dicore(files(), 1)))
+        elif name == "dicore, 2 threads":
+            row = replace(row, ratio=paired(ours, values), must=1.6, note=row.note + ", faster than one thread")
+        elif name == "fastdicom in a loop":
+            few = len(values)
+            row = replace(row, ratio=paired(values, ours[:few]), must=20, note=row.note)
+        elif name == "dicore, 1 thread by pread":
+            row = replace(row, ratio=paired(values, bare), note=row.note + ", of the floor")
+        rows.append(row)
+    yield Section(f"Scan: {len(TAGS)} tags of {FILES:,} CT files", "us per file", rows, "ratio")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main(sections, __doc__, rounds=9))

@@ -158,5 +158,6 @@ def versions() -> Iterator[tuple[str, str]]:
         except PackageNotFoundError:
             continue
     if path := shutil.which("storescp"):
-        line = subprocess.run([path, "--version"], capture_output=True, text=True).stdout.splitlines()[0]
-        yield "DCMTK", line.split()[2].lstrip("v")
+        words = subprocess.run([path, "--version"], capture_output=True, text=True).stdout.split()
+        if len(words) > 2:  # else it is another's program of that name
+            yield "DCMTK", words[2].lstrip("v")

@@ -1,10 +1,57 @@
 /* A few wanted tags of the top level: the loop of an archive scan. */
+#include "dataset/select.h"
+
 #include "dataset/cursor.h"
+
+static inline uint32_t step_tag(const select_step *step) { return (uint32_t)step->word << 16 | (uint32_t)step->word >> 16; }
+
+/* The elements that are as in the data set before, from c->position on. The last tag passed is returned, or `last`. */
+static inline uint32_t pass_alike(const uint8_t *data, uint64_t end, uint64_t *position, uint32_t last, size_t *wanted,
+                                  const uint32_t *tags, dicore_selected *out, select_layout *layout)
+{
+    const select_step *step = layout->steps + layout->at, *const stop = layout->steps + layout->count;
+    while (step < stop && step_tag(step) <= last)
+        step++;
+    const select_step *const first = step;
+    uint64_t at = *position;
+    for (; step < stop && step->size <= end - at; step++) {
+        const uint8_t *p = data + at;
+        if (load_u64le(p) != step->word || (step->header == 12 && load_u32le(p + 8) != step->size - 12))
+            break;
+        if (step->wanted) {
+            *wanted = step->wanted;
+            out[step->wanted - 1] = (dicore_selected){.offset = at + step->header, .length = step->size - step->header,
+                                                      .tag = tags[step->wanted - 1], .vr = load_u16be(p + 4),
+                                                      .flags = DICORE_EXPLICIT_LE | DICORE_SELECTED};
+        }
+        at += step->size;
+    }
+    layout->at = (uint32_t)(step - layout->steps);
+    *position = at;
+    return step == first ? last : step_tag(step - 1);
+}
+
+/* An element that was not as expected, or not at all: expect it the next time. */
+static inline void expect(select_layout *layout, uint64_t word, uint32_t tag, uint64_t size, uint32_t header, size_t wanted)
+{
+    select_step *step = layout->steps + layout->at, *const stop = layout->steps + layout->count;
+    while (step < stop && step_tag(step) < tag)
+        step++;
+    layout->at = (uint32_t)(step - layout->steps);
+    if (size > UINT32_MAX || (step < stop && step_tag(step) != tag) || layout->at == LAYOUT_MAX) {
+        layout->missed++;
+        return;
+    }
+    *step = (select_step){.word = word, .size = (uint32_t)size, .header = (uint16_t)header, .wanted = (uint16_t)wanted};
+    layout->count += step == stop;
+    layout->at++;
+}
 
 /* Pass the elements that cursor_plain would give, and those that have only to be skipped: private ones and sequences with a
  * length. What is wanted among the plain ones is put down, all but the last tag, behind which more has to be looked at.
  * tags[wanted] is the first tag not passed; its new number is returned. Nothing is noted here, so not for strict reading. */
-static inline size_t pass_plain(dicore_walk *c, const uint32_t *tags, size_t wanted, size_t count, dicore_selected *out)
+static inline size_t pass_plain(dicore_walk *c, const uint32_t *tags, size_t wanted, size_t count, dicore_selected *out,
+                                select_layout *layout)
 {
     dicore_walk_frame *f = &c->frames[0];
     const uint64_t end = f->item_end;
@@ -13,10 +60,21 @@ static inline size_t pass_plain(dicore_walk *c, const uint32_t *tags, size_t wan
     const int is_explicit = f->encoding == DICORE_EXPLICIT_LE;
     if (f->encoding > DICORE_EXPLICIT_LE || c->depth != 0)
         return wanted;
-    while (position + 12 <= end) {
+    if (!is_explicit)
+        layout = NULL;
+    for (;;) {
+        if (layout) {
+            last = pass_alike(c->data, end, &position, last, &wanted, tags, out, layout);
+            while (tags[wanted] <= last) /* stops: the last of them is not passed here */
+                wanted++;
+            target = tags[wanted];
+        }
+        if (end < 12 || position > end - 12)
+            break;
         const uint8_t *p = c->data + position;
         uint32_t tag = load_tag_le(p), length, header = 8;
         uint16_t vr = 0;
+        size_t found = 0;
         if (tag <= last || tag > c->stop || tag >= 0xFFFE0000u)
             break;
         if (is_explicit) {
@@ -45,8 +103,11 @@ static inline size_t pass_plain(dicore_walk *c, const uint32_t *tags, size_t wan
                 out[wanted] = (dicore_selected){.offset = position + header, .length = length, .tag = tag, .vr = vr,
                                                 .flags = (uint16_t)(f->encoding | DICORE_SELECTED)};
                 target = tags[++wanted];
+                found = wanted;
             }
         }
+        if (layout)
+            expect(layout, load_u64le(p), tag, (uint64_t)header + length, header, found);
         last = tag;
         position += (uint64_t)header + length; /* may exceed 32 bits */
     }
@@ -65,6 +126,13 @@ dicore_status dicore_select(const uint8_t *data, size_t size, uint64_t start, di
                             const dicore_read_options *options, const uint32_t *tags, size_t count, dicore_selected *out,
                             uint64_t *position, dicore_error *error)
 {
+    return select_like(data, size, start, encoding, options, tags, count, out, position, NULL, error);
+}
+
+dicore_status select_like(const uint8_t *data, size_t size, uint64_t start, dicore_encoding encoding,
+                          const dicore_read_options *options, const uint32_t *tags, size_t count, dicore_selected *out,
+                          uint64_t *position, select_layout *layout, dicore_error *error)
+{
     dicore_walk c;
     if ((count && (!tags || !out)) || !position || cursor_begin(&c, data, size, start, encoding, options) != DICORE_OK)
         return dicore_fail(error, DICORE_BAD_ARGUMENT, 0, 0);
@@ -82,10 +150,15 @@ dicore_status dicore_select(const uint8_t *data, size_t size, uint64_t start, di
     dicore_entry e;
     dicore_error why = {0};
     dicore_status status;
+    if (layout) {
+        if (layout->missed > 8) /* of another series */
+            layout->count = 0;
+        layout->at = layout->missed = 0;
+    }
     const int quick = !c.options.strict && !c.options.deviations;
     for (;;) {
         if (quick && wanted < count && !open)
-            wanted = pass_plain(&c, tags, wanted, count, out);
+            wanted = pass_plain(&c, tags, wanted, count, out, layout);
         status = cursor_next(&c, CURSOR_SELECT, &e, &why);
         if (status != DICORE_OK)
             break;

@@ -11,6 +11,7 @@ enum { /* ITU T.81 table B.1 */
     JPEG_SOI = 0xD8,
     JPEG_EOI = 0xD9,
     JPEG_SOS = 0xDA,
+    JPEG_DNL = 0xDC,
     JPEG_DRI = 0xDD
 };
 

@@ -662,6 +662,7 @@ typedef struct frame {
     uint8_t id[4];
     int decoded[4];
     uint32_t restart; /* MCUs */
+    int no_height;    /* the frame header has 0 lines: DNL behind the first scan tells (B.2.5) */
 } frame;
 
 static int read_tables(const uint8_t *body, size_t size, table *tables)
@@ -790,7 +791,7 @@ dicore_status dicore_jpeg_lossless_decode_lanes(const uint8_t *source, size_t si
     size_t at = 2;
     if (size < 4 || source[0] != 0xFF || source[1] != JPEG_SOI)
         return dicore_fail(error, DICORE_BAD_FRAME, 0, pixel_data);
-    while (!f.components || done < f.components) {
+    while (!f.components || done < f.components || f.no_height) {
         size_t begin = at;
         while (at < size && source[at] == 0xFF) /* any marker may be preceded by fill bytes (B.1.1.2) */
             at++;
@@ -811,12 +812,18 @@ dicore_status dicore_jpeg_lossless_decode_lanes(const uint8_t *source, size_t si
             if (sound)
                 f.restart = load_u16be(body);
             break;
+        case JPEG_DNL:
+            sound = done && f.no_height && length == 4 && load_u16be(body) == raster->rows;
+            f.no_height = 0;
+            break;
         case JPEG_SOF3:
             sound = !f.components && length >= 8 && body[5] == raster->samples && length == 8 + 3u * body[5] &&
-                    load_u16be(body + 1) == raster->rows && load_u16be(body + 3) == raster->columns && body[0] >= 2 &&
-                    body[0] <= 16;
+                    load_u16be(body + 3) == raster->columns && body[0] >= 2 && body[0] <= 16;
             if (!sound)
                 break;
+            f.no_height = load_u16be(body + 1) == 0;
+            if (!f.no_height && load_u16be(body + 1) != raster->rows)
+                return dicore_fail(error, DICORE_BAD_FRAME, begin, pixel_data);
             if (body[0] > 8 * raster->bytes)
                 return dicore_fail(error, DICORE_BAD_ARGUMENT, begin, pixel_data);
             f.precision = body[0];
@@ -830,7 +837,7 @@ dicore_status dicore_jpeg_lossless_decode_lanes(const uint8_t *source, size_t si
             }
             break;
         case JPEG_SOS: {
-            size_t next = f.components ? read_scan(source, size, at + 2, length - 2, &f, raster, w, lines, ends, bits, lanes) : 0;
+            size_t next = f.components && !(done && f.no_height) ? read_scan(source, size, at + 2, length - 2, &f, raster, w, lines, ends, bits, lanes) : 0;
             if (!next)
                 return dicore_fail(error, DICORE_BAD_FRAME, begin, pixel_data);
             done = 0;

@@ -20,73 +20,77 @@ enum {
     LSE = 0xF8,
     CONTEXTS = 365,
     SLOW_ZEROS = 40, /* 57 bits are in sight: 40, a 1, and 16 bits for the largest k that makes sense */
-    PAD = 64
+    PAD = 64,
+    MIDDLE = 65536
 };
 
 typedef struct context { /* T.87 A.2.1, and what follows from it */
     uint32_t a;
-    int32_t u;          /* B + N - 1, which A.6.2 keeps in 0..N - 1: both its tests become signs */
-    int16_t c;
-    uint16_t n;
-    uint8_t k, rest;    /* for the next sample; 63 - k */
-    int16_t correction; /* -1 when the next error is mapped the other way round (A.5.2), else 0 */
+    int32_t u;         /* B + N - 1, which A.6.2 keeps in 0..N - 1: both its tests become signs */
+    uint32_t n;
+    int8_t c;
+    int8_t correction; /* -1 when the next error is mapped the other way round (A.5.2), else 0 */
+    uint8_t k, rest;   /* for the next sample; 63 - k */
 } context;
 
 typedef struct run_context {
     uint32_t a, n, negative;
 } run_context;
 
-typedef struct parameters { /* of a scan; loops have a copy, which their stores cannot change */
-    const uint8_t *bits;
-    const int8_t *quantised;            /* of a gradient -MAXVAL..MAXVAL, times the size of a context */
+/* One block that begins with this one holds all that a scan needs, so that one register leads everywhere; bits are counted
+ * from its beginning. */
+typedef struct decoder {
+    context contexts[CONTEXTS];
     int32_t near, step, range, maximum; /* NEAR, 2 NEAR + 1, RANGE, MAXVAL */
+    int32_t t1, t2, t3;
     unsigned quantum, limit, reset;     /* qbpp, LIMIT, RESET */
     unsigned slow;                      /* zeros that only the slow way counts */
-    int32_t t1, t2, t3;
-} parameters;
-
-typedef struct decoder {
-    parameters p;
+    int failed;                         /* a code was wanted where there is none */
     uint64_t position, end;
-    context contexts[CONTEXTS];
     run_context runs[2];
+    uint32_t inverse[65];
+    int8_t quantised[2 * MIDDLE];       /* of a gradient + MIDDLE, times the size of a context */
 } decoder;
 
 static const uint8_t J[32] = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 /* ---- bits ---------------------------------------------------------------------------------------------------------------- */
 
-DICORE_INLINE uint64_t window_at(const uint8_t *bits, uint64_t position)
+DICORE_INLINE uint64_t window_at(const decoder *d, uint64_t position)
 {
-    return load_u64be(bits + (position >> 3)) << (position & 7);
+    return load_u64be((const uint8_t *)d + (position >> 3)) << (position & 7);
 }
 
 DICORE_INLINE uint32_t take_bits(decoder *d, unsigned count) /* 0..16 */
 {
-    uint64_t window = window_at(d->p.bits, d->position);
+    uint64_t window = window_at(d, d->position);
     d->position += count;
     return (uint32_t)(window >> 1 >> (63 - count));
 }
 
-/* A.5.3: the mapped error behind a code of parameter `k` with LIMIT `limit`; -1 when there is none. */
-static __attribute__((noinline)) int32_t golomb(decoder *d, unsigned k, unsigned limit)
+/* A.5.3: the mapped error behind a code of parameter `k` with LIMIT `limit`. Where there is none, 0, and d->failed. */
+static __attribute__((noinline)) uint32_t golomb(decoder *d, unsigned k, unsigned limit)
 {
-    unsigned zeros = 0, most = limit - d->p.quantum - 1;
-    for (;;) {
-        uint64_t window = window_at(d->p.bits, d->position) >> 7;
+    unsigned zeros = 0, most = limit - d->quantum - 1;
+    while (k <= 24) { /* more is beyond all sense, and would not fit */
+        uint64_t window = window_at(d, d->position) >> 7;
         if (d->position >= d->end)
-            return -1;
+            break;
         if (window) {
             unsigned here = (unsigned)__builtin_clzll(window) - 7;
             zeros += here;
             d->position += here + 1;
+            uint32_t value = zeros >= most ? take_bits(d, d->quantum) + 1 : zeros << k | take_bits(d, k);
+            if (d->position <= d->end)
+                return value;
             break;
         }
         zeros += 57;
         d->position += 57;
     }
-    uint32_t value = zeros >= most ? take_bits(d, d->p.quantum) + 1 : zeros << k | take_bits(d, k);
-    return d->position <= d->end ? (int32_t)value : -1;
+    d->failed = 1;
+    d->position = d->end;
+    return 0;
 }
 
 /* Copy entropy-coded bytes, without the bit that follows a byte of FF (T.87 C.3: it is 0, or a marker begins), up to a
@@ -135,6 +139,13 @@ static size_t unstuff(const uint8_t *source, size_t at, size_t size, uint8_t *to
 
 /* ---- samples ---------------------------------------------------------------------------------------------------------------- */
 
+/* How a scan is decoded. The functions that take one are inlined wherever it is known. */
+typedef enum manner {
+    EXACT,   /* NEAR 0, MAXVAL of ones only, RESET 64 */
+    NEARLY,  /* NEAR not 0, RESET 64 */
+    ANYHOW
+} manner;
+
 /* All of 64 bits: nothing overflows whatever the stream says, and nothing has to be widened to be an index. */
 DICORE_INLINE int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
 DICORE_INLINE int64_t greater(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -146,79 +157,89 @@ DICORE_INLINE unsigned parameter(uint32_t a, uint32_t n) /* the least k for whic
     return (unsigned)k + ((uint64_t)n << k < a);
 }
 
+/* 2^31 / n - 1. k is the number of bits of (a - 1) / n, and a times this has that quotient above its lower 31 bits, as
+ * long as a stays below 2^30 / 64: with RESET 64 a sound stream leaves it below 2^22. */
+static const uint32_t INVERSE[65] = {
+#define I(n) (1u << 31) / (n) - 1u
+#define I8(n) I(n), I(n + 1), I(n + 2), I(n + 3), I(n + 4), I(n + 5), I(n + 6), I(n + 7)
+    0, I8(1), I8(9), I8(17), I8(25), I8(33), I8(41), I8(49), I8(57)
+#undef I
+#undef I8
+};
+
 /* A.4.5, A.4.4: the prediction corrected by the error, which wraps around. */
-DICORE_INLINE int64_t reconstruct(parameters p, int64_t predicted, int64_t error, int exact)
+DICORE_INLINE int64_t reconstruct(const decoder *d, int64_t predicted, int64_t error, manner how)
 {
-    if (exact) /* NEAR 0 and MAXVAL of ones only */
-        return (predicted + error) & p.maximum;
-    int64_t value = predicted + error * p.step, turn = (int64_t)p.range * p.step;
-    value += value < -p.near ? turn : 0;
-    value -= value > p.maximum + p.near ? turn : 0;
-    return lesser(greater(value, 0), p.maximum);
+    if (how == EXACT)
+        return (predicted + error) & d->maximum;
+    int64_t value = predicted + error * d->step;
+    if (DICORE_UNLIKELY((uint64_t)(value + d->near) > (uint64_t)(d->maximum + 2 * d->near)))
+        value += (int64_t)d->range * (value < 0 ? d->step : -d->step);
+    return lesser(greater(value, 0), d->maximum);
 }
 
 /* A.6 */
-DICORE_INLINE void update(parameters p, context *c, int64_t error, int exact)
+DICORE_INLINE void update(const decoder *d, context *c, int64_t error, int64_t size, manner how)
 {
-    uint32_t a = c->a + (uint32_t)(error < 0 ? -error : error), n = c->n;
-    int64_t u = c->u + (exact ? error : error * p.step);
-    if (DICORE_UNLIKELY(n == p.reset)) {
+    uint32_t a = c->a + (uint32_t)size;
+    int64_t u = c->u + (how == EXACT ? error : error * d->step), n = c->n;
+    if (DICORE_UNLIKELY(n == (how == ANYHOW ? (int64_t)d->reset : 64))) {
         int64_t b = u - n + 1;
         a >>= 1;
         n >>= 1;
         u = (b >> 1) + n - 1;
     }
     u++; /* with the N before it grows by one; `n` is then N - 1 */
-    int64_t low = u >> 63, high = (int64_t)(n - (uint64_t)u) >> 63; /* -1: B <= -N, B > 0 */
-    u += ((int64_t)n + 1) & low;
-    u -= ((int64_t)n + 1) & high;
+    int64_t next = n + 1, by = (u >> 63) - ((n - u) >> 63); /* -1: B <= -N; 1: B > 0 */
+    int8_t bias;
+    if (DICORE_UNLIKELY(__builtin_add_overflow(c->c, (int8_t)by, &bias)))
+        bias = c->c;
+    u -= next * by;
     u = lesser(greater(u, 0), n);
-    int32_t bias = c->c + (int32_t)low - (int32_t)high;
-    if (DICORE_UNLIKELY((uint32_t)(bias + 128) > 255))
-        bias = bias < 0 ? -128 : 127;
-    n++;
-    unsigned k = parameter(a, n);
     c->a = a;
     c->u = (int32_t)u;
-    c->c = (int16_t)bias;
-    c->n = (uint16_t)n;
+    c->c = bias;
+    c->n = (uint32_t)next;
+    int64_t k;
+    if (how == ANYHOW) {
+        k = (int64_t)parameter(a, (uint32_t)next);
+        c->rest = (uint8_t)(63 - k);
+    } else {
+        int64_t clear = __builtin_clzll((uint64_t)a * d->inverse[next] | 1u << 30);
+        k = 33 - clear;
+        c->rest = (uint8_t)(clear + 30);
+    }
     c->k = (uint8_t)k;
-    c->rest = (uint8_t)(63 - k);
-    if (exact || p.near == 0)
-        c->correction = (int16_t)-((k == 0) & (2 * u + 2 <= n)); /* 2 B <= -N */
+    if (how == EXACT || (how == ANYHOW && d->near == 0)) /* A.5.2: k == 0 and 2 B <= -N */
+        c->correction = (int8_t)(((2 * u + 1 - next) & (k - 1)) >> 63);
 }
 
-/* A.4 to A.6: a sample among its neighbours, in the context at `q`, which is that of the standard times its size. -1: there
- * is no code. What the value hangs on comes last in each sum. */
-DICORE_INLINE int64_t regular(decoder *d, parameters p, uint64_t *position, int64_t q, int64_t ra, int64_t rb, int64_t rc,
-                              int exact)
+/* A.4 to A.6: a sample among its neighbours, in the context at `q`, which is that of the standard times its size. What the
+ * value hangs on comes last in each sum. */
+DICORE_INLINE int64_t regular(decoder *d, uint64_t *position, int64_t q, int64_t ra, int64_t rb, int64_t rc,
+                              manner how)
 {
-    int64_t sign = q >> 63, offset = q < 0 ? -q : q;
-    context *c = (context *)(void *)((uint8_t *)d->contexts + offset);
-    unsigned k = c->k, rest = c->rest;
-    uint64_t window = window_at(p.bits, *position);
-    unsigned zeros = (unsigned)__builtin_clzll(window | 1);
-    int64_t mapped = (int64_t)((((uint64_t)zeros - 1) << k) + (window << (zeros & 63) >> rest)); /* the 1 stands for 1 << k */
-    if (DICORE_UNLIKELY(zeros >= p.slow)) {
+    int64_t sign = q >> 63;
+    context *c = (context *)(void *)((uint8_t *)d->contexts + (q < 0 ? -q : q));
+    uint64_t k = c->k, window = window_at(d, *position) | 1, zeros = (uint64_t)__builtin_clzll(window);
+    int64_t mapped = (int64_t)((zeros - 1) << k) + (int64_t)(window << zeros >> c->rest); /* the 1 stands for 1 << k */
+    if (DICORE_UNLIKELY(zeros >= d->slow)) {
         d->position = *position;
-        mapped = golomb(d, k, p.limit);
+        mapped = golomb(d, (unsigned)k, d->limit);
         *position = d->position;
-        if (mapped < 0)
-            return -1;
     } else {
         *position += zeros + 1 + k;
     }
     int64_t least = lesser(ra, rb), most = greater(ra, rb);
     int64_t predicted = greater(least, lesser(most, ra + rb - rc)) + ((c->c ^ sign) - sign);
-    predicted = lesser(greater(predicted, 0), p.maximum);
-    int64_t correction = c->correction, turned = correction ^ sign, value;
-    if (exact) {
-        predicted -= sign;
-        value = (((mapped >> 1 ^ turned) ^ -(mapped & 1)) + predicted) & p.maximum;
-    } else {
-        value = reconstruct(p, predicted, ((mapped >> 1 ^ turned) ^ -(mapped & 1)) - sign, 0);
-    }
-    update(p, c, (mapped >> 1) ^ -(mapped & 1) ^ correction, exact);
+    predicted = lesser(greater(predicted, 0), d->maximum);
+    int64_t correction = c->correction, half = mapped >> 1, odd = -(mapped & 1), turned = correction ^ sign, value;
+    if (how == EXACT)
+        value = ((half ^ turned ^ odd) + (predicted - sign)) & d->maximum;
+    else
+        value = reconstruct(d, predicted, (half ^ turned ^ odd) - sign, how);
+    int64_t error = half ^ odd ^ correction;
+    update(d, c, error, error < 0 ? -error : error, how);
     return value;
 }
 
@@ -229,7 +250,7 @@ DICORE_INLINE int32_t run_length(decoder *d, uint32_t left, unsigned *index)
     for (;;) {
         if (d->position >= d->end)
             return -1;
-        uint64_t window = window_at(d->p.bits, d->position);
+        uint64_t window = window_at(d, d->position);
         unsigned ones = 0;
         for (; window >> 63 && ones < 32; window <<= 1, ones++) {
             uint32_t part = (uint32_t)1 << J[*index];
@@ -252,81 +273,71 @@ DICORE_INLINE int32_t run_length(decoder *d, uint32_t left, unsigned *index)
     return length < left ? (int32_t)length : -1;
 }
 
-/* A.7.2: the error of the sample that ends a run. INT32_MIN: no code. */
-DICORE_INLINE int32_t interruption(decoder *d, unsigned type, unsigned index)
+/* A.7.2: the error of the sample that ends a run. */
+DICORE_INLINE int64_t interruption(decoder *d, unsigned type, unsigned index)
 {
     run_context *c = d->runs + type;
     unsigned k = parameter(c->a + (type ? c->n >> 1 : 0), c->n);
-    unsigned limit = d->p.limit - J[index] - 1, most = limit - d->p.quantum - 1;
-    uint64_t window = window_at(d->p.bits, d->position);
+    unsigned limit = d->limit - J[index] - 1, most = limit - d->quantum - 1;
+    uint64_t window = window_at(d, d->position);
     unsigned zeros = (unsigned)__builtin_clzll(window | 1);
-    int32_t mapped;
+    uint32_t mapped;
     if (zeros < SLOW_ZEROS && zeros < most && k <= 16) {
-        mapped = (int32_t)(((zeros - 1) << k) + (uint32_t)(window << zeros >> (63 - k)));
+        mapped = ((zeros - 1) << k) + (uint32_t)(window << zeros >> (63 - k));
         d->position += zeros + 1 + k;
     } else {
         mapped = golomb(d, k, limit);
-        if (mapped < 0)
-            return INT32_MIN;
     }
     int64_t doubled = (int64_t)mapped + type, odd = doubled & 1, error = (doubled + odd) / 2;
     if ((k != 0 || 2 * c->negative >= c->n) == (odd != 0))
         error = -error;
     c->negative += error < 0;
-    c->a += ((uint32_t)mapped + 1 - type) >> 1;
-    if (c->n == d->p.reset) {
+    c->a += (mapped + 1 - type) >> 1;
+    if (c->n == d->reset) {
         c->a >>= 1;
         c->n >>= 1;
         c->negative >>= 1;
     }
     c->n++;
-    return (int32_t)error;
+    return error;
 }
 
-DICORE_INLINE int64_t away(int64_t from, int64_t to)
-{
-    return to < from ? -1 : 1;
-}
-
-/* The sample that ends a run in context 1 (`type`) or 0. -1: no code. */
-DICORE_INLINE int64_t interrupting(decoder *d, parameters p, unsigned type, unsigned index, int64_t ra, int64_t rb, int exact)
+/* The sample that ends a run in context 1 (`type`) or 0. */
+DICORE_INLINE int64_t interrupting(decoder *d, unsigned type, unsigned index, int64_t ra, int64_t rb, manner how)
 {
     int64_t error = interruption(d, type, index);
-    if (error == INT32_MIN)
-        return -1;
-    return type ? reconstruct(p, ra, error, exact) : reconstruct(p, rb, error * away(ra, rb), exact);
+    return reconstruct(d, type ? ra : rb, type || rb >= ra ? error : -error, how);
 }
 
 /* One row of one component. `above` and `row` may be read from -1 to `columns`; `upper` has the context that the row above
  * gives. 0: the bits are no use. */
 DICORE_INLINE int row_body(decoder *d, const uint16_t *above, uint16_t *row, const int16_t *upper, int32_t columns,
-                           unsigned *index, int exact)
+                           unsigned *index, manner how)
 {
-    const parameters p = d->p;
     uint64_t position = d->position;
-    int64_t ra = row[-1], rc = above[-1];
-    for (ptrdiff_t x = 0; x < columns;) {
-        int64_t rb = above[x], q = upper[x] + p.quantised[rc - ra];
+    int64_t ra = above[0], rc = above[-1]; /* A.2.1: Ra beside the row is Rb, and so will be Rc for the next row */
+    row[-1] = above[0];
+    above += columns;
+    row += columns;
+    upper += columns;
+    for (ptrdiff_t x = -(ptrdiff_t)columns; x;) {
+        int64_t rb = above[x], q = upper[x] + (int64_t)d->quantised[MIDDLE + rc - ra];
         if (q != 0) {
-            ra = regular(d, p, &position, q, ra, rb, rc, exact);
-            if (DICORE_UNLIKELY(ra < 0))
-                return 0;
+            ra = regular(d, &position, q, ra, rb, rc, how);
             row[x++] = (uint16_t)ra;
             rc = rb;
             continue;
         }
         d->position = position;
-        int32_t length = run_length(d, (uint32_t)(columns - x), index);
+        int32_t length = run_length(d, (uint32_t)-x, index);
         if (length < 0)
             return 0;
         for (ptrdiff_t end = x + length; x < end; x++)
             row[x] = (uint16_t)ra;
-        if (x < columns) {
+        if (x) {
             rb = above[x];
             int64_t gap = ra - rb;
-            ra = interrupting(d, p, (gap < 0 ? -gap : gap) <= p.near, *index, ra, rb, exact);
-            if (ra < 0)
-                return 0;
+            ra = interrupting(d, (gap < 0 ? -gap : gap) <= d->near, *index, ra, rb, how);
             row[x++] = (uint16_t)ra;
             rc = rb;
             if (*index)
@@ -335,104 +346,142 @@ DICORE_INLINE int row_body(decoder *d, const uint16_t *above, uint16_t *row, con
         position = d->position;
     }
     d->position = position;
-    return 1;
+    return !d->failed;
 }
 
-/* One row of `count` components, sample by sample (ILV 2): a run is one of all of them. A component that is flat where
- * another is not has context 0. */
-DICORE_INLINE int pixels_body(decoder *d, uint16_t *const *above, uint16_t *const *row, int16_t *const *upper, unsigned count,
-                              int32_t columns, unsigned *index, int exact)
+/* One row of `count` components, sample by sample (ILV 2), over the row above it in `line`: a run is one of all of them. A
+ * component that is flat where another is not has context 0. */
+DICORE_INLINE int pixels_body(decoder *d, uint16_t *line, const int16_t *upper, unsigned count, int32_t columns,
+                              unsigned *index, manner how)
 {
-    const parameters p = d->p;
     uint64_t position = d->position;
-    for (ptrdiff_t x = 0; x < columns;) {
+    int64_t ra[4], rc[4];
+    for (unsigned i = 0; i < count; i++) {
+        ra[i] = line[i];
+        rc[i] = line[(ptrdiff_t)i - (ptrdiff_t)count];
+        line[(ptrdiff_t)i - (ptrdiff_t)count] = (uint16_t)ra[i];
+    }
+    for (int32_t x = 0; x < columns;) {
         int64_t q[4], any = 0;
         for (unsigned i = 0; i < count; i++)
-            any |= q[i] = upper[i][x] + p.quantised[above[i][x - 1] - row[i][x - 1]];
+            any |= q[i] = upper[i] + (int64_t)d->quantised[MIDDLE + rc[i] - ra[i]];
         if (any) {
             for (unsigned i = 0; i < count; i++) {
-                int64_t value = regular(d, p, &position, q[i], row[i][x - 1], above[i][x], above[i][x - 1], exact);
-                if (DICORE_UNLIKELY(value < 0))
-                    return 0;
-                row[i][x] = (uint16_t)value;
+                int64_t rb = line[i];
+                ra[i] = regular(d, &position, q[i], ra[i], rb, rc[i], how);
+                line[i] = (uint16_t)ra[i];
+                rc[i] = rb;
             }
             x++;
+            line += count;
+            upper += count;
             continue;
         }
         d->position = position;
         int32_t length = run_length(d, (uint32_t)(columns - x), index);
         if (length < 0)
             return 0;
-        for (unsigned i = 0; i < count; i++)
-            for (ptrdiff_t j = x; j < x + length; j++)
-                row[i][j] = row[i][x - 1];
         x += length;
+        upper += (size_t)length * count;
+        for (; length > 0; length--, line += count)
+            for (unsigned i = 0; i < count; i++) {
+                rc[i] = line[i];
+                line[i] = (uint16_t)ra[i];
+            }
         if (x < columns) {
             for (unsigned i = 0; i < count; i++) {
-                int64_t value = interrupting(d, p, 0, *index, row[i][x - 1], above[i][x], exact);
-                if (value < 0)
-                    return 0;
-                row[i][x] = (uint16_t)value;
+                rc[i] = line[i];
+                ra[i] = interrupting(d, 0, *index, ra[i], rc[i], how);
+                line[i] = (uint16_t)ra[i];
             }
             x++;
+            line += count;
+            upper += count;
             if (*index)
                 --*index;
         }
         position = d->position;
     }
     d->position = position;
-    return 1;
+    return !d->failed;
 }
 
-/* 81 Q1 + 9 Q2 for every sample of a row (A.3.3, A.3.4), times the size of a context: what the row above says of it. */
-DICORE_INLINE void quantise_body(const uint16_t *above, int16_t *upper, size_t columns, parameters p)
+/* 81 Q1 + 9 Q2 for every sample of a row (A.3.3, A.3.4), times the size of a context: what the row above says of it.
+ * Neighbours are `apart` samples from each other. */
+DICORE_INLINE void quantise_body(const decoder *d, const uint16_t *above, int16_t *upper, size_t count, ptrdiff_t apart)
 {
-    for (size_t x = 0; x < columns; x++) {
-        int32_t q1 = above[x + 1] - above[x], q2 = above[x] - above[(ptrdiff_t)x - 1];
-        int32_t first = (q1 > p.near) + (q1 >= p.t1) + (q1 >= p.t2) + (q1 >= p.t3) - (q1 < -p.near) - (q1 <= -p.t1) -
-                        (q1 <= -p.t2) - (q1 <= -p.t3);
-        int32_t second = (q2 > p.near) + (q2 >= p.t1) + (q2 >= p.t2) + (q2 >= p.t3) - (q2 < -p.near) - (q2 <= -p.t1) -
-                         (q2 <= -p.t2) - (q2 <= -p.t3);
+    const int32_t near = d->near, t1 = d->t1, t2 = d->t2, t3 = d->t3;
+    for (size_t x = 0; x < count; x++) {
+        int32_t q1 = above[(ptrdiff_t)x + apart] - above[x], q2 = above[x] - above[(ptrdiff_t)x - apart];
+        int32_t first = (q1 > near) + (q1 >= t1) + (q1 >= t2) + (q1 >= t3) - (q1 < -near) - (q1 <= -t1) - (q1 <= -t2) -
+                        (q1 <= -t3);
+        int32_t second = (q2 > near) + (q2 >= t1) + (q2 >= t2) + (q2 >= t3) - (q2 < -near) - (q2 <= -t1) - (q2 <= -t2) -
+                         (q2 <= -t3);
         upper[x] = (int16_t)((81 * first + 9 * second) * (int32_t)sizeof(context));
     }
 }
 
-/* A row of `count` components: sample by sample, or of one. */
-DICORE_INLINE int decode_row_body(decoder *d, uint16_t *const *above, uint16_t *const *row, int16_t *const *upper,
-                                  unsigned count, int32_t columns, unsigned *index)
-{
-    int exact = d->p.near == 0 && (d->p.maximum & (d->p.maximum + 1)) == 0;
-    for (unsigned i = 0; i < count; i++)
-        quantise_body(above[i], upper[i], (size_t)columns, d->p);
-    if (count == 1)
-        return exact ? row_body(d, *above, *row, *upper, columns, index, 1) : row_body(d, *above, *row, *upper, columns, index, 0);
-    if (count == 3)
-        return exact ? pixels_body(d, above, row, upper, 3, columns, index, 1)
-                     : pixels_body(d, above, row, upper, 3, columns, index, 0);
-    return pixels_body(d, above, row, upper, count, columns, index, exact);
-}
+/* A row of `count` components, sample by sample. */
+typedef int row_decoder(decoder *d, uint16_t **lines, int16_t *upper, unsigned count, int32_t columns, unsigned *index);
 
-static int decode_row_plain(decoder *d, uint16_t *const *above, uint16_t *const *row, int16_t *const *upper, unsigned count,
-                            int32_t columns, unsigned *index)
-{
-    return decode_row_body(d, above, row, upper, count, columns, index);
-}
+#define ONE_ROW(name, attribute, how)                                                                                  \
+    attribute static int name(decoder *d, uint16_t **lines, int16_t *upper, unsigned count, int32_t columns,           \
+                              unsigned *index)                                                                         \
+    {                                                                                                                  \
+        uint16_t *above = lines[0], *row = lines[1];                                                                   \
+        above[columns] = above[columns - 1];                                                                           \
+        quantise_body(d, above, upper, (size_t)columns, (ptrdiff_t)count);                                             \
+        lines[0] = row;                                                                                                \
+        lines[1] = above;                                                                                              \
+        return row_body(d, above, row, upper, columns, index, how);                                                    \
+    }
+#define PIXEL_ROW(name, attribute, number, how)                                                                        \
+    attribute static int name(decoder *d, uint16_t **lines, int16_t *upper, unsigned count, int32_t columns,           \
+                              unsigned *index)                                                                         \
+    {                                                                                                                  \
+        uint16_t *line = lines[0];                                                                                     \
+        memcpy(line + (size_t)columns * count, line + ((size_t)columns - 1) * count, 2 * count);                       \
+        quantise_body(d, line, upper, (size_t)columns * count, (ptrdiff_t)count);                                      \
+        return pixels_body(d, line, upper, number, columns, index, how);                                               \
+    }
+#define ROWS(level, attribute)                                                                                         \
+    ONE_ROW(one_exact_##level, attribute, EXACT)                                                                       \
+    ONE_ROW(one_nearly_##level, attribute, NEARLY)                                                                     \
+    ONE_ROW(one_anyhow_##level, attribute, ANYHOW)                                                                     \
+    PIXEL_ROW(three_exact_##level, attribute, 3, EXACT)                                                                \
+    PIXEL_ROW(three_nearly_##level, attribute, 3, NEARLY)                                                              \
+    PIXEL_ROW(many_anyhow_##level, attribute, count, ANYHOW)                                                           \
+    static row_decoder *const rows_##level[2][3] = {                                                                   \
+        {one_exact_##level, one_nearly_##level, one_anyhow_##level},                                                   \
+        {three_exact_##level, three_nearly_##level, many_anyhow_##level}};
 
+ROWS(plain, )
 #if DICORE_X86
-DICORE_TARGET_V3 static int decode_row_v3(decoder *d, uint16_t *const *above, uint16_t *const *row, int16_t *const *upper,
-                                          unsigned count, int32_t columns, unsigned *index)
-{
-    return decode_row_body(d, above, row, upper, count, columns, index);
-}
+ROWS(v3, DICORE_TARGET_V3)
 #endif
+
+static row_decoder *row_decoder_for(const decoder *d, unsigned count)
+{
+    int ones = (d->maximum & (d->maximum + 1)) == 0;
+    manner how = d->near ? NEARLY : EXACT;
+    if (d->reset != 64 || count == 2 || count == 4 || (d->near == 0 && !ones))
+        how = ANYHOW;
+#if DICORE_X86
+    if ((dicore_cpu_features() & (DICORE_CPU_AVX2 | DICORE_CPU_BMI2)) == (DICORE_CPU_AVX2 | DICORE_CPU_BMI2))
+        return rows_v3[count > 1][how];
+#endif
+    return rows_plain[count > 1][how];
+}
 
 static void begin_interval(decoder *d)
 {
-    uint32_t a = (uint32_t)greater(2, (d->p.range + 32) >> 6), k = parameter(a, 1); /* A.2.1 */
+    uint32_t a = (uint32_t)greater(2, (d->range + 32) >> 6), k = parameter(a, 1); /* A.2.1 */
     context c = {.a = a, .n = 1, .k = (uint8_t)k, .rest = (uint8_t)(63 - k)};
     for (int i = 0; i < CONTEXTS; i++)
         d->contexts[i] = c;
     d->runs[0] = d->runs[1] = (run_context){.a = a, .n = 1};
+    d->failed = 0;
+    memcpy(d->inverse, INVERSE, sizeof INVERSE);
 }
 
 /* ---- the stream --------------------------------------------------------------------------------------------------------------- */
@@ -450,18 +499,17 @@ static size_t aligned(size_t size)
     return (size + 63) & ~(size_t)63;
 }
 
-static size_t line_bytes(uint32_t columns)
+/* A line of `count` components with what lies beside it. */
+static size_t line_bytes(uint32_t columns, unsigned count)
 {
-    return aligned(2 * ((size_t)columns + 64));
+    return aligned(2 * count * ((size_t)columns + 64));
 }
-
-enum { GRADIENTS = 2 * 65536 };
 
 uint64_t dicore_jpeg_ls_scratch(uint64_t size, uint32_t columns, unsigned samples)
 {
     if (size > UINT64_MAX / 2)
         return UINT64_MAX;
-    return 64 + aligned(sizeof(decoder)) + GRADIENTS + (uint64_t)samples * 4 * line_bytes(columns) + size + 2 * PAD;
+    return 64 + aligned(sizeof(decoder)) + 3 * (uint64_t)samples * line_bytes(columns, 1) + size + 2 * PAD;
 }
 
 static int32_t clamped(int32_t value, int32_t least, int32_t most) /* figure C.3 */
@@ -470,7 +518,7 @@ static int32_t clamped(int32_t value, int32_t least, int32_t most) /* figure C.3
 }
 
 /* C.2.4.1.1. 0: the parameters contradict each other. */
-static int set_parameters(parameters *p, const frame *f, int32_t near, int8_t *gradients)
+static int set_parameters(decoder *d, const frame *f, int32_t near)
 {
     int32_t top = (int32_t)(1u << f->precision) - 1, maximum = f->presets[0] ? f->presets[0] : top, t1, t2, t3;
     if (maximum > top || near > (maximum / 2 < 255 ? maximum / 2 : 255))
@@ -486,30 +534,29 @@ static int set_parameters(parameters *p, const frame *f, int32_t near, int8_t *g
         t2 = clamped((int32_t)greater(3, 7 / factor + 5 * near), t1, maximum);
         t3 = clamped((int32_t)greater(4, 21 / factor + 7 * near), t2, maximum);
     }
-    p->t1 = f->presets[1] ? f->presets[1] : t1;
-    p->t2 = f->presets[2] ? f->presets[2] : t2;
-    p->t3 = f->presets[3] ? f->presets[3] : t3;
-    p->reset = f->presets[4] ? (unsigned)f->presets[4] : 64;
-    if (p->t1 < near + 1 || p->t1 > maximum || p->t2 < p->t1 || p->t2 > maximum || p->t3 < p->t2 || p->t3 > maximum ||
-        p->reset < 3)
+    d->t1 = f->presets[1] ? f->presets[1] : t1;
+    d->t2 = f->presets[2] ? f->presets[2] : t2;
+    d->t3 = f->presets[3] ? f->presets[3] : t3;
+    d->reset = f->presets[4] ? (unsigned)f->presets[4] : 64;
+    if (d->t1 < near + 1 || d->t1 > maximum || d->t2 < d->t1 || d->t2 > maximum || d->t3 < d->t2 || d->t3 > maximum ||
+        d->reset < 3)
         return 0;
-    p->near = near;
-    p->step = 2 * near + 1;
-    p->maximum = maximum;
-    p->range = (maximum + 2 * near) / p->step + 1;
+    d->near = near;
+    d->step = 2 * near + 1;
+    d->maximum = maximum;
+    d->range = (maximum + 2 * near) / d->step + 1;
     unsigned bits = 2;
     while ((int32_t)(1u << bits) <= maximum)
         bits++;
-    for (p->quantum = 1; (int32_t)(1u << p->quantum) < p->range;)
-        p->quantum++;
-    p->limit = 2 * (bits + (bits > 8 ? bits : 8));
-    unsigned most = p->limit - p->quantum - 1;
-    p->slow = most < SLOW_ZEROS ? most : SLOW_ZEROS;
-    const int32_t edges[] = {-maximum - 1, -p->t3, -p->t2, -p->t1, -near - 1, near, p->t1 - 1, p->t2 - 1, p->t3 - 1, maximum};
+    for (d->quantum = 1; (int32_t)(1u << d->quantum) < d->range;)
+        d->quantum++;
+    d->limit = 2 * (bits + (bits > 8 ? bits : 8));
+    unsigned most = d->limit - d->quantum - 1;
+    d->slow = most < SLOW_ZEROS ? most : SLOW_ZEROS;
+    const int32_t edges[] = {-maximum - 1, -d->t3, -d->t2, -d->t1, -near - 1, near, d->t1 - 1, d->t2 - 1, d->t3 - 1, maximum};
     for (int q = -4; q <= 4; q++) /* Q is q for edges[q + 4] < gradient <= edges[q + 5] */
         if (edges[q + 5] > edges[q + 4])
-            memset(gradients + maximum + 1 + edges[q + 4], q * (int)sizeof(context), (size_t)(edges[q + 5] - edges[q + 4]));
-    p->quantised = gradients + maximum;
+            memset(d->quantised + MIDDLE + 1 + edges[q + 4], q * (int)sizeof(context), (size_t)(edges[q + 5] - edges[q + 4]));
     return 1;
 }
 
@@ -534,28 +581,20 @@ static size_t read_scan(const uint8_t *source, size_t size, size_t at, size_t le
     if (head[3 + 2 * count] != 0 || (count == 1 ? interleave > 2 : interleave != 1 && interleave != 2))
         return 0;
     decoder *d = (decoder *)(void *)memory;
-    int8_t *gradients = (int8_t *)memory + aligned(sizeof *d);
-    if (!set_parameters(&d->p, f, head[1 + 2 * count], gradients))
+    if (!set_parameters(d, f, head[1 + 2 * count]))
         return 0;
-    int (*decode_row)(decoder *, uint16_t *const *, uint16_t *const *, int16_t *const *, unsigned, int32_t, unsigned *) =
-        decode_row_plain;
-#if DICORE_X86
-    if ((dicore_cpu_features() & (DICORE_CPU_AVX2 | DICORE_CPU_BMI2)) == (DICORE_CPU_AVX2 | DICORE_CPU_BMI2))
-        decode_row = decode_row_v3;
-#endif
-
     const int32_t columns = (int32_t)raster->columns;
-    const size_t stride = line_bytes(raster->columns) / 2;
-    uint16_t *lines = (uint16_t *)(void *)(gradients + GRADIENTS), *above[4], *row[4];
+    const unsigned woven = interleave == 2 ? count : 1, lines = count / woven;
+    row_decoder *decode_row = row_decoder_for(d, woven);
+    const size_t stride = line_bytes(raster->columns, woven);
+    uint8_t *all = memory + aligned(sizeof *d), *bits = all + 3 * lines * stride;
+    uint16_t *line[4][2];
     int16_t *upper[4];
-    uint16_t *woven = lines + 3 * stride * count;
-    uint8_t *bits = (uint8_t *)(lines + 4 * stride * count);
-    for (unsigned i = 0; i < count; i++) {
-        above[i] = lines + (3 * i) * stride + 16;
-        row[i] = lines + (3 * i + 1) * stride + 16;
-        upper[i] = (int16_t *)(void *)(lines + (3 * i + 2) * stride);
+    for (unsigned i = 0; i < lines; i++) {
+        line[i][0] = (uint16_t *)(void *)(all + 3 * i * stride) + 32;
+        line[i][1] = (uint16_t *)(void *)(all + (3 * i + 1) * stride) + 32;
+        upper[i] = (int16_t *)(void *)(all + (3 * i + 2) * stride);
     }
-    d->p.bits = bits;
     at += length;
     uint32_t interval = f->restart ? f->restart : raster->rows;
     unsigned marker = 0;
@@ -569,41 +608,19 @@ static size_t read_scan(const uint8_t *source, size_t size, size_t at, size_t le
             at = mark + 1;
         }
         at = unstuff(source, at, size, bits, &d->end);
-        d->position = 0;
+        d->position = 8 * (uint64_t)(bits - memory);
+        d->end += d->position;
         begin_interval(d);
         unsigned index[4] = {0};
-        for (unsigned i = 0; i < count; i++)
-            memset(lines + 3 * i * stride, 0, 4 * stride); /* both lines, all around */
+        for (unsigned i = 0; i < lines; i++)
+            memset(all + 3 * i * stride, 0, 2 * stride);
         uint32_t stop = raster->rows - y < interval ? raster->rows : y + interval;
-        for (; y < stop; y++) {
-            for (unsigned i = 0; i < count; i++) { /* A.2.1: what lies beside the row */
-                above[i][columns] = above[i][columns - 1];
-                row[i][-1] = above[i][0];
-            }
-            if (interleave == 2) {
-                if (!decode_row(d, above, row, upper, count, columns, index))
+        for (; y < stop; y++)
+            for (unsigned i = 0; i < lines; i++) {
+                if (!decode_row(d, line[i], upper[i], woven, columns, index + i) || d->position > d->end)
                     return 0;
-            } else {
-                for (unsigned i = 0; i < count; i++)
-                    if (!decode_row(d, above + i, row + i, upper + i, 1, columns, index + i))
-                        return 0;
+                dicore_raster_put(raster, y, first + i, woven, line[i][0], 0);
             }
-            if (d->position > d->end)
-                return 0;
-            if (count == 1) {
-                dicore_raster_put(raster, y, first, 1, row[0], 0);
-            } else {
-                for (unsigned i = 0; i < count; i++)
-                    for (size_t x = 0; x < raster->columns; x++)
-                        woven[x * count + i] = row[i][x];
-                dicore_raster_put(raster, y, first, count, woven, 0);
-            }
-            for (unsigned i = 0; i < count; i++) {
-                uint16_t *swap = above[i];
-                above[i] = row[i];
-                row[i] = swap;
-            }
-        }
     }
     return at;
 }

@@ -41,6 +41,18 @@ void dicore_raster_put(const dicore_raster *r, uint32_t y, unsigned first, unsig
         put_bytes(row, line, values, shift, mask, sign);
         return;
     }
+    if (count == 1 && r->bytes == 1) { /* a component among others */
+        for (size_t x = 0; x < values; x++, row += r->column_stride)
+            *row = (uint8_t)((((unsigned)line[x] << shift & mask) ^ sign) - sign);
+        return;
+    }
+    if (count == 1 && r->bytes == 2) {
+        for (size_t x = 0; x < values; x++, row += r->column_stride) {
+            uint16_t v = (uint16_t)((((unsigned)line[x] << shift & mask) ^ sign) - sign);
+            memcpy(row, &v, 2);
+        }
+        return;
+    }
     for (size_t x = 0; x < r->columns; x++)
         for (unsigned s = 0; s < count; s++) {
             uint8_t *to = row + (ptrdiff_t)x * r->column_stride + (ptrdiff_t)s * r->sample_stride;

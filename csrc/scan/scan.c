@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/load.h"
+#include "dataset/select.h"
 #include "scan/batch.h"
 #include "scan/uring.h"
 #include "scan/value.h"
@@ -49,6 +50,7 @@ struct dicore_scan {
     uring ring;
     uint32_t first; /* bytes of the first read */
     uint32_t judged, grown, small;
+    select_layout layout;
 };
 
 typedef struct file { /* one that is being read */
@@ -547,8 +549,8 @@ static dicore_status read_file(dicore_scan *s, file *f, dicore_scan_batch *batch
         start = 0;
         options.partial = 0;
     }
-    status = dicore_select(f->data, f->size, start, (dicore_encoding)f->part.encoding, &options, s->tags, s->tag_count, s->found,
-                           &position, error);
+    status = select_like(f->data, f->size, start, (dicore_encoding)f->part.encoding, &options, s->tags, s->tag_count, s->found,
+                         &position, &s->layout, error);
     if (status != DICORE_OK) {
         *need = position;
         return status;

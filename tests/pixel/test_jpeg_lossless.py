@@ -95,6 +95,25 @@ def test_large_streams(restart_rows, samples, lengths, predictor):
     np.testing.assert_array_equal(decode(stream, image), image)
 
 
+@pytest.mark.parametrize("interleaved", [True, False])
+def test_the_height_may_follow_the_first_scan(interleaved):
+    """B.2.5: 0 lines in the frame header, DNL behind the first scan."""
+    image = np.random.default_rng(6).integers(0, 4096, (9, 11, 3)).astype("u2")
+    stream = lossless_streams.stream(image, 12, interleaved=interleaved)
+    height = stream.index(b"\xff\xc3") + 5
+    rest = [i for i in range(len(stream)) if stream[i : i + 2] in (b"\xff\xc4", b"\xff\xd9")]
+    behind = rest[1]  # the next scan's tables, or the end
+    lines = lossless_streams.segment(0xDC, b"\x00\x09")
+    none = stream[:height] + b"\0\0" + stream[height + 2 :]
+    told = none[:behind] + lines + none[behind:]
+    np.testing.assert_array_equal(decode(told, image), image)
+    wrong = none[:behind] + lossless_streams.segment(0xDC, b"\x00\x08") + none[behind:]
+    unasked = stream[: stream.index(b"\xff\xc4")] + lines + stream[stream.index(b"\xff\xc4") :]
+    for bad in (none, wrong, unasked):
+        with pytest.raises(PixelDataError):
+            decode(bad, image)
+
+
 def test_the_streams_of_these_tests_are_right():
     """What the slow encoder writes is what libjpeg-turbo and liblj92 read, wherever they can."""
     imagecodecs = pytest.importorskip("imagecodecs")
@@ -157,20 +176,23 @@ def test_we_read_what_libjpeg_turbo_writes(precision, samples):
         np.testing.assert_array_equal(decode(stream, image), image)
 
 
-@pytest.mark.parametrize("dtype", ["u1", "u2", "i2"])
-def test_dcmtk_reads_our_files(tmp_path, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "bits"), [*(("u1", b) for b in range(2, 9)), *(("u2", b) for b in range(9, 17)), ("i2", 16)]
+)
+def test_dcmtk_reads_our_files(tmp_path, dtype, bits):
     pydicom = pytest.importorskip("pydicom")
     if not shutil.which("dcmdjpeg"):
         pytest.skip("DCMTK's dcmdjpeg is not installed")
     rng = np.random.default_rng(4)
     image = (rng.integers(-3, 4, (50, 60)).cumsum(1) - 20).astype(dtype)
-    bits = 8 if dtype == "u1" else 16
+    if dtype != "i2":
+        image &= (1 << bits) - 1
     ds = pydicom.Dataset()
     ds.file_meta = pydicom.dataset.FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = SV1
     ds.SOPClassUID, ds.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", "1.2.3.4"
     ds.Rows, ds.Columns, ds.SamplesPerPixel, ds.PhotometricInterpretation = 50, 60, 1, "MONOCHROME2"
-    ds.BitsAllocated = ds.BitsStored = bits
+    ds.BitsAllocated, ds.BitsStored = image.dtype.itemsize * 8, bits
     ds.HighBit, ds.PixelRepresentation = bits - 1, int(dtype == "i2")
     stream = jpeg_lossless_encode(image, bits)
     ds.PixelData = pydicom.encaps.encapsulate([stream + bytes(len(stream) % 2)])

@@ -66,6 +66,19 @@ def test_streams_written_from_the_standard(made, data):
     np.testing.assert_array_equal(decode(stream, image), want)
 
 
+@pytest.mark.parametrize("near", [0, 1])
+@pytest.mark.parametrize("reset", [64, 31])
+@pytest.mark.parametrize("maximum", [0, 2, 5, 13, 142])
+def test_every_manner_of_decoding(maximum, reset, near):
+    """MAXVAL of ones or not, RESET 64 or not, lossless or near: each has its own loop. Smooth, so that k is often 0."""
+    precision = 8
+    top = maximum or 255
+    image = picture(np.random.default_rng(maximum + reset), (40, 60), top, "slope")
+    limits = [min(max(near + 1, t), top) for t in (3, 7, 21)]
+    stream, want = jls_streams.stream(image, precision, near=near, presets=[*limits, reset], maximum=maximum)
+    np.testing.assert_array_equal(decode(stream, image), want)
+
+
 def test_the_streams_of_these_tests_are_right():
     """CharLS reads them as we do."""
     imagecodecs = pytest.importorskip("imagecodecs")

@@ -99,8 +99,8 @@ DICORE_API uint64_t dicore_jpeg_lossless_scratch(uint64_t size, uint32_t rows, u
 
 /** Decode a whole stream (SOI to EOI; a missing EOI is no error, anything behind it is ignored) into `raster`, whose
  *  rows, columns and samples must be the stream's. 2 to 16 bits; predictors 1 to 7; components in one scan or in several,
- *  tables between them; restart intervals of whole rows; point transform. The height must be in the frame header (no DNL)
- *  and components must not be subsampled. Samples are the bit patterns of the stream: JPEG knows no sign.
+ *  tables between them; restart intervals of whole rows; point transform; a height that only DNL behind the first scan
+ *  tells. Components must not be subsampled. Samples are the bit patterns of the stream: JPEG knows no sign.
  *
  *  `scratch` is dicore_jpeg_lossless_scratch() bytes for the caller to reuse, aligned for anything; its content does not
  *  matter. Streams that are no use cost time in proportion to `size` + samples, at most.
