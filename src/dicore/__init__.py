@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # what `_LAZY` below does at run time
     from dicore.net import connect as connect
     from dicore.net import listen as listen
     from dicore.net.send import send as send
+    from dicore.pixel.pydicom_plugin import accelerate_pydicom as accelerate_pydicom
     from dicore.scan import scan as scan
     from dicore.scan import scan_batches as scan_batches
     from dicore.series import Series as Series
@@ -55,6 +56,7 @@ if TYPE_CHECKING:  # what `_LAZY` below does at run time
     from dicore.series import split_series as split_series
     from dicore.server import serve as serve
     from dicore.store import Store as Store
+    from dicore.transcode import transcode as transcode
 
 __version__ = "0.1.0"
 
@@ -64,6 +66,7 @@ _LAZY = {  # public name: (module, name in it; None for the module itself)
     "Series": ("dicore.series", "Series"),
     "Store": ("dicore.store", "Store"),
     "Typed": ("dicore.dataset", "Typed"),
+    "accelerate_pydicom": ("dicore.pixel.pydicom_plugin", "accelerate_pydicom"),
     "blocking": ("dicore.blocking", None),
     "connect": ("dicore.net", "connect"),
     "dcmread": ("dicore.dataset", "dcmread"),
@@ -82,6 +85,7 @@ _LAZY = {  # public name: (module, name in it; None for the module itself)
     "serve": ("dicore.server", "serve"),
     "split_series": ("dicore.series", "split_series"),
     "synth": ("dicore.synth", None),
+    "transcode": ("dicore.transcode", "transcode"),
 }
 
 __all__ = [
@@ -110,6 +114,7 @@ __all__ = [
     "TransferSyntaxError",
     "Typed",
     "__version__",
+    "accelerate_pydicom",
     "blocking",
     "connect",
     "dcmread",
@@ -128,6 +133,7 @@ __all__ = [
     "serve",
     "split_series",
     "synth",
+    "transcode",
 ]
 
 

@@ -17,6 +17,7 @@ from dicore._native.pixel import jpeg_lossless_decode, jpeg_lossless_encode
 from dicore.dataset.encode import encapsulated
 from dicore.errors import PixelDataError
 from dicore.pixel import codec_table
+from dicore.pixel.encoders import Options
 from lossless_streams import BACKWARDS, FLAT, STEEP
 
 SV1, ANY = "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.57"
@@ -223,7 +224,7 @@ def test_encoded_frames_decode_to_themselves(dtype, bits):
     frames = [rng.integers(low, high, (20, 30)).astype(dtype) for _ in range(3)]
     made = layout(frames[0], bits, frames=3)
     adapter = codec_table.CODECS["jpeg"][0]
-    items = encapsulated([adapter.encode(frame, made) for frame in frames])
+    items = encapsulated([adapter.encode(frame, made, Options()) for frame in frames])
     np.testing.assert_array_equal(pixel.decode(made, items), frames)
     out = np.zeros((3, 20, 60), dtype)[..., ::2]
     assert pixel.decode(made, items, out=out, threads=2) is out
@@ -241,7 +242,7 @@ def test_precision_beyond_bits_stored_is_dropped():
 def test_more_bits_than_jpeg_has_are_refused():
     image = np.zeros((4, 4), "u4")
     with pytest.raises(PixelDataError, match="20 Bits Stored"):
-        codec_table.CODECS["jpeg"][0].encode(image, layout(image, 20))
+        codec_table.CODECS["jpeg"][0].encode(image, layout(image, 20), Options())
 
 
 def test_a_broken_frame_is_named_and_the_others_decode():

@@ -17,6 +17,7 @@ from dicore._native.pixel import rle_decode, rle_encode, rle_frame
 from dicore.dataset.encode import encapsulated
 from dicore.errors import PixelDataError
 from dicore.pixel import codec_table
+from dicore.pixel.encoders import Options
 
 RLE = "1.2.840.10008.1.2.5"
 
@@ -158,7 +159,7 @@ def test_encoded_frames_decode_to_themselves(dtype, shape):
     limits = np.iinfo(dtype)
     frames = [rng.integers(limits.min, limits.max, shape, endpoint=True, dtype=dtype) for _ in range(3)]
     made = layout(frames[0], frames=3)
-    items = encapsulated([codec_table.CODECS["rle"][0].encode(frame, made) for frame in frames])
+    items = encapsulated([codec_table.CODECS["rle"][0].encode(frame, made, Options()) for frame in frames])
     np.testing.assert_array_equal(pixel.decode(made, items), frames)
     out = np.zeros((3, *shape), dtype)[:, :, ::-1]
     assert pixel.decode(made, items, out=out, threads=2) is out
@@ -168,7 +169,7 @@ def test_encoded_frames_decode_to_themselves(dtype, shape):
 def test_one_bit_frames():
     image = np.random.default_rng(1).integers(0, 2, (13, 21)).astype("u1")
     made = layout(image, 1)
-    items = encapsulated([codec_table.CODECS["rle"][0].encode(image, made)])
+    items = encapsulated([codec_table.CODECS["rle"][0].encode(image, made, Options())])
     np.testing.assert_array_equal(pixel.decode(made, items), image)
 
 
@@ -183,7 +184,7 @@ def test_what_rle_cannot_hold_is_refused():
     for image in (np.zeros((2, 2), "u8"), np.zeros((2, 2), "f4"), np.zeros((2, 2, 4), "u4")):
         made = layout(np.zeros(image.shape, "u4"))
         with pytest.raises(PixelDataError):
-            codec_table.CODECS["rle"][0].encode(image, made)
+            codec_table.CODECS["rle"][0].encode(image, made, Options())
     with pytest.raises(ValueError, match="15 bytes"):
         rle_encode(np.zeros((2, 2, 4), "u4"))
 

@@ -17,6 +17,14 @@
 extern "C" {
 #endif
 
+/** Bytes that need not be in memory: a value in a file. `read` copies all of [offset, offset + size), which is always
+ *  inside `size`, to `to`, or returns why it cannot (DICORE_IO_ERROR, say), which ends the call that asked. */
+typedef struct dicore_reader {
+    dicore_status (*read)(void *context, uint64_t offset, uint8_t *to, size_t size);
+    void *context;
+    uint64_t size;               /* of the value; where it ends in a delimiter, more may be counted in (to the file's end) */
+} dicore_reader;
+
 /** One item after the basic offset table. */
 typedef struct dicore_fragment {
     uint64_t offset;             /* of its value, from the start of the span */
@@ -46,6 +54,10 @@ typedef struct dicore_encapsulation {
 DICORE_API dicore_status dicore_fragments_read(const uint8_t *items, size_t size, dicore_fragment *fragments,
                                                size_t capacity, dicore_encapsulation *out, dicore_error *error);
 
+/** The same through a reader: 8 bytes of every item are read, and 8 more of the first. */
+DICORE_API dicore_status dicore_fragments_scan(const dicore_reader *reader, dicore_fragment *fragments, size_t capacity,
+                                               dicore_encapsulation *out, dicore_error *error);
+
 /** A frame: `count` fragments from number `first` on, of which the first `size` bytes in all are the stream. */
 typedef struct dicore_frame {
     uint64_t first;
@@ -64,7 +76,8 @@ typedef enum dicore_frames_source {
  *  Table Lengths (0x7FE00001, 0x7FE00002; size 0 when absent). A table is believed when it has an entry a frame, ascends
  *  from 0 and names fragments only. Otherwise: one frame takes all fragments; as many fragments as frames, or fewer, are
  *  a frame each; of more, each that begins as a stream (JPEG SOI, JPEG 2000 SOC, JP2 or JPEG XL signature) begins a
- *  frame, or else each behind one that ends with EOI or EOC does, if that gives `wanted` frames or more.
+ *  frame, or each behind one that ends with EOI or EOC does: whichever gives `wanted` frames, else the first that gives
+ *  more.
  *
  *  `frames` has room for min(wanted, encapsulation->count) entries; *found says how many were written: fewer than
  *  `wanted` when there are not enough fragments. Frames beyond `wanted` are ignored.
@@ -75,6 +88,38 @@ DICORE_API dicore_status dicore_frames_resolve(const uint8_t *items, size_t size
                                                const dicore_fragment *fragments, uint64_t wanted, dicore_span offsets,
                                                dicore_span lengths, dicore_frame *frames, uint64_t *found,
                                                dicore_frames_source *source, dicore_error *error);
+
+/** The same through a reader: the basic table is read once, and of the fragments their first 8 and last 10 bytes, if no
+ *  table holds. */
+DICORE_API dicore_status dicore_frames_build(const dicore_reader *reader, const dicore_encapsulation *encapsulation,
+                                             const dicore_fragment *fragments, uint64_t wanted, dicore_span offsets,
+                                             dicore_span lengths, dicore_frame *frames, uint64_t *found,
+                                             dicore_frames_source *source, dicore_error *error);
+
+/* A frame of many without looking at the others: by the offset table, of which only the entries of that frame are checked
+ * against the items. For files whose table is right, which is nearly all that have one. */
+
+/** An offset table that may be right: it ascends from 0, stays inside and has enough entries. */
+typedef struct dicore_frame_table {
+    dicore_frames_source source; /* DICORE_FROM_FRAGMENTS: there is no such table, use the two calls above */
+    uint64_t wanted, entries;
+    uint64_t origin;             /* what offsets count from */
+    uint64_t table_offset;       /* of the basic table's value */
+} dicore_frame_table;
+
+/** Look at the tables. Reads the basic one through the reader, nothing of the items behind it.
+ *  @return as dicore_fragments_scan; DICORE_BAD_ARGUMENT when `wanted` is 0. */
+DICORE_API dicore_status dicore_frame_table_open(const dicore_reader *reader, uint64_t wanted, dicore_span offsets,
+                                                 dicore_span lengths, dicore_frame_table *out, dicore_error *error);
+
+/** The fragments of frame `number`: the items that chain from its entry to the next one's, or to the end. out->first is
+ *  `number`; out->count and out->size are as in dicore_frame. Reads 8 bytes a fragment. `offsets` and `lengths` are those
+ *  of dicore_frame_table_open.
+ *  @return DICORE_OK; DICORE_BAD_FRAGMENTS: the table lies here, believe none of it and use the two calls above;
+ *          DICORE_NO_MEMORY: out->count fragments do not fit (`out` is filled); DICORE_BAD_ARGUMENT; the reader's. */
+DICORE_API dicore_status dicore_frame_find(const dicore_reader *reader, const dicore_frame_table *table, uint64_t number,
+                                           dicore_span offsets, dicore_span lengths, dicore_fragment *fragments,
+                                           size_t capacity, dicore_frame *out, dicore_error *error);
 
 /* ---- frames as rasters ------------------------------------------------------------------------------------------- */
 
@@ -160,6 +205,63 @@ DICORE_API uint64_t dicore_rle_bound(uint32_t rows, uint32_t columns, unsigned s
  *  @return DICORE_OK; DICORE_NO_MEMORY when `capacity` is less than dicore_rle_bound(); DICORE_BAD_ARGUMENT for a raster
  *          that cannot be, or one of more than 4 GiB. */
 DICORE_API dicore_status dicore_rle_encode(const dicore_raster *raster, uint8_t *target, size_t capacity, size_t *written);
+
+/* ---- a table of codecs ------------------------------------------------------------------------------------------------
+ * What decodes and encodes which stream, in the caller's memory, so that a vendor's codec stands beside ours:
+ *
+ *   dicore_codec room[8];
+ *   dicore_codec_table table = {.codecs = room, .capacity = 8};
+ *   dicore_codecs_own(&table);
+ *   dicore_codec_register(&table, &vendors);
+ *   const dicore_codec *codec = dicore_codec_find(&table, "1.2.840.10008.1.2.4.80", data, size, NULL, DICORE_DECODES);
+ *   codec->decode(codec, data, size, &raster, scratch, codec->scratch(codec, size, &raster), &error); */
+
+/** A codec. Functions that a codec lacks are NULL; all may be called from several threads at once. */
+typedef struct dicore_codec {
+    const char *name;            /* as in "dicore"; what a caller forces it by. Kept, not copied, as are the others */
+    const char *version, *licence;
+    void *context;               /* the codec's own */
+
+    /** Whether this is for the codec: `syntax` is a transfer syntax UID, `source` the stream, or NULL with size 0 when it
+     *  is to be encoded or not known yet. */
+    int (*sniff)(const struct dicore_codec *self, const char *syntax, const uint8_t *source, size_t size);
+
+    /** Bytes of scratch memory that decoding takes, UINT64_MAX for more than any memory; NULL: none. */
+    uint64_t (*scratch)(const struct dicore_codec *self, size_t size, const dicore_raster *raster);
+    /** As dicore_jpeg_lossless_decode. */
+    dicore_status (*decode)(const struct dicore_codec *self, const uint8_t *source, size_t size, const dicore_raster *raster,
+                            void *scratch, size_t scratch_size, dicore_error *error);
+
+    /** Bytes of the longest stream, and of scratch memory for making one; NULL: none of the latter. */
+    uint64_t (*bound)(const struct dicore_codec *self, const dicore_raster *raster);
+    uint64_t (*encode_scratch)(const struct dicore_codec *self, const dicore_raster *raster);
+    /** As dicore_jpeg_lossless_encode; `precision` is Bits Stored. */
+    dicore_status (*encode)(const struct dicore_codec *self, const char *syntax, const dicore_raster *raster,
+                            unsigned precision, uint8_t *target, size_t capacity, size_t *written, void *scratch,
+                            size_t scratch_size);
+} dicore_codec;
+
+/** Codecs in the order in which they are asked. `codecs` is the caller's memory for `capacity` of them. */
+typedef struct dicore_codec_table {
+    dicore_codec *codecs;
+    size_t count, capacity;
+} dicore_codec_table;
+
+typedef enum dicore_codec_use { DICORE_DECODES = 0, DICORE_ENCODES = 1 } dicore_codec_use;
+
+/** Append ours: RLE Lossless (both ways), JPEG Lossless (both), JPEG-LS (decodes).
+ *  @return DICORE_OK; DICORE_NO_MEMORY when three do not fit (the table is unchanged). */
+DICORE_API dicore_status dicore_codecs_own(dicore_codec_table *table);
+
+/** Put a copy of `codec` before all others.
+ *  @return DICORE_OK; DICORE_NO_MEMORY when the table is full; DICORE_BAD_ARGUMENT without a name, without `sniff`, with
+ *          neither `decode` nor `encode`, or with `encode` but no `bound`. */
+DICORE_API dicore_status dicore_codec_register(dicore_codec_table *table, const dicore_codec *codec);
+
+/** The first codec that can be used so and whose `sniff` says yes; of the name `name`, unless that is NULL. NULL: none.
+ *  The pointer is into the table. */
+DICORE_API const dicore_codec *dicore_codec_find(const dicore_codec_table *table, const char *syntax, const uint8_t *source,
+                                                 size_t size, const char *name, dicore_codec_use use);
 
 #ifdef __cplusplus
 }

@@ -548,13 +548,25 @@ cdef class FileWindow:
     """
 
     cdef Region region
-    cdef object path
+    cdef readonly object path
     cdef int fd
     cdef file_identity identity
-    cdef uint64_t offset
+    cdef readonly uint64_t offset  # of the value in the file
+    cdef readonly uint64_t size    # of the value; of items that were not followed to their end: to the end of the file
 
     def __cinit__(self):
         self.fd = -1
+
+    def fileno(self):
+        return self.fd
+
+    def check(self):
+        """Raises DicomFormatError when the file is not what it was when it was opened, OSError."""
+        cdef file_identity now
+        if identify(self.fd, &now) != 0:
+            PyErr_SetFromErrnoWithFilenameObject(OSError, self.path)
+        if not same_file(&now, &self.identity):
+            raise_changed(self.path, self.offset)
 
     def __dealloc__(self):
         if self.fd >= 0:
@@ -580,24 +592,6 @@ cdef class FileWindow:
             PyErr_SetFromErrnoWithFilenameObject(OSError, self.path)
         if got != size or not same_file(&now, &self.identity):
             raise_changed(self.path, self.offset + start)
-
-    def fill_items(self):
-        """Read of an encapsulated value (PS3.5 A.4) the offset table whole, and of every other item the header and the
-        ends of its value. Raises as `fill`."""
-        cdef const uint8_t *p = self.region.data
-        cdef uint64_t at = 0, length, value
-        cdef size_t size = self.region.size
-        while at + 8 <= size:
-            self.fill(at, 40)
-            if p[at] != 0xFE or p[at + 1] != 0xFF or p[at + 2] != 0 or p[at + 3] != 0xE0:
-                return
-            length = <uint64_t>p[at + 7] << 24 | <uint64_t>p[at + 6] << 16 | <uint64_t>p[at + 5] << 8 | p[at + 4]
-            value = at + 8
-            if at == 0:
-                self.fill(value, min(length, <uint64_t>1 << 24))
-            elif length > 32:
-                self.fill(value + length - 16, 16)
-            at = value + length
 
     def drop(self):
         """Give the memory back; what was filled has to be filled again."""
@@ -923,6 +917,18 @@ cdef class Source:
                         continue
                 self.begin()
         return 0
+
+    cdef bint reach_pixels(self) except -1:
+        """Read until encapsulated Pixel Data is met that goes beyond the bytes at hand: `chain_at`. False: there is none,
+        or it has been followed already."""
+        with self.guard():
+            if not self.started:
+                self.begin()
+            while not self.complete and not self.chain_at and self.have < self.size and self.hole_end == 0:
+                self.fetch(self.have * 8 if self.have * 8 > 65536 else 65536, self.size)
+                if self.have < self.size:
+                    self.begin()
+            return not self.complete and self.chain_at != 0
 
     cdef bint follow_chain(self) except -1:
         """Find the end of an encapsulated Pixel Data by its item headers in the file, so that it need not be read."""
@@ -1498,6 +1504,7 @@ cdef class DatasetBase:
     cdef DatasetBase meta     # file meta, once asked for
     cdef bint of_meta         # this is one
     cdef DatasetBase applied  # this with its changes made, until the next change
+    cdef public object _frames # where the frames of Pixel Data are, once looked up; of the unedited data set
     cdef object __weakref__
 
     def __cinit__(self):
@@ -2596,17 +2603,50 @@ cdef class DatasetBase:
         at = entry.offset + entry.header
         if entry.length < LARGE or at + entry.length <= source.have or at >= source.tail:
             return None
-        window = FileWindow.__new__(FileWindow)
-        window.region = new_region(entry.length, True)
+        window = self.window_at(at, entry.length)
+        if not entry.flags & DICORE_ENTRY_FRAGMENTS:
+            window.region = new_region(entry.length, True)
+        return window
+
+    def _pixel_window(self):
+        """A FileWindow on encapsulated Pixel Data of which not even the end is known, only that it goes beyond the bytes
+        at hand; None when there is no such thing."""
+        cdef Source source = self.source
+        cdef dicore_element_header header
+        if self.parent is not None or self.changes is not None or source.fs_path is None or source.deflated:
+            return None
+        if not source.reach_pixels():
+            return None
+        if (source.encoding & 2 or source.chain_at >= source.have
+                or dicore_read_element_header(source.base + source.chain_at, source.have - source.chain_at, source.encoding,
+                                              &header) != DICORE_OK
+                or header.tag != DICORE_TAG_PIXEL_DATA or header.length != DICORE_UNDEFINED_LENGTH):
+            return None
+        at = source.chain_at + header.size
+        return self.window_at(at, source.size - at)
+
+    def _early(self, keyword):
+        """The value of an element that stands before Pixel Data in what was read so far, else None: for the elements that
+        must be there, so that Pixel Data need not be followed to its end to learn of those that are not."""
+        cdef uint32_t tag = keyword_to_tag(keyword)
+        if dicore_tape_find(&self.source.tape, 0, self.source.tape.count, tag) == DICORE_NO_ENTRY:
+            return None
+        return self.get(keyword)
+
+    cdef FileWindow window_at(self, uint64_t at, uint64_t size):
+        cdef Source source = self.source
+        cdef FileWindow window = FileWindow.__new__(FileWindow)
+        cdef const char *path
         window.path = source.path
         window.offset = at
+        window.size = size
         window.identity = source.identity
         path = PyBytes_AS_STRING(source.fs_path)
         with nogil:
             window.fd = open_file(path)
         if window.fd < 0:
             PyErr_SetFromErrnoWithFilenameObject(OSError, source.path)
-        window.fill(0, 0)  # the same file?
+        window.check()
         return window
 
     def _file_bytes(self):

@@ -340,6 +340,31 @@ cdef extern from "dicore/pixel.h" nogil:
                                         dicore_span lengths, dicore_frame *frames, uint64_t *found,
                                         dicore_frames_source *source, dicore_error *error)
 
+    ctypedef struct dicore_reader:
+        dicore_status (*read)(void *context, uint64_t offset, uint8_t *to, size_t size) noexcept nogil
+        void *context
+        uint64_t size
+
+    dicore_status dicore_fragments_scan(const dicore_reader *reader, dicore_fragment *fragments, size_t capacity,
+                                        dicore_encapsulation *out, dicore_error *error)
+    dicore_status dicore_frames_build(const dicore_reader *reader, const dicore_encapsulation *encapsulation,
+                                      const dicore_fragment *fragments, uint64_t wanted, dicore_span offsets,
+                                      dicore_span lengths, dicore_frame *frames, uint64_t *found,
+                                      dicore_frames_source *source, dicore_error *error)
+
+    ctypedef struct dicore_frame_table:
+        dicore_frames_source source
+        uint64_t wanted
+        uint64_t entries
+        uint64_t origin
+        uint64_t table_offset
+
+    dicore_status dicore_frame_table_open(const dicore_reader *reader, uint64_t wanted, dicore_span offsets,
+                                          dicore_span lengths, dicore_frame_table *out, dicore_error *error)
+    dicore_status dicore_frame_find(const dicore_reader *reader, const dicore_frame_table *table, uint64_t number,
+                                    dicore_span offsets, dicore_span lengths, dicore_fragment *fragments, size_t capacity,
+                                    dicore_frame *out, dicore_error *error)
+
     ctypedef struct dicore_raster:
         uint8_t *data
         uint32_t rows
@@ -368,6 +393,34 @@ cdef extern from "dicore/pixel.h" nogil:
     dicore_status dicore_rle_frame(const uint8_t *source, size_t size, uint8_t *target, size_t target_size, uint64_t pixels,
                                    unsigned samples, unsigned bytes, dicore_error *error)
 
+    ctypedef struct dicore_codec:
+        const char *name
+        const char *version
+        const char *licence
+        void *context
+        int (*sniff)(const dicore_codec *self, const char *syntax, const uint8_t *source, size_t size) noexcept nogil
+        uint64_t (*scratch)(const dicore_codec *self, size_t size, const dicore_raster *raster) noexcept nogil
+        dicore_status (*decode)(const dicore_codec *self, const uint8_t *source, size_t size, const dicore_raster *raster,
+                                void *scratch, size_t scratch_size, dicore_error *error) noexcept nogil
+        uint64_t (*bound)(const dicore_codec *self, const dicore_raster *raster) noexcept nogil
+        uint64_t (*encode_scratch)(const dicore_codec *self, const dicore_raster *raster) noexcept nogil
+        dicore_status (*encode)(const dicore_codec *self, const char *syntax, const dicore_raster *raster,
+                                unsigned precision, uint8_t *target, size_t capacity, size_t *written, void *scratch,
+                                size_t scratch_size) noexcept nogil
+
+    ctypedef struct dicore_codec_table:
+        dicore_codec *codecs
+        size_t count
+        size_t capacity
+
+    ctypedef enum dicore_codec_use:
+        DICORE_DECODES
+        DICORE_ENCODES
+
+    dicore_status dicore_codecs_own(dicore_codec_table *table)
+    dicore_status dicore_codec_register(dicore_codec_table *table, const dicore_codec *codec)
+    const dicore_codec *dicore_codec_find(const dicore_codec_table *table, const char *syntax, const uint8_t *source,
+                                          size_t size, const char *name, dicore_codec_use use)
 
 
 # ---- net.h -----------------------------------------------------------------------------------------------------------

@@ -32,7 +32,9 @@ VERBS = {  # in the order of the help page; each is a module of this package wit
     "loadtest": "Find out what a PACS can take.",
     "synth": "Write synthetic CT and MR studies that look real.",
     "render": "Show images: write them as PNG, contact sheet or animation.",
-    "codecs": "List the pixel codecs that are installed.",
+    "transcode": "Write DICOM files with their frames in another transfer syntax.",
+    "make": "Make DICOM instances of pictures, PDFs and arrays.",
+    "codecs": "List what decodes and encodes each transfer syntax.",
     "demo": "Send, store, query, decode and check synthetic studies, in seconds.",
 }
 

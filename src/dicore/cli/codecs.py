@@ -1,4 +1,4 @@
-"""`dicore codecs`: what can be decoded here."""
+"""`dicore codecs`: what can be decoded and encoded here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from dicore.cli.output import show_json, show_table
 def codecs(
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON per transfer syntax.")] = False,
 ) -> None:
-    """List the pixel codecs that are installed.
+    """List what decodes and encodes each transfer syntax.
+
+    Libraries stand in the order of choice; version and licence are the first one's. DICORE_CODEC, and --codec where a
+    verb has it, force one by its name.
 
     \b
     Examples:

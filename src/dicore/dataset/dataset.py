@@ -34,6 +34,17 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "dcmread", "from_pydicom", "new", "read"]
 
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_BEFORE_PIXELS = (  # type 1 where there are many frames
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+)
 
 
 class Dataset(DatasetBase):
@@ -132,32 +143,75 @@ class Dataset(DatasetBase):
         return pixel.layout_from(self.get, self.transfer_syntax, pixel_keyword=keyword, pixel_vr=self[keyword].vr)
 
     def pixels(
-        self, frames: int | Sequence[int] | slice | None = None, raw: bool = False, out: Any = None, threads: int = 1
+        self,
+        frames: int | Sequence[int] | slice | None = None,
+        raw: bool = False,
+        out: Any = None,
+        threads: int = 1,
+        codec: str | None = None,
     ) -> np.ndarray[Any, Any]:
-        """The frames as an array (frames?, rows, columns[, samples]), as `dicore.pixel.decode` says; PixelDataError."""
+        """The frames as an array (frames?, rows, columns[, samples]), as `dicore.pixel.decode` says; PixelDataError.
+
+        A frame of many is found in O(1): by the offset table, or after one pass over the items' headers. From a path
+        only its bytes are read. `codec` forces a library by the name that `dicore.pixel.codecs()` shows.
+        """
         from dicore import pixel
 
-        layout = self.pixel_layout()
-        if isinstance(frames, int) and out is None:
+        layout, data = self._frame_source()
+        if isinstance(frames, int) and out is None and not layout.encapsulated:
             window = self._window(layout.pixel_keyword)
             if window is not None:  # one frame of many: only its bytes are read
                 return next(pixel.iter_frames(layout, window, frames=frames, raw=raw, window=window))
-        data = self[layout.pixel_keyword].raw
-        return pixel.decode(layout, data, frames=frames, raw=raw, out=out, threads=threads)
+        if data is None:
+            data = self[layout.pixel_keyword].raw
+        return pixel.decode(layout, data, frames=frames, raw=raw, out=out, threads=threads, codec=codec)
+
+    def _frame_source(self) -> tuple[FrameLayout, Any]:
+        """The layout, and the frames of an encapsulated value (None for a native one). Kept until something is
+        edited."""
+        from dicore import pixel
+
+        if self._frames is not None and not self.is_edited:
+            kept: tuple[FrameLayout, Any] = self._frames
+            return kept
+        window = None if self.is_edited else self._pixel_window()
+        layout = None if window is None else self._early_layout()
+        if layout is None:
+            layout = self.pixel_layout()
+            if layout.encapsulated:
+                window = self._window(layout.pixel_keyword)
+        found = None
+        if layout.encapsulated:
+            found = pixel.items_of(layout, self[layout.pixel_keyword].raw if window is None else window)
+        if not self.is_edited:
+            self._frames = (layout, found)
+        return layout, found
+
+    def _early_layout(self) -> FrameLayout | None:
+        """The layout by what stands before Pixel Data, if everything that must be there is; else None."""
+        from dicore import pixel
+
+        if any(self._early(keyword) is None for keyword in _BEFORE_PIXELS):
+            return None
+        if self.SamplesPerPixel != 1 and self._early("PlanarConfiguration") is None:
+            return None
+        return pixel.layout_from(self._early, self.transfer_syntax, pixel_vr="OB")
 
     @property
     def pixel_array(self) -> np.ndarray[Any, Any]:
         """`pixels()`."""
         return self.pixels()
 
-    def iter_frames(self, raw: bool = False) -> Iterator[np.ndarray[Any, Any]]:
+    def iter_frames(self, raw: bool = False, codec: str | None = None) -> Iterator[np.ndarray[Any, Any]]:
         """The frames one after another; see `dicore.pixel.iter_frames`. Raises PixelDataError.
 
         In constant memory: from a path each frame is read when it is its turn, be the file as large as it may.
         """
         from dicore import pixel
 
-        layout = self.pixel_layout()
+        layout, data = self._frame_source()
+        if data is not None:
+            return pixel.iter_frames(layout, data, raw=raw, codec=codec)
         window = self._window(layout.pixel_keyword)
         if window is not None:
             return pixel.iter_frames(layout, window, raw=raw, window=window)

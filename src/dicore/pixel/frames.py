@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dicore._native import kernels
 from dicore._native.pixel import Encapsulation
-from dicore.errors import CodecUnavailable, DicoreError, PixelDataError
+from dicore.errors import DicoreError, PixelDataError
 from dicore.pixel.codec_table import family, find
 from dicore.pixel.colour import effective_photometric, rgb_from_ybr
 from dicore.pixel.layout import FrameLayout
@@ -20,7 +20,18 @@ from dicore.pixel.streams import Stream, sniff
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["FREE_BYTES", "MAX_RATIO", "Window", "decode", "iter_frames"]
+    from dicore._native.pixel import FileItems
+
+__all__ = [
+    "FREE_BYTES",
+    "MAX_RATIO",
+    "Window",
+    "coded_photometric",
+    "decode",
+    "decode_frame",
+    "items_of",
+    "iter_frames",
+]
 
 Array = npt.NDArray[Any]
 Frames = int | slice | Iterable[int] | None
@@ -33,7 +44,7 @@ MAX_RATIO = 500
 
 def decode(
     layout: FrameLayout,
-    data: Buffer,
+    data: Buffer | Encapsulation,
     *,
     frames: Frames = None,
     raw: bool = False,
@@ -44,9 +55,9 @@ def decode(
     """Decode frames of Pixel Data.
 
     `data` is the element's value: native bytes, or the items of an encapsulated one (offset table included, without the
-    delimiter). `frames` is None for all, a number for one (then the result has no frame axis), a slice or a sequence of
-    numbers; negative ones count from the end. Gives an array (frames, rows, columns[, samples]); no frame axis when
-    there is one frame in all.
+    delimiter), or an `Encapsulation` of them, which remembers where frames are. `frames` is None for all, a number for
+    one (then the result has no frame axis), a slice or a sequence of numbers; negative ones count from the end. Gives
+    an array (frames, rows, columns[, samples]); no frame axis when there is one frame in all.
 
     `raw=False`: RGB for YBR, native byte order. `raw=True`: the components as coded, in the stored byte order, 4:2:2
     replicated, samples last. In both, bits above Bits Stored are dropped, the sign is extended by Pixel Representation,
@@ -78,6 +89,11 @@ def decode(
         except MemoryError:
             raise PixelDataError(f"no memory for {len(chosen)} frames of {layout.frame_bytes} bytes") from None
     slots = out if out.ndim > len(layout.frame_shape) else out[None]
+    if source.family == "video":
+        for number, frame in source.video(chosen):
+            for position in [i for i, n in enumerate(chosen) if n == number]:
+                slots[position] = frame
+        return out
 
     def put(position: int) -> None:
         source.frame(chosen[position], slots[position])
@@ -92,14 +108,21 @@ def decode(
     return out
 
 
+def decode_frame(
+    layout: FrameLayout, source: memoryview | bytes, out: Array, *, raw: bool = False, codec: str | None = None
+) -> None:
+    """Decode the stream of one compressed frame into `out`, of layout.frame_shape and zeros. Raises as `decode`."""
+    alone = _Source(layout, None, raw, codec)
+    if layout.frame_bytes > FREE_BYTES + MAX_RATIO * len(source):
+        raise PixelDataError(f"a frame of {layout.frame_bytes} bytes out of {len(source)} compressed ones")
+    alone.guarded(source, out)
+
+
 class Window(Protocol):
     """Pixel Data that stays where it is until it is asked for: a buffer of its whole length, filled piece by piece."""
 
     def fill(self, start: int, size: int) -> None:
         """Have [start, start + size) in the buffer."""
-
-    def fill_items(self) -> None:
-        """Have what tells frames apart: the offset table, the headers of the items and the ends of their values."""
 
     def drop(self) -> None:
         """Forget what is in the buffer."""
@@ -107,7 +130,7 @@ class Window(Protocol):
 
 def iter_frames(
     layout: FrameLayout,
-    data: Buffer,
+    data: Buffer | Encapsulation,
     *,
     frames: Frames = None,
     raw: bool = False,
@@ -116,29 +139,43 @@ def iter_frames(
 ) -> Iterator[Array]:
     """The frames one after the other as `decode` gives them, each (rows, columns[, samples]), in constant memory.
 
-    With `window`, which `data` is a buffer of, each frame is filled, decoded to an array of its own and dropped again.
-    After a PixelDataError the iterator is over, as any generator; `decode(..., frames=n)` reads the frames behind it.
+    With `window`, which `data` is a buffer of, each native frame is filled, copied to an array of its own and dropped
+    again. After a PixelDataError the iterator is over, as any generator; `decode(..., frames=n)` reads the frames
+    behind.
     """
     chosen, _ = _select(layout, frames)
-    if window is not None and layout.encapsulated:
-        window.fill_items()
     source = _Source(layout, data, raw, codec)
-    if window is not None:
-        window.drop()
+    if layout.encapsulated and source.family == "video":
+        yield from (frame for _, frame in source.video(chosen))
+        return
     for number in chosen:
-        if window is not None:
-            window.drop()
-            window.fill(*source.extent(number))
-            if not layout.encapsulated:
-                yield np.array(source.native((number,))[0])
-                continue
         if layout.encapsulated:
             source.check_budget((number,))
             slot = np.zeros(layout.frame_shape, layout.dtype if raw else layout.dtype.newbyteorder("="))
             source.frame(number, slot)
             yield slot
-        else:
+        elif window is None:
             yield source.native((number,))[0]
+        else:
+            window.drop()
+            window.fill(*source.extent(number))
+            yield np.array(source.native((number,))[0])
+
+
+def coded_photometric(layout: FrameLayout, items: Encapsulation | None) -> str:
+    """The colour space of the components that `raw=True` gives: what the first frame's stream says comes before what
+    the data set says. `items` of an encapsulated value. PixelDataError when that stream is none."""
+    if items is None or layout.samples != 3 or family(layout.transfer_syntax) in ("plain", "deflate", "rle", "video"):
+        return layout.photometric
+    return effective_photometric(layout, sniff(items.frame(0)))
+
+
+def items_of(layout: FrameLayout, items: Buffer | FileItems) -> Encapsulation:
+    """The frames of an encapsulated value, in memory or in a file. PixelDataError when not even the first item is
+    one."""
+    if layout.encapsulated and family(layout.transfer_syntax) == "video":
+        return Encapsulation(items, 1)  # PS3.5 8.2.5: all fragments are one stream
+    return Encapsulation(items, layout.frames, layout.extended_offsets, layout.extended_lengths)
 
 
 def _select(layout: FrameLayout, frames: Frames) -> tuple[Sequence[int], bool]:
@@ -160,20 +197,21 @@ def _select(layout: FrameLayout, frames: Frames) -> tuple[Sequence[int], bool]:
 class _Source:
     """Pixel Data as frames by number. Keeps a view of the data; safe to use from several threads."""
 
-    def __init__(self, layout: FrameLayout, data: Buffer, raw: bool, codec: str | None) -> None:
+    def __init__(self, layout: FrameLayout, data: Buffer | Encapsulation | None, raw: bool, codec: str | None) -> None:
         self.layout = layout
         self.raw = raw
         self.codec = codec
-        self.data = memoryview(data).cast("B")
         if layout.encapsulated:
             self.family = family(layout.transfer_syntax)
-            self.items = Encapsulation(self.data, layout.frames, layout.extended_offsets, layout.extended_lengths)
+            if data is not None:
+                self.items = data if isinstance(data, Encapsulation) else items_of(layout, data)
+        elif data is None or isinstance(data, Encapsulation):
+            raise TypeError("fragments, where the transfer syntax is a native one")
+        else:
+            self.data = memoryview(data).cast("B")
 
     def extent(self, number: int) -> tuple[int, int]:
-        """(offset, size) of the bytes of Pixel Data that frame `number` is made of."""
-        if self.layout.encapsulated:
-            start, size = self.items.extent(number)
-            return start, size
+        """(offset, size) of the bytes of native Pixel Data that frame `number` is made of."""
         bits = self.layout.stored_bits
         start = number * bits // 8 & ~1  # a big endian OW is swapped in pairs
         return start, -(-(number + 1) * bits // 8) - start + 1
@@ -247,32 +285,43 @@ class _Source:
 
     def check_budget(self, chosen: Sequence[int]) -> None:
         """Refuse before allocating what these streams cannot honestly hold."""
-        if len(chosen) > len(self.items):
+        if self.family != "video" and len(chosen) > 1 and len(chosen) > len(self.items):
             self.items.frame(len(self.items))  # raises: too few fragments for so many frames
         wanted = self.layout.frame_bytes * len(chosen)
-        if wanted > FREE_BYTES + MAX_RATIO * len(self.data):
+        if wanted > FREE_BYTES + MAX_RATIO * self.items.nbytes:
             raise PixelDataError(
-                f"{len(chosen)} frames of {self.layout.frame_bytes} bytes out of {len(self.data)} compressed ones",
+                f"{len(chosen)} frames of {self.layout.frame_bytes} bytes out of {self.items.nbytes} compressed ones",
                 expected=f"at most {MAX_RATIO} times as many",
             )
 
+    def video(self, chosen: Sequence[int]) -> Iterator[tuple[int, Array]]:
+        """(number, frame) in the order of the video, which is the only one it has."""
+        from dicore.pixel import video
+
+        find("video", None, self.layout.transfer_syntax, self.codec)
+        for number, frame in video.frames(bytes(self.items.frame(0)), self.layout, chosen, self.raw):
+            if frame.shape != self.layout.frame_shape:
+                raise PixelDataError(f"decoded to {frame.shape}", frame=number, expected=str(self.layout.frame_shape))
+            yield number, frame
+
     def frame(self, number: int, target: Array) -> None:
         """Decode one frame into `target`, which holds zeros."""
-        layout = self.layout
         try:
-            stream_bytes = self.items.frame(number)
-            self._frame(stream_bytes, target)
+            self.guarded(self.items.frame(number), target)
         except PixelDataError as error:
             if error.frame is None:
                 error.frame = number
             raise
-        except (CodecUnavailable, MemoryError, KeyboardInterrupt, SystemExit):
+
+    def guarded(self, source: memoryview | bytes, target: Array) -> None:
+        """Decode a stream; whatever the library behind an adapter raises is a PixelDataError."""
+        try:
+            self._frame(source, target)
+        except (DicoreError, MemoryError):
             raise
-        except DicoreError:
-            raise
-        except Exception as error:  # whatever the library behind the adapter raises
+        except Exception as error:
             raise PixelDataError(
-                f"{family(layout.transfer_syntax)} stream: {type(error).__name__}: {str(error)[:200]}", frame=number
+                f"{family(self.layout.transfer_syntax)} stream: {type(error).__name__}: {str(error)[:200]}"
             ) from error
 
     def _frame(self, source: memoryview | bytes, target: Array) -> None:
@@ -287,8 +336,8 @@ class _Source:
         adapter = find(kind, stream, layout.transfer_syntax, self.codec)
         photometric = "" if self.raw or layout.samples != 3 else effective_photometric(layout, stream)
         whole = target.dtype.kind in "ui" and target.dtype.itemsize <= 4 and target.dtype.isnative
-        if adapter.into is not None and whole and not photometric.startswith("YBR_"):
-            adapter.into(source, stream, layout, target)
+        into = adapter.into if whole and not photometric.startswith("YBR_") else None
+        if into is not None and into(source, stream, layout, target) is not False:
             return
         decoded = adapter.decode(source, stream, layout)
         if decoded.shape != layout.frame_shape:
