@@ -39,7 +39,7 @@ def result(middle=5000, **changes):
         "versions": {"dicore": "0.1"}, "machine": {"processor": "2 x"}, "streams": [stream],
         "judgement": Judgement(Verdict.DEGRADED, ("busy",)), "checks": [Check("store: p99", "<= 1 ms", "9 ms", False)],
         "health": {"shown": {"CPU": "3 %"}, "studies": {}}, "ledger": LedgerResult(10, 10, ["1.2.3"], how="C-FIND"),
-        "trials": [Trial("double", 10.0, True, 1.0, 10.0, None, 0.0), Trial("beyond", 11.0, False, 0.9, 10.0, 20.0, 0.1, "late")],
+        "trials": [Trial("double", 10.0, True, 1.0, 10.0, None, 0.0), Trial("beyond", 11.0, False, 0.9, 10.0, 20.0, 0.1, "late")],  # noqa: E501
         "breakpoint": 10.0,
     }  # fmt: skip
     return Result(**fields | changes)

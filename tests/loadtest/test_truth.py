@@ -49,7 +49,8 @@ def distribution(kind, generator):
 @pytest.mark.parametrize("kind", ["constant", "bimodal", "exponential"])
 def test_percentiles_are_those_of_the_known_delays(kind):
     scp = Delaying(distribution(kind, np.random.default_rng(3)))
-    text = 'duration = "3s"\nledger = "off"\n[[stream]]\nname = "find"\noperation = "find"\narrivals = {rate = 60}\nassociations = 64\n'
+    text = 'duration = "3s"\nledger = "off"\n[[stream]]\nname = "find"\noperation = "find"\n'
+    text += "arrivals = {rate = 60}\nassociations = 64\n"
 
     async def main():
         async with dicore.listen(port=0, on_c_find=scp.find) as server:
@@ -72,7 +73,8 @@ def test_a_stall_shows_in_the_open_model_and_hides_in_a_closed_loop():
 
         async def main():
             async with dicore.listen(port=0, on_c_find=scp.find) as server:
-                text = f'duration = "4s"\nledger = "off"\n[[stream]]\nname = "find"\noperation = "find"\nassociations = 4\n{load}\n'
+                text = 'duration = "4s"\nledger = "off"\n[[stream]]\nname = "find"\noperation = "find"\n'
+                text += f"associations = 4\n{load}\n"
                 running = asyncio.create_task(loadtest.run(plan(text), TARGET.format(server.port)))
                 await asyncio.sleep(1.2)
                 scp.stall_until = time.monotonic() + 1.5
@@ -154,7 +156,8 @@ def test_errors_are_counted_by_kind_and_good_operations_go_on():
         count += 1
         return 0xA700 if count % 4 == 0 else 0
 
-    text = 'duration = "20s"\nledger = "off"\n[[stream]]\nname = "s"\noperation = "store"\nusers = 1\ncount = 40\nmaterial = {size = 32, slices = 4}\n'
+    text = 'duration = "20s"\nledger = "off"\n[[stream]]\nname = "s"\noperation = "store"\nusers = 1\n'
+    text += "count = 40\nmaterial = {size = 32, slices = 4}\n"
 
     async def main():
         async with dicore.listen(port=0, on_c_store=store) as server:
@@ -177,13 +180,14 @@ def test_several_processes_share_the_arrivals_and_one_that_dies_is_reported():
     import os
     import signal
 
-    text = 'duration = "4s"\nledger = "off"\n[[stream]]\nname = "e"\noperation = "echo"\narrivals = {model = "constant", rate = 50}\n'
+    text = 'duration = "4s"\nledger = "off"\n[[stream]]\nname = "e"\noperation = "echo"\n'
+    text += 'arrivals = {model = "constant", rate = 50}\n'
 
     async def main(kill):
         async with dicore.listen(port=0) as server:
             running = asyncio.create_task(loadtest.run(plan(text), TARGET.format(server.port), processes=2))
             if kill:
-                while not (children := [c for c in multiprocessing.active_children() if c.name == "dicore-load-1"]):
+                while not (children := [c for c in multiprocessing.active_children() if c.name == "dicore-load-1"]):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
                 await asyncio.sleep(3.5)
                 os.kill(children[0].pid, signal.SIGKILL)

@@ -38,7 +38,10 @@ VERBS = {  # in the order of the help page; each is a module of this package wit
     "demo": "Send, store, query, decode and check synthetic studies, in seconds.",
 }
 
-_EXIT_CODES = "Exit status: 0 ok, 1 failed, 2 usage, 3 objective missed, 4 measurement invalid, 130 interrupted. Data goes to stdout, talk to stderr."
+_EXIT_CODES = (
+    "Exit status: 0 ok, 1 failed, 2 usage, 3 objective missed, 4 measurement invalid, 130 interrupted. "
+    "Data goes to stdout, talk to stderr."
+)
 
 
 class _Verbs(TyperGroup):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dicore.cli.address import ae_title, peer
+from dicore.cli.address import peer
 from dicore.cli.output import SETTINGS, escape, say, show, show_json, show_table
 
 if TYPE_CHECKING:
@@ -326,9 +326,8 @@ def _finish(result: Result, output: Path | None, as_json: bool) -> None:
         if result.ledger is not None:
             book = result.ledger
             lost = f"{len(book.missing):,}" if book.looked_for else "not looked"
-            show(
-                f"acknowledged but not found: {lost} (of {book.acknowledged:,} acknowledged) {escape(book.remark)}".rstrip()
-            )
+            of = f"of {book.acknowledged:,} acknowledged"
+            show(f"acknowledged but not found: {lost} ({of}) {escape(book.remark)}".rstrip())
             for name, found in (("lost", book.missing), ("altered", book.altered), ("twice", book.duplicated)):
                 for uid in found:
                     show(f"  {name}: {uid}")

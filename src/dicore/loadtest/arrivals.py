@@ -53,7 +53,7 @@ class Profile:
     def rate_at(self, seconds: npt.ArrayLike) -> Times:
         """The rate at each time; 0 outside."""
         t, rate = np.array(self.points).T
-        return np.interp(np.asarray(seconds, float), t, rate, left=0, right=0)
+        return np.asarray(np.interp(np.asarray(seconds, float), t, rate, left=0, right=0), float)
 
     def scaled(self, factor: float) -> Profile:
         """The same curve, `factor` times as high."""

@@ -1,4 +1,4 @@
-"""The search for the highest load that a target carries: a state machine that is told results and says what to run next.
+"""The search for the highest load that a target carries: a state machine, told results, that says what to run next.
 
 It knows no network and no clock. Double until the objective fails, bisect until the bracket is within 5 %, hold the
 answer three times, then go 10 % above it to show what failure looks like. A hold that fails lowers the answer.

@@ -1,4 +1,4 @@
-"""A timer that is not a millisecond late: asyncio rounds its waits up to whole milliseconds, which would be measured."""
+"""A timer that is not a millisecond late: asyncio rounds waits up to whole milliseconds, which would be measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two runs side by side: differences of percentiles with 95 % bootstrap intervals. "No detectable change" is an answer."""
+"""Two runs side by side: differences of percentiles with 95 % bootstrap intervals; "no detectable change" is one."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def _made(material: Material, seed: int) -> list[list[Dataset]]:
     size = 0
     for one in dicore.synth.studies(
         seed, 1, material.modality, slices=material.slices, size=material.size, series=material.series
-    ):  # type: ignore[arg-type]
+    ):
         pattern = Dataset.from_bytes(one.data)
         if material.transfer_syntax:
             pattern = dicore.transcode(pattern, material.transfer_syntax)

@@ -1,11 +1,13 @@
-"""One operation of each kind, over an association that a lane keeps or makes; what went wrong is put into words once."""
+"""One operation of each kind, over an association that a lane keeps or makes; what went wrong gets its words here."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import errno
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -30,6 +32,8 @@ from dicore.net.status import describe
 __all__ = ["Lane", "explain", "is_exhausted"]
 
 FIND = {"study": "1.2.840.10008.5.1.4.1.2.2.1", "worklist": "1.2.840.10008.5.1.4.31"}
+MPPS, COMMITMENT = "1.2.840.10008.3.1.2.3.3", "1.2.840.10008.1.20.1"
+COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"  # well known (PS3.4 J.3.5)
 GET, MOVE = "1.2.840.10008.5.1.4.1.2.2.3", "1.2.840.10008.5.1.4.1.2.2.2"
 
 
@@ -55,6 +59,8 @@ class Lane:
             "worklist": self._find,
             "get": self._get,
             "move": self._move,
+            "mpps": self._mpps,
+            "commitment": self._commitment,
         }
         self._operate = operations[stream.operation] if stream.operation not in FAULTS else self._fault
 
@@ -87,10 +93,9 @@ class Lane:
                 timeouts=Timeouts(connect=self.stream.timeout, dimse=self.stream.timeout),
                 limits=Limits(pdu=self.stream.pdu),
                 receive=self.stream.operation == "get",
-                window=self.stream.window,
             )
             whole = time.perf_counter() - begin
-            connected = min(whole, getattr(self.association, "connect_seconds", 0.0))
+            connected = min(whole, self.association.connect_seconds)
             if connected:
                 self.phases["connect"] = connected
             self.phases["negotiate"] = whole - connected
@@ -110,12 +115,16 @@ class Lane:
         match self.stream.operation:
             case "store":
                 syntax = self.stream.material.transfer_syntax
-                own = (uid.EXPLICIT_LITTLE,) if not syntax else (_syntax(syntax),)
+                own = (uid.EXPLICIT_LITTLE,) if not syntax else (uid.transfer_syntax(syntax).uid,)
                 return [(one, own) for one in uid.SOP_CLASSES]
             case "find":
                 return [(FIND["study"], plain)]
             case "worklist":
                 return [(FIND["worklist"], plain)]
+            case "mpps":
+                return [(MPPS, plain)]
+            case "commitment":
+                return [(COMMITMENT, plain)]
             case "move":
                 return [(MOVE, plain)]
             case "get":
@@ -161,7 +170,7 @@ class Lane:
         association = await self.open()
         begin = time.perf_counter()
         first = True
-        answers = association.c_get(level=self.stream.level, **self.stream.keys)
+        answers = association.c_get(level=self.stream.level, **dict[str, Any](self.stream.keys))
         async for ds in answers:
             if first:
                 self.phases["first response"] = time.perf_counter() - begin
@@ -173,12 +182,58 @@ class Lane:
         association = await self.open()
         begin = time.perf_counter()
         first = True
-        answers = association.c_move(destination=self.stream.destination, level=self.stream.level, **self.stream.keys)
+        keys: dict[str, Any] = dict(self.stream.keys)
+        answers = association.c_move(destination=self.stream.destination, level=self.stream.level, **keys)
         async for _ in answers:
             if first:
                 self.phases["first response"] = time.perf_counter() - begin
                 begin, first = time.perf_counter(), False
         self.phases["transfer"] = time.perf_counter() - begin
+
+    async def _mpps(self) -> None:
+        """A performed procedure step from its begin (N-CREATE) to its end (N-SET) (PS3.4 F.7.2)."""
+        association = await self.open()
+        begin = time.perf_counter()
+        now = datetime.datetime.now()
+        step = fresh_uid()
+        scheduled = {"StudyInstanceUID": fresh_uid(), "AccessionNumber": "LT", "ScheduledProcedureStepID": "LT"}
+        await association.n_create(
+            MPPS,
+            {
+                "ScheduledStepAttributesSequence": [scheduled],
+                "PatientName": "TEST^LOAD",
+                "PatientID": "LT-MPPS",
+                "PatientBirthDate": "",
+                "PatientSex": "",
+                "Modality": self.stream.material.modality,
+                "PerformedProcedureStepID": "LT",
+                "PerformedStationAETitle": self.stream.calling,
+                "PerformedProcedureStepStartDate": f"{now:%Y%m%d}",
+                "PerformedProcedureStepStartTime": f"{now:%H%M%S}",
+                "PerformedProcedureStepStatus": "IN PROGRESS",
+                "PerformedSeriesSequence": [],
+            },
+            instance=step,
+        )
+        self.phases["first response"] = time.perf_counter() - begin
+        begin = time.perf_counter()
+        end = {
+            "PerformedProcedureStepStatus": "COMPLETED",
+            "PerformedProcedureStepEndDate": f"{now:%Y%m%d}",
+            "PerformedProcedureStepEndTime": f"{now:%H%M%S}",
+        }
+        await association.n_set(MPPS, step, end)
+        self.phases["answer"] = time.perf_counter() - begin
+
+    async def _commitment(self) -> None:
+        """A request for storage commitment until it is accepted: the report may come hours later (PS3.4 J.3)."""
+        association = await self.open()
+        begin = time.perf_counter()
+        asked = {"ReferencedSOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "ReferencedSOPInstanceUID": fresh_uid()}
+        await association.n_action(
+            COMMITMENT, COMMITMENT_INSTANCE, 1, {"TransactionUID": fresh_uid(), "ReferencedSOPSequence": [asked]}
+        )
+        self.phases["answer"] = time.perf_counter() - begin
 
     async def _fault(self) -> None:
         """What bad peers do: the target must bear it, and the good streams beside it show whether they suffer."""
@@ -213,10 +268,9 @@ class Lane:
             writer.close()
 
 
-def _syntax(name: str) -> str:
-    from dicore.transcode import transfer_syntax
-
-    return transfer_syntax(name)
+def fresh_uid() -> str:
+    """A UID that nothing has (PS3.5 B.2)."""
+    return f"2.25.{uuid.uuid4().int}"
 
 
 def explain(error: BaseException) -> tuple[str, str]:

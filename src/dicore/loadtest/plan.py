@@ -58,8 +58,9 @@ def hospital(exams: int, *, name: str = "hospital", minutes: float = 10.0, archi
     hour = busiest_hour(exams)
     rate = hour / 3600
     lines = [
-        f"# A hospital with {exams:,} exams a year, in its busiest hour: {hour:,.0f} exams ({PEAK_SHARE:.1%} of a day of",
-        f"# {exams / WORKING_DAYS:,.0f}, {WORKING_DAYS} working days). Change what is not yours: shares, sizes, rates are plain figures below.",
+        f"# A hospital with {exams:,} exams a year, in its busiest hour: {hour:,.0f} exams ({PEAK_SHARE:.1%} of a",
+        f"# day of {exams / WORKING_DAYS:,.0f}, {WORKING_DAYS} working days). Change what is not yours:",
+        "# shares, sizes and rates are plain figures below.",
         "#",
         f"#   {'kind':<22}{'exams/h':>9}{'images/exam':>13}{'images/s':>10}{'MB/s':>8}",
     ]
@@ -76,7 +77,7 @@ def hospital(exams: int, *, name: str = "hospital", minutes: float = 10.0, archi
         f"seed = {seed}",
         f'duration = "{minutes:g}m"',
         'warmup = "15s"       # shown in the plots, left out of the percentiles',
-        'ledger = "find"      # afterwards each acknowledged instance is looked for: off, find, get, commitment',
+        'ledger = "find"      # afterwards each acknowledged instance is looked for: off, find, get',
         "",
         "[objective]           # what must hold, counted from the moment an operation was due",
         'p99 = "5s"',
@@ -84,33 +85,31 @@ def hospital(exams: int, *, name: str = "hospital", minutes: float = 10.0, archi
         "lost = 0",
         "",
         "[safety]",
-        f"rate = {max(200.0, 4 * (images_total + 10 * rate)):.0f}           # operations a second that are never exceeded",
+        f"rate = {max(200.0, 4 * (images_total + 10 * rate)):.0f}           # operations a second, never exceeded",
         f'data = "{max(1, round(size_total * minutes * 60 / 1000 * 3))}GB"',
         "",
         "# -- before the exam: the modality asks for its worklist, the archive is asked for priors and sends them",
-        *_stream("worklist", "worklist", rate * 2, associations=16, association="image", note="each modality asks twice an exam"),
-        *_stream("look for priors", "find", rate, associations=16, association="image", note="one C-FIND an exam"),
+        *_stream("worklist", "worklist", rate * 2, 16, "image", "each modality asks twice an exam"),
+        *_stream("look for priors", "find", rate, 16, "image", "one C-FIND an exam"),
         *_fetch("prefetch", rate * 0.4, archive, "four of ten patients have priors"),
         "# -- the exam: images arrive series by series",
     ]  # fmt: skip
     for one in MODALITIES:
         material = f'{{modality = "{one.name}", series = {one.series}, slices = {one.images}, size = {one.size}}}'
         lines += _stream(
-            f"{one.name} images", "store", rate * one.share * one.series * one.images, associations=32,
-            association="series", note=f"{hour * one.share:,.0f} exams an hour of {one.series} x {one.images} images", extra=f"material = {material}",
+            f"{one.name} images", "store", rate * one.share * one.series * one.images, 32, "series",
+            f"{hour * one.share:,.0f} exams an hour of {one.series} x {one.images} images", f"material = {material}",
         )  # fmt: skip
     lines += [
         "# -- after it: the radiologist opens the study and what was before",
-        *_stream(
-            "reading list", "find", rate * 3, associations=32, association="kept", note="lists are refreshed all day"
-        ),
+        *_stream("reading list", "find", rate * 3, 32, "kept", "lists are refreshed all day"),
         *_fetch("reading", rate, archive, "each study is opened once"),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _stream(
-    name: str, operation: str, rate: float, *, associations: int, association: str, note: str, extra: str = ""
+    name: str, operation: str, rate: float, associations: int, association: str, note: str, extra: str = ""
 ) -> list[str]:
     return [
         "[[stream]]",
@@ -126,7 +125,5 @@ def _stream(
 
 def _fetch(name: str, rate: float, archive: str, note: str) -> list[str]:
     if archive:
-        return _stream(
-            name, "move", rate, associations=16, association="image", note=note, extra=f'destination = "{archive}"'
-        )
-    return _stream(name, "get", rate, associations=16, association="image", note=note)
+        return _stream(name, "move", rate, 16, "image", note, f'destination = "{archive}"')
+    return _stream(name, "get", rate, 16, "image", note)

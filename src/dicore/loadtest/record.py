@@ -1,7 +1,7 @@
-"""A day in front of a PACS, kept without a name in it: a proxy that writes down when, what kind, how large, how it ended.
+"""A day in front of a PACS, kept without a name in it: a proxy that writes down when, what, how large, how it ended.
 
-What is kept: times, SOP classes, transfer syntaxes, message kinds, sizes, statuses, releases and aborts. What is not: AE
-titles, addresses, UIDs of instances, keys, any byte of a data set.
+What is kept: times, SOP classes, transfer syntaxes, message kinds, sizes, statuses, releases and aborts. What is not:
+AE titles, addresses, UIDs of instances, keys, any byte of a data set.
 """
 
 from __future__ import annotations
@@ -186,15 +186,15 @@ class _Listening:
         if side == "client" and not field_ & 0x8000:
             kind = KINDS.get(field_)
             number = _us(elements.get(0x0110))
-            if kind in (None, "cancel") or number is None:
+            if kind is None or kind == "cancel" or number is None:
                 return
             syntax = self.accepted.get(context, "")
             abstract = _ui(elements.get(0x0002) or elements.get(0x0003) or b"")
-            one = Message(self.now(), kind, abstract, syntax)
-            self.conversation.messages.append(one)
-            self.open[number] = one
+            request = Message(self.now(), kind, abstract, syntax)
+            self.conversation.messages.append(request)
+            self.open[number] = request
             if _us(elements.get(0x0800)) != 0x0101:
-                self.sending = one
+                self.sending = request
         elif side == "server" and field_ & 0x8000:
             number = _us(elements.get(0x0120))
             if number is None or (one := self.open.get(number)) is None:
@@ -211,7 +211,7 @@ class _Listening:
 
 
 def _contexts(body: bytes, kind: int) -> Iterator[tuple[int, str, list[str]]]:
-    """Presentation contexts of an A-ASSOCIATE-RQ (0x20) or the accepted ones of an AC (0x21) (PS3.8 9.3.2.2, 9.3.3.2)."""
+    """Presentation contexts of an A-ASSOCIATE-RQ (0x20), accepted ones of an AC (0x21) (PS3.8 9.3.2.2, 9.3.3.2)."""
     for item, value in _items(body[68:]):
         if item != kind or len(value) < 4 or (kind == 0x21 and value[2] != 0):
             continue
@@ -253,7 +253,7 @@ def _ui(value: bytes) -> str:
 
 
 class Recorder:
-    """The proxy: `async with Recorder(target, "day.jsonl", port=11113) as proxy:`; every association goes to `target`."""
+    """The proxy: `async with Recorder(target, "day.jsonl", port=11113):`; every association goes to `target`."""
 
     def __init__(
         self, target: str | Address, path: str | os.PathLike[str], *, port: int, host: str = "127.0.0.1"

@@ -217,10 +217,7 @@ def _sized(ds: Dataset, size: int, written: str, claimed: str) -> bytes:
     def make(extra: int) -> bytes:
         noise = np.random.default_rng(extra).integers(0, 256, extra, np.uint8).tobytes()
         one = ds.edit({"0011,0010": dicore.Typed("LO", "DICORE LOADTEST"), "0011,1000": dicore.Typed("OB", noise)})
-        data: bytes = (
-            one.part10_bytes(transfer_syntax=written) if written != one.transfer_syntax else bytes(one.part10_bytes())
-        )
-        return data
+        return one.to_bytes(written)
 
     least = len(body(make(0)))
     data = make(max(0, size - least) & ~1)

@@ -36,7 +36,8 @@ class Heat:
     def slots_of(cls, values: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """The bucket of each latency in microseconds."""
         array = np.maximum(np.asarray(values, float), 1.0)
-        return np.minimum((np.log2(array) * cls.OCTAVE).astype(np.int64), cls.SLOTS - 1)
+        slots: npt.NDArray[np.int64] = np.minimum((np.log2(array) * cls.OCTAVE).astype(np.int64), cls.SLOTS - 1)
+        return slots
 
     @classmethod
     def edge(cls, slot: int) -> float:

@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ from dicore.loadtest.work import Job, Tick, work
 
 __all__ = ["State", "run", "search"]
 
-LEAD = 1.5  # seconds between the first process's start and the first arrival, plus some for each further one
+LEAD = 0.3  # seconds between the order to start and the first arrival
+PREPARATION = 300.0  # seconds that generators may take to make what they send
 
 
 @dataclass(slots=True)
@@ -68,7 +70,7 @@ class State:
             else:
                 self.streams[one.name] = one
         total, new = self.health, tick.health
-        for name in ("intended", "started", "waited", "ports_exhausted"):
+        for name in ("intended", "started", "waited", "unserved", "ports_exhausted"):
             setattr(total, name, getattr(total, name) + getattr(new, name))
         total.start_lag.merge(new.start_lag)
         total.loop_lag.merge(new.loop_lag)
@@ -123,6 +125,8 @@ async def run(
         raise ValueError("a run has one process or more")
     run_id = run_id or str(uuid.uuid4())
     state = State(scenario, target, run_id)
+    ending = asyncio.Event()  # by the caller, or when safety.data is reached
+    over: list[str] = []
     begun = datetime.datetime.now().astimezone()
     with tempfile.TemporaryDirectory(prefix="dicore-loadtest-") as scratch:
         kept = Path(ledger_path) if ledger_path is not None else Path(scratch, "ledger.txt")
@@ -130,15 +134,22 @@ async def run(
 
         def take(tick: Tick) -> None:
             state.add(tick)
+            if not over and sum(one.size for one in state.streams.values()) >= scenario.safety.data:
+                over.append(f"Ended early: safety.data allows {scenario.safety.data:,} bytes.")
+                ending.set()
             if book is not None:
                 book.write(tick.entries)
             if progress is not None:
                 progress(state)
 
-        if processes == 1:
-            await work(Job(scenario, target, run_id, 0, 1, time.monotonic() + 0.2), take, stop)
-        else:
-            await _fan_out(scenario, target, run_id, processes, take, state, stop)
+        passing = asyncio.create_task(_pass_on(stop, ending))
+        try:
+            if processes == 1:
+                await work(Job(scenario, target, run_id, 0, 1), take, ending)
+            else:
+                await _fan_out(scenario, target, run_id, processes, take, state, ending)
+        finally:
+            passing.cancel()
         found: LedgerResult | None = None
         if book is not None:
             book.close()
@@ -146,13 +157,13 @@ async def run(
     health = state.settled()
     judgement = judge(health, closed=all(one.arrivals is None for one in scenario.streams))
     streams = list(state.streams.values())
-    remarks = [text for one in streams if (text := nagle_signature(one.service))]
+    remarks = [*over, *(text for one in streams if (text := nagle_signature(one.service)))]
     seconds = scenario.duration - scenario.warmup
     return Result(
         name=scenario.name,
         run=run_id,
         started=begun.isoformat(timespec="seconds"),
-        duration=min(seconds, max(1.0, state.second - scenario.warmup)) if stop and stop.is_set() else seconds,
+        duration=min(seconds, max(1.0, state.second - scenario.warmup)) if ending.is_set() else seconds,
         target=target,
         command=command or " ".join(sys.argv),
         scenario=scenario.to_toml(),
@@ -182,9 +193,15 @@ async def run(
     )
 
 
+async def _pass_on(stop: asyncio.Event | None, ending: asyncio.Event) -> None:
+    if stop is not None:
+        await stop.wait()
+        ending.set()
+
+
 async def _looked(book: ledgers.Ledger, scenario: Scenario, where: str) -> LedgerResult:
-    if not book.acknowledged or scenario.ledger == "commitment":
-        return LedgerResult(acknowledged=book.acknowledged, remark="Not looked for." if book.acknowledged else "")
+    if not book.acknowledged:
+        return LedgerResult()
     how: Any = scenario.ledger
     try:
         return await ledgers.look(book.path, where, how)
@@ -252,7 +269,7 @@ async def search(
     return result
 
 
-# ---- several processes -------------------------------------------------------------------------------------------------
+# ---- several processes ---------------------------------------------------------------------------------------------
 
 
 async def _fan_out(
@@ -262,19 +279,19 @@ async def _fan_out(
     processes: int,
     take: Callable[[Tick], None],
     state: State,
-    stop: asyncio.Event | None,
+    stop: asyncio.Event,
 ) -> None:
     loop = asyncio.get_running_loop()
     spawn = multiprocessing.get_context("spawn")
-    start = time.monotonic() + LEAD + 0.3 * processes  # CLOCK_MONOTONIC is the same in every process of a machine
-    children: list[multiprocessing.process.BaseProcess] = []
+    children: list[SpawnProcess] = []
     threads: list[asyncio.Future[None]] = []
+    ready: list[asyncio.Future[None]] = []
     orders: list[Connection] = []
     try:
         for number in range(processes):
             ours, theirs = spawn.Pipe(duplex=False)
             hear, say = spawn.Pipe(duplex=False)  # apart: a loop makes what it reads non-blocking
-            job = Job(scenario, target, run_id, number, processes, start)
+            job = Job(scenario, target, run_id, number, processes)
             child = spawn.Process(target=_child, args=(job, theirs, hear), daemon=True, name=f"dicore-load-{number}")
             child.start()
             theirs.close()
@@ -283,18 +300,27 @@ async def _fan_out(
             orders.append(say)
             done = loop.create_future()
             threads.append(done)
-            threading.Thread(target=_listen, args=(number, ours, loop, take, state, done), daemon=True).start()
+            prepared = loop.create_future()
+            ready.append(prepared)
+            arguments = (number, ours, loop, take, state, prepared, done)
+            threading.Thread(target=_listen, args=arguments, daemon=True).start()
         waiting = asyncio.gather(*threads)
-        stopping = asyncio.create_task(stop.wait()) if stop is not None else None
-        limit = scenario.duration + 2 * scenario.grace + LEAD + processes + 30
-        watch: list[asyncio.Future[Any]] = [waiting, *([stopping] if stopping else [])]
+        stopping = asyncio.create_task(stop.wait())
+        preparing: list[asyncio.Future[Any]] = [asyncio.gather(*ready), stopping]
+        await asyncio.wait(preparing, timeout=PREPARATION, return_when=asyncio.FIRST_COMPLETED)
+        start = time.monotonic() + LEAD  # CLOCK_MONOTONIC is the same in every process of a machine
+        for order in orders:
+            with contextlib.suppress(OSError):
+                order.send(start)
+        limit = scenario.duration + 2 * scenario.grace + LEAD + 30
+        watch: list[asyncio.Future[Any]] = [waiting, stopping]
         await asyncio.wait(watch, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-        if stopping is not None and stopping.done():
+        if stopping.done():
             for order in orders:
                 with contextlib.suppress(OSError):
                     order.send("stop")
             await asyncio.wait([waiting], timeout=scenario.grace + 10)
-        elif stopping is not None:
+        else:
             stopping.cancel()
     finally:
         for child in children:
@@ -309,11 +335,14 @@ def _listen(
     loop: asyncio.AbstractEventLoop,
     take: Callable[[Tick], None],
     state: State,
+    ready: asyncio.Future[None],
     done: asyncio.Future[None],
 ) -> None:
-    """One thread per generator process (a handful): its ticks go to the loop."""
+    """One thread per generator process (a handful): that it is ready, and its ticks, go to the loop."""
     finished = False
     try:
+        pipe.recv()
+        loop.call_soon_threadsafe(_settle, ready)
         while True:
             tick: Tick = pipe.recv()
             finished = finished or tick.last
@@ -323,7 +352,13 @@ def _listen(
     finally:
         if not finished:
             loop.call_soon_threadsafe(state.dead.add, number)
-        loop.call_soon_threadsafe(lambda: done.done() or done.set_result(None))
+        loop.call_soon_threadsafe(_settle, ready)
+        loop.call_soon_threadsafe(_settle, done)
+
+
+def _settle(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
 
 
 def _child(job: Job, pipe: Connection, orders: Connection) -> None:
@@ -337,8 +372,13 @@ def _child(job: Job, pipe: Connection, orders: Connection) -> None:
             loop.remove_reader(orders.fileno())  # an order, or the parent is gone
             stop.set()
 
-        loop.add_reader(orders.fileno(), heard)
-        await work(job, pipe.send, stop)
+        async def go() -> float:
+            pipe.send("ready")
+            start: float = await loop.run_in_executor(None, orders.recv)
+            loop.add_reader(orders.fileno(), heard)
+            return start
+
+        await work(job, pipe.send, stop, go)
 
     run_loop(main)
     pipe.close()
@@ -353,7 +393,7 @@ def run_loop(main: Callable[[], Any]) -> Any:
     return uvloop.run(main())
 
 
-# ---- what stands beside the figures --------------------------------------------------------------------------------------
+# ---- what stands beside the figures --------------------------------------------------------------------------------
 
 
 def _shown(health: Health, state: State) -> dict[str, str]:
@@ -371,6 +411,7 @@ def _shown(health: Health, state: State) -> dict[str, str]:
     return {
         "operations begun, of those intended": achieved,
         "waited for a free association": f"{health.waited:,}",
+        "never began: no association came free": f"{health.unserved:,}",
         "begun late though an association was free, 99 %": lag(health.start_lag),
         "event loop late, 99 %": lag(health.loop_lag),
         "CPU of the busiest process": f"{health.cpu:.0%} of a core",

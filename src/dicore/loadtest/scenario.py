@@ -17,11 +17,10 @@ from dicore.loadtest import arrivals
 __all__ = ["Arrivals", "Objective", "Safety", "Scenario", "ScenarioError", "Stream", "load", "parse"]
 
 Operation = Literal[
-    "echo", "store", "find", "worklist", "move", "get", "mpps", "commitment", "stow", "qido", "wado",
+    "echo", "store", "find", "worklist", "move", "get", "mpps", "commitment",
     "abort", "half-open", "slow-reader", "malformed",
 ]  # fmt: skip
 FAULTS = ("abort", "half-open", "slow-reader", "malformed")
-OVER_HTTP = ("stow", "qido", "wado")
 
 
 class ScenarioError(ValueError):
@@ -62,8 +61,8 @@ class _Model(BaseModel):
 
 
 class Arrivals(_Model):
-    """Arrivals a second of the open model: `rate` (constant), `from`/`to` (ramp), `rates` (steps), `spike`, `points`, or
-    `day` (24 hourly weights round the mean `rate`). `model` says whether they come evenly or like people."""
+    """Arrivals a second of the open model: `rate` (constant), `from`/`to` (ramp), `rates` (steps), `spike`, `points`,
+    or `day` (24 hourly weights round the mean `rate`). `model`: whether they come evenly or like people."""
 
     model: Literal["poisson", "constant"] = "poisson"
     rate: Rate | None = None
@@ -126,7 +125,7 @@ class Material(_Model):
 
 
 class Stream(_Model):
-    """One kind of work. Open model: `arrivals`. Closed model: `users`, each of which waits for its answer and thinks."""
+    """One kind of work. Open model: `arrivals`. Closed model: `users`, each of whom waits for an answer and thinks."""
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
     operation: Operation
@@ -135,17 +134,14 @@ class Stream(_Model):
     think: Seconds = 0.0
     associations: Annotated[int, Field(ge=1, le=20_000)] = 8  # at most so many at once
     association: Literal["image", "series", "study", "kept"] = "kept"  # how long one lives
-    window: Annotated[int, Field(ge=1, le=64)] = 1
     calling: Annotated[str, Field(min_length=1, max_length=16)] = "DICORELOAD"
     called: Annotated[str, Field(max_length=16)] = ""  # "": the target's
     pdu: Annotated[int, Field(ge=4096, le=1 << 27)] = 1 << 20
     timeout: Seconds = 60.0
-    tls: bool = False
     material: Material = Material()
     level: Literal["PATIENT", "STUDY", "SERIES", "IMAGE"] = "STUDY"
     keys: dict[str, str] = {}
     destination: Annotated[str, Field(max_length=16)] = ""  # of C-MOVE
-    url: str = ""  # of the DICOMweb operations
     count: Annotated[int, Field(ge=0)] = 0  # stop after so many; 0: only time ends it
 
     @model_validator(mode="after")
@@ -154,8 +150,6 @@ class Stream(_Model):
             raise ValueError("a stream is open (arrivals) or closed (users), one of the two")
         if self.operation == "move" and not self.destination:
             raise ValueError("move needs a destination: an AE title that the target knows")
-        if self.operation in OVER_HTTP and not self.url:
-            raise ValueError(f"{self.operation} needs the url of the target's DICOMweb root")
         return self
 
 
@@ -188,7 +182,7 @@ class Scenario(_Model):
     duration: Seconds = 60.0
     warmup: Seconds = 0.0  # measured and shown, left out of the percentiles
     grace: Seconds = 30.0  # how long operations that have begun may take after the end
-    ledger: Literal["off", "find", "get", "commitment"] = "find"
+    ledger: Literal["off", "find", "get"] = "find"
     streams: Annotated[tuple[Stream, ...], Field(alias="stream", min_length=1)]
     objective: Objective = Objective()
     safety: Safety = Safety()

@@ -31,7 +31,8 @@ class Health:
 
     intended: int = 0  # arrivals that should have begun
     started: int = 0  # that did begin
-    waited: int = 0  # of these, so many had to wait for a free association
+    waited: int = 0  # so many had to wait for a free association
+    unserved: int = 0  # of these, so many were still waiting at the end of the grace: the target did not free one
     start_lag: Histogram = field(default_factory=Histogram)  # intended to actual start, where an association was free
     loop_lag: Histogram = field(default_factory=Histogram)  # how late the event loop's own timer came
     cpu: float = 0.0  # of the busiest process: share of a core used
@@ -62,7 +63,7 @@ def judge(health: Health, *, closed: bool = False) -> Judgement:
             remark.append(text)
 
     if not closed and health.intended:
-        missing = 1 - health.started / health.intended
+        missing = 1 - (health.started + health.unserved) / health.intended
         level(missing, 0.01, 0.10, f"{missing:.1%} of the intended operations never began")
     lag = health.start_lag.percentile(99) or health.start_lag.largest
     level(
@@ -86,6 +87,11 @@ def judge(health: Health, *, closed: bool = False) -> Judgement:
             remark.append(
                 f"{share:.0%} of the operations waited for a free association: the response time holds that wait"
             )
+    if not closed and health.unserved:
+        remark.append(
+            f"{health.unserved:,} operations never began, as no association came free: they count as errors, "
+            "with the time they had waited"
+        )
     verdict = Verdict.INVALID if bad else Verdict.DEGRADED if remark else Verdict.VALID
     return Judgement(verdict, tuple(bad + remark))
 
@@ -109,8 +115,8 @@ def check_objective(
 ) -> list[Check]:
     """Each threshold of `objective`, stream by stream.
 
-    `counts` are (operations, errors), `achieved` shares of the intended rate, `lost` what the ledger did not find (None:
-    not looked).
+    `counts` are (operations, errors), `achieved` shares of the intended rate, `lost` what the ledger did not find
+    (None: not looked).
     """
     checks: list[Check] = []
     for name in objective.streams or tuple(responses):
@@ -166,8 +172,8 @@ def nagle_signature(answers: Histogram, transfers: Histogram | None = None) -> s
     if pile < 0.2 or pile < 4 * max(before, after, 1e-9):
         return ""
     return (
-        f"{pile:.0%} of the answers came 38 to 48 ms after the request, hardly any just before or after: the signature of "
-        "Nagle's algorithm against a delayed acknowledgement. Set TCP_NODELAY at the target (DCMTK: environment "
+        f"{pile:.0%} of the answers came 38 to 48 ms after the request, hardly any just before or after: the signature "
+        "of Nagle's algorithm against a delayed acknowledgement. Set TCP_NODELAY at the target (DCMTK: environment "
         "TCP_NODELAY=1) before you believe any rate."
     )
 

@@ -8,8 +8,8 @@ import os
 import resource
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,14 +28,14 @@ __all__ = ["Job", "Tick", "work"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one of `processes` generators has to do. All of them begin at `start` on CLOCK_MONOTONIC."""
+    """What one of `processes` generators has to do."""
 
     scenario: Scenario
     target: str
     run: str
     number: int
     processes: int
-    start: float
+    start: float = 0.0  # on CLOCK_MONOTONIC, for all of them; set when each is ready
 
 
 @dataclass(slots=True)
@@ -52,9 +52,20 @@ class Tick:
     cpu_seconds: float = 0.0  # this process's in all
 
 
-async def work(job: Job, emit: Callable[[Tick], Any], stop: asyncio.Event | None = None) -> None:
-    """Run a job to its end, or until `stop` is set; the last tick has `last`."""
+async def work(
+    job: Job,
+    emit: Callable[[Tick], Any],
+    stop: asyncio.Event | None = None,
+    go: Callable[[], Awaitable[float]] | None = None,
+) -> None:
+    """Run a job to its end, or until `stop` is set; the last tick has `last`.
+
+    When all that it sends is made, `go` says when to start (default: at once).
+    """
     meters = [_Meter(job, index, stream) for index, stream in enumerate(job.scenario.streams)]
+    job = replace(job, start=await go() if go is not None else time.monotonic() + 0.1)
+    for meter in meters:
+        meter.job = job
     stopping = stop or asyncio.Event()
     health = _Watch(job.start)
     runs = [asyncio.create_task(meter.run(stopping)) for meter in meters]
@@ -89,7 +100,8 @@ def _tick(job: Job, meters: list[_Meter], watch: _Watch, second: int) -> Tick:
         health.waited += meter.result_waited
         health.start_lag.merge(meter.start_lag)
         health.ports_exhausted += meter.exhausted
-        meter.start_lag, meter.exhausted = Histogram(), 0
+        health.unserved += meter.unserved
+        meter.start_lag, meter.exhausted, meter.unserved = Histogram(), 0, 0
         tick.entries += meter.entries
         meter.entries = []
         if meter.studies:
@@ -113,15 +125,14 @@ class _Meter:
         self.waiting: deque[float] = deque()
         self.idle: deque[asyncio.Future[float]] = deque()
         self.busy = 0
-        self.begun = self.due_count = self.done_count = 0
-        self.arrivals_over = False
+        self.due_count = 0
         self.times: list[tuple[float, float, float, int]] = []  # due, start, end (from job.start), bytes
         self.phases: dict[str, list[float]] = {}
         self.failed: list[tuple[float, str, str, str]] = []
         self.entries: list[Entry] = []
         self.start_lag = Histogram()
         self.lags: list[float] = []
-        self.exhausted = self.studies = 0
+        self.exhausted = self.studies = self.unserved = 0
         self.intended: dict[int, int] = {}
         self.started: dict[int, int] = {}
         self.waited = 0
@@ -150,11 +161,22 @@ class _Meter:
                 await giving
         finally:
             timer.close()
-        self.arrivals_over = True
+        if stop.is_set():
+            self.waiting.clear()  # whoever ends a run early does not wait for its queue
         deadline = time.monotonic() + self.job.scenario.grace
-        while (self.waiting or self.busy) and time.monotonic() < deadline:
+        while (self.waiting or self.busy) and time.monotonic() < deadline:  # noqa: ASYNC110 - it has a deadline
             await asyncio.sleep(0.02)
+        self._give_up()
         await self._end(self.lanes)
+
+    def _give_up(self) -> None:
+        """What still waits for an association has failed, after the time that it has waited."""
+        now = time.monotonic() - self.job.start
+        for due in self.waiting:
+            self.times.append((due, due, now, 0))
+            self.failed.append((due, "time-out", "never began: no association came free", f"{due:.3f} s"))
+        self.unserved += sum(due >= self.job.scenario.warmup for due in self.waiting)
+        self.waiting.clear()
 
     async def _arrive(self, timer: Timer) -> None:
         """Hand out each arrival at its time; the n-th of all belongs to process n modulo their number."""
@@ -226,7 +248,6 @@ class _Meter:
     async def _operate(self, lane: Lane, due: float, free: bool) -> None:
         origin = self.job.start
         start = time.monotonic() - origin
-        self.begun += 1
         self.started[int(start)] = self.started.get(int(start), 0) + 1
         if free:
             self.lags.append(start - due)
@@ -241,11 +262,17 @@ class _Meter:
                 self.exhausted += 1
             if not had and lane.association is None:
                 await asyncio.sleep(0.01)  # a target that refuses is not asked a thousand times a second by each lane
+        except asyncio.CancelledError:  # the grace is over
+            self._measured(lane, due, start)
+            self.failed.append((start, "time-out", "no answer when the run ended", f"{start:.3f} s"))
+            raise
         finally:
             self.busy -= 1
-            self.done_count += 1
         self.open_associations += (lane.association is not None) - had
-        end = time.monotonic() - origin
+        self._measured(lane, due, start)
+
+    def _measured(self, lane: Lane, due: float, start: float) -> None:
+        end = time.monotonic() - self.job.start
         self.times.append((due, start, end, lane.size))
         self.studies += lane.studies
         for name, seconds in lane.phases.items():
@@ -258,8 +285,9 @@ class _Meter:
         left = end - time.monotonic() + self.job.scenario.grace
         ending = asyncio.create_task(stop.wait())
         whole = asyncio.gather(*tasks)
+        both: list[asyncio.Future[Any]] = [ending, whole]
         try:
-            await asyncio.wait([ending, whole], timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(both, timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
             if not whole.done():
                 await asyncio.wait([whole], timeout=self.job.scenario.grace)
         finally:
@@ -287,8 +315,7 @@ class _Meter:
             result.seconds.setdefault(number, Second()).intended += count
         for number, count in self.started.items():
             result.seconds.setdefault(number, Second()).started += count
-        counted = lambda counts: sum(n for at, n in counts.items() if at >= int(warmup))  # noqa: E731
-        result.intended, result.started = counted(self.intended), counted(self.started)
+        result.intended, result.started = _from(self.intended, warmup), _from(self.started, warmup)
         result.waited, self.waited = self.waited, 0
         self.result_intended, self.result_started = result.intended, result.started
         self.result_waited = result.waited
@@ -319,6 +346,11 @@ class _Meter:
         for name, values in phases.items():
             result.phases.setdefault(name, Histogram()).add(np.rint(np.asarray(values) * 1e6))
         return result
+
+
+def _from(counts: dict[int, int], warmup: float) -> int:
+    """How many, from the end of the warm-up on."""
+    return sum(n for second, n in counts.items() if second >= int(warmup))
 
 
 def _three(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float, float]:

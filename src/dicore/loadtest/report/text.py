@@ -42,7 +42,8 @@ def junit(result: Result) -> str:
     failures = sum(text is not None for _, text, _ in cases)
     lines = ['<?xml version="1.0" encoding="UTF-8"?>']
     lines.append(
-        f"<testsuite name={quoteattr(result.name)} tests={quoteattr(str(len(cases)))} failures={quoteattr(str(failures))} "
+        f"<testsuite name={quoteattr(result.name)} tests={quoteattr(str(len(cases)))} "
+        f"failures={quoteattr(str(failures))} "
         f"time={quoteattr(f'{result.duration:.1f}')} timestamp={quoteattr(result.started)}>"
     )
     for name, text, skipped in cases:
