@@ -30,7 +30,7 @@ VERBS = {  # in the order of the help page; each is a module of this package wit
     "store": "Look into a store: list, export, verify, rebuild, count.",
     "scan": "Read a few elements of many files into one table.",
     "loadtest": "Find out what a PACS can take.",
-    "synth": "Write synthetic CT and MR studies that look real.",
+    "synth": "Write synthetic studies that look real.",
     "render": "Show images: write them as PNG, contact sheet or animation.",
     "transcode": "Write DICOM files with their frames in another transfer syntax.",
     "make": "Make DICOM instances of pictures, PDFs and arrays.",

@@ -22,18 +22,19 @@ class Modality:
     images: int  # a series
     size: int  # pixels a side
     word: str
+    weight: float = 2.0  # bytes of an instance for each pixel of such a square: frames, colours, oblong pictures
 
 
 # orders of magnitude of a general hospital; change them in the scenario, which is why it is written out
 MODALITIES = (
     Modality("CR", 0.38, 1, 2, 2048, "plain radiographs"),
-    Modality("US", 0.20, 1, 24, 640, "ultrasound"),
+    Modality("US", 0.20, 1, 24, 640, "ultrasound", 2.25),
     Modality("CT", 0.17, 3, 220, 512, "computed tomography"),
     Modality("MR", 0.11, 6, 40, 384, "magnetic resonance"),
     Modality("MG", 0.06, 1, 4, 3072, "mammography"),
-    Modality("XA", 0.03, 4, 30, 1024, "angiography"),
+    Modality("XA", 0.03, 4, 2, 1024, "angiography", 15.0),
     Modality("PT", 0.02, 2, 200, 200, "positron emission"),
-    Modality("NM", 0.03, 1, 4, 256, "nuclear medicine"),
+    Modality("NM", 0.03, 1, 4, 256, "nuclear medicine", 16.0),
 )
 
 
@@ -68,7 +69,7 @@ def hospital(exams: int, *, name: str = "hospital", minutes: float = 10.0, archi
     for one in MODALITIES:
         images = one.series * one.images
         a_second = rate * one.share * images
-        size = a_second * one.size * one.size * 2 / 1e6
+        size = a_second * one.size * one.size * one.weight / 1e6
         images_total, size_total = images_total + a_second, size_total + size
         lines.append(f"#   {one.word:<22}{hour * one.share:>9,.0f}{images:>13,}{a_second:>10,.1f}{size:>8,.1f}")
     lines += [f"#   {'all':<22}{hour:>9,.0f}{'':>13}{images_total:>10,.1f}{size_total:>8,.1f}", ""]

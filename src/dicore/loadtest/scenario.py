@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from dicore.loadtest import arrivals
+from dicore.synth.studies import Modality
 
 __all__ = ["Arrivals", "Objective", "Safety", "Scenario", "ScenarioError", "Stream", "load", "parse"]
 
@@ -116,9 +117,9 @@ class Arrivals(_Model):
 class Material(_Model):
     """What a store stream sends: synthetic series, or the user's own files with new identifiers."""
 
-    modality: str = "CT"
+    modality: Modality | Literal["mixed"] = "CT"
     slices: Annotated[int, Field(ge=1, le=20_000)] = 24
-    size: Annotated[int, Field(ge=16, le=8192)] = 512
+    size: Annotated[int, Field(ge=16, le=4096)] = 512
     series: Annotated[int, Field(ge=1, le=100)] = 1
     transfer_syntax: str = ""  # "": uncompressed explicit little endian
     template: str = ""  # a folder of real files
