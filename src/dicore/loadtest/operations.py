@@ -40,12 +40,24 @@ GET, MOVE = "1.2.840.10008.5.1.4.1.2.2.3", "1.2.840.10008.5.1.4.1.2.2.2"
 class Lane:
     """One place at the target: at most one association, one operation at a time, and how long each phase of it took."""
 
-    __slots__ = ("_operate", "association", "entry", "items", "phases", "size", "source", "stream", "studies", "target")
+    __slots__ = (
+        "_operate",
+        "association",
+        "digests",
+        "entry",
+        "items",
+        "phases",
+        "size",
+        "stream",
+        "studies",
+        "target",
+    )
 
-    def __init__(self, stream: Stream, target: str, source: Source | None) -> None:
+    def __init__(self, stream: Stream, target: str, source: Source | None, *, digests: bool = False) -> None:
+        """`digests`: entries of the ledger have one; it costs more than to send a small instance."""
         self.stream = stream
         self.target = target
-        self.source = source
+        self.digests = digests
         self.items: Iterator[Item] | None = source.lane() if source is not None else None
         self.association: Association | None = None
         self.phases: dict[str, float] = {}  # of the operation at hand, in seconds
@@ -141,7 +153,7 @@ class Lane:
     async def _store(self) -> None:
         assert self.items is not None
         item = next(self.items)
-        self.entry = Entry(item.sop_instance_uid, item.study, item.series, item.digest)
+        self.entry = Entry(item.sop_instance_uid, item.study, item.series, item.digest if self.digests else "-")
         association = await self.open()
         begin = time.perf_counter()
         await association.c_store(item.data)

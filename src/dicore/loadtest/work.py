@@ -213,7 +213,7 @@ class _Meter:
             self.waited += 1
 
     async def _lane(self, due: float) -> None:
-        lane = Lane(self.stream, self.job.target, self.source)
+        lane = Lane(self.stream, self.job.target, self.source, digests=self.job.scenario.ledger == "get")
         free = True  # no wait for a lane
         try:
             while True:
@@ -229,7 +229,7 @@ class _Meter:
                 await lane.close()
 
     async def _user(self, end: float, stop: asyncio.Event) -> None:
-        lane = Lane(self.stream, self.job.target, self.source)
+        lane = Lane(self.stream, self.job.target, self.source, digests=self.job.scenario.ledger == "get")
         try:
             while time.monotonic() < end and not stop.is_set():
                 if self.stream.count and self.due_count * self.job.processes >= self.stream.count:
