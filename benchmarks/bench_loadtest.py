@@ -8,7 +8,6 @@ breakpoint of storescp, dcmqrscp, pynetdicom and Orthanc, each with its report i
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import resource
@@ -24,6 +23,7 @@ from typing import Any
 
 import dicore
 import dicore.loadtest as lt
+from dicore.loadtest.run import run_loop
 
 ECHO = """
 name = "5,000 echoes a second"
@@ -176,7 +176,7 @@ def _line(what: str, got: str, wanted: str) -> None:
 def echoes(scratch: Path, processes: int) -> lt.Result:
     """5,000 C-ECHO a second."""
     with peer("dicore", scratch / _new(scratch)) as (target, _):
-        result = asyncio.run(lt.run(lt.parse(ECHO), target, processes=processes))
+        result = run_loop(lambda: lt.run(lt.parse(ECHO), target, processes=processes))
     one = result.streams[0]
     rate = one.operations / result.duration
     _line("C-ECHO a second of 5,000", f"{rate:,.1f} ({rate / 50 - 100:+.2f} %)", "within 1 %")
@@ -196,7 +196,7 @@ def stores(scratch: Path) -> None:
     theirs: list[tuple[float, float]] = []
     for _ in range(2):
         with peer("dicore", scratch / _new(scratch)) as (target, _):
-            result = asyncio.run(lt.run(lt.parse(STORE), target))
+            result = run_loop(lambda: lt.run(lt.parse(STORE), target))
             one = result.streams[0]
             assert one.errors == 0, one.failures
             ours.append((one.operations / result.duration, result.health["cpu_seconds"] / one.operations))
@@ -226,7 +226,7 @@ def stores(scratch: Path) -> None:
 def many(scratch: Path, seconds: int) -> lt.Result:
     """2,000 associations at once."""
     with peer("dicore", scratch / _new(scratch)) as (target, _):
-        result = asyncio.run(lt.run(lt.parse(MANY.replace("SECONDS", str(seconds))), target, processes=2))
+        result = run_loop(lambda: lt.run(lt.parse(MANY.replace("SECONDS", str(seconds))), target, processes=2))
     one = result.streams[0]
     most = max(second.associations for second in one.seconds.values())
     _line("associations at once, errors", f"{most:,}, {one.errors:,}", "2,000, 0")
@@ -252,7 +252,9 @@ def breakpoints(scratch: Path, names: list[str], trial: float, hold: float) -> l
     for name in names:
         base = scratch / _new(scratch)
         with peer(name, base) as (target, version):
-            result = asyncio.run(lt.search(lt.parse(PEER), target, start=40, trial=trial, hold=hold, ceiling=20_000))
+            result = run_loop(
+                lambda: lt.search(lt.parse(PEER), target, start=40, trial=trial, hold=hold, ceiling=20_000)
+            )
         shutil.rmtree(base, ignore_errors=True)
         result.name, result.versions["target"] = f"{name} {version}", version
         one = result.streams[0]

@@ -170,6 +170,129 @@ def report(
     say(f"wrote {page}")
 
 
+@loadtest.command("record")
+def record(
+    target: Target,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="PATH", help="Where to; JSON Lines, a new file.")],
+    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="Listen here; 0: any, printed.")] = 11113,
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Stand as a proxy before a target and keep what happens, without a name in it, until Ctrl-C.
+
+    Kept: times, kinds, SOP classes, transfer syntaxes, sizes, statuses, releases and aborts. Not kept: AE titles,
+    addresses, UIDs of instances, keys, any byte of a data set. Point the modalities at the proxy's port.
+
+    \b
+    Example:
+      dicore loadtest record PACS@10.0.0.5:104 --port 11113 -o day.jsonl
+    """
+    import asyncio
+    import signal
+
+    from dicore.loadtest.record import Recorder
+    from dicore.loadtest.run import run_loop
+
+    address = str(peer(target, None, None))
+
+    async def main() -> tuple[int, int]:
+        stop = asyncio.Event()
+        for one in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(one, stop.set)
+        async with Recorder(address, output, port=port, host=host) as proxy:
+            say(f"{host}:{proxy.port} goes to {address}; Ctrl-C ends the recording")
+            await stop.wait()
+        return proxy.conversations, proxy.messages
+
+    try:
+        associations, messages = run_loop(main)
+    except FileExistsError:
+        say(f"dicore: {escape(str(output))} exists; a recording is never overwritten")
+        raise typer.Exit(1) from None
+    show(f"{associations:,} associations, {messages:,} messages, to {escape(str(output))}")
+
+
+@loadtest.command("replay")
+def replay(
+    recording: Annotated[Path, typer.Argument(metavar="RECORDING", exists=True, help="File of `loadtest record`.")],
+    target: Target,
+    speed: Annotated[float, typer.Option("--speed", min=0.001, help="2: twice as fast.")] = 1.0,
+    destination: Annotated[str, typer.Option("--move-to", metavar="AE", help="C-MOVE to it; else left out.")] = "",
+    output: Output = None,
+    yes: Yes = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole result as JSON on stdout.")] = False,
+) -> None:
+    """Play a recorded day against a target, with made-up content of the same kinds and sizes.
+
+    \b
+    Example:
+      dicore loadtest replay day.jsonl NEW@127.0.0.1:11112 --speed 2 -o replay.json
+    """
+    from dicore.loadtest.record import load
+    from dicore.loadtest.replay import replay as play
+    from dicore.loadtest.run import run_loop
+
+    try:
+        conversations = load(recording)
+    except ValueError as error:
+        say(f"dicore: {escape(str(error))}")
+        raise typer.Exit(1) from None
+    messages = sum(len(one.messages) for one in conversations)
+    span = (conversations[-1].at - conversations[0].at) / speed if conversations else 0.0
+    what = f"{messages:,} messages of {len(conversations):,} associations in {span:,.0f} s"
+    address = _allowed(target, what, yes)
+    if not conversations:
+        say(f"dicore: {escape(str(recording))} has no association in it")
+        raise typer.Exit(1)
+    say(what)
+    result = run_loop(lambda: play(conversations, address, speed=speed, destination=destination))
+    result.command = _command()
+    _finish(result, output, as_json)
+
+
+@loadtest.command("cleanup")
+def cleanup(
+    made: Annotated[str, typer.Argument(metavar="RUN|RESULT", help="A run's id, or its JSON file.")],
+    target: Annotated[str | None, typer.Option("--target", metavar="AE@HOST:PORT", help="Ask it by C-FIND.")] = None,
+    store: Annotated[Path | None, typer.Option("--store", exists=True, file_okay=False, help="A dicore store.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove them from the store.")] = False,
+) -> None:
+    """List what a run left at its target, by the UID root that all of it has; --remove deletes it from a store.
+
+    DICOM has no service to delete: at other targets, take the list to their own tools.
+
+    \b
+    Example:
+      dicore loadtest cleanup monday.json --target PACS@127.0.0.1:11112
+    """
+    from dicore.errors import DicoreError
+    from dicore.loadtest import Result
+    from dicore.loadtest.cleanup import found_at, found_in, removed_from
+    from dicore.loadtest.run import run_loop
+
+    run_id, path = made, Path(made)
+    try:
+        if path.exists():
+            run_id = Result.load(path).run
+        if store is not None:
+            studies = found_in(store, run_id)
+        elif target is not None:
+            studies = run_loop(lambda: found_at(target, run_id))
+        else:
+            say("dicore: say where to look: --target or --store")
+            raise typer.Exit(2)
+        for one in studies:
+            show(one)
+        say(f"{len(studies):,} studies of run {escape(run_id)}")
+        if remove:
+            if store is None:
+                say("dicore: only a dicore store given by --store can remove")
+                raise typer.Exit(2)
+            say(f"removed {removed_from(store, studies):,} instances")
+    except (DicoreError, ValueError) as error:
+        say(f"dicore: {escape(str(error))}")
+        raise typer.Exit(1) from None
+
+
 def _scenario(
     path: Path | None,
     operation: str,
@@ -200,6 +323,11 @@ def _scenario(
 
 def _confirmed(target: str, plan: Scenario, yes: bool) -> str:
     """The address; asks before a load goes to another machine than this one."""
+    most = sum(one.arrivals.profile(plan.duration).peak for one in plan.streams if one.arrivals)
+    return _allowed(target, f"up to {most:,.0f} operations a second for {plan.duration:,.0f} s", yes)
+
+
+def _allowed(target: str, what: str, yes: bool) -> str:
     import ipaddress
 
     address = peer(target, None, None)
@@ -209,8 +337,7 @@ def _confirmed(target: str, plan: Scenario, yes: bool) -> str:
             return str(address)
     if host == "localhost" or yes:
         return str(address)
-    most = sum(one.arrivals.profile(plan.duration).peak for one in plan.streams if one.arrivals)
-    say(f"{address} is not this machine: up to {most:,.0f} operations a second for {plan.duration:,.0f} s.")
+    say(f"{address} is not this machine: {what}.")
     if not sys.stdin.isatty():
         say("dicore: say --yes to load it without being asked")
         raise typer.Exit(2)
