@@ -98,10 +98,10 @@ def test_a_recorded_morning_is_replayed_alike_and_names_nobody(tmp_path: Path) -
         async with dicore.listen(port=0, on_c_store=lambda request, ds: 0, on_c_find=no_matches) as scp:
             async with Recorder(f"SECRETPACS@127.0.0.1:{scp.port}", first, port=0) as proxy:
                 secrets = await morning(f"127.0.0.1:{proxy.port}")
-                    await over(proxy, 19)
+                await over(proxy, 19)
             async with Recorder(f"OTHER@127.0.0.1:{scp.port}", second, port=0) as proxy:
                 result = await replay(record.load(first), f"OTHER@127.0.0.1:{proxy.port}")
-                    await over(proxy, 19)
+                await over(proxy, 19)
         return secrets, result
 
     secrets, result = asyncio.run(main())

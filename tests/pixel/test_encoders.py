@@ -61,6 +61,15 @@ def test_every_bit_depth_comes_back(name, bits):
         np.testing.assert_array_equal(pixel.decode(made, encapsulated([stream])), image)
 
 
+@pytest.mark.parametrize("bits", range(2, 17))
+def test_jpeg_ls_without_pyjpegls_comes_back_too(bits):
+    for samples, signed, wide in itertools.product((1, 3), (False, True), (False, True)):
+        image = picture(bits, samples, signed, wide)
+        made = layout(image, bits, P + "80")
+        stream = pixel.encode(image, made, codec="imagecodecs")
+        np.testing.assert_array_equal(pixel.decode(made, encapsulated([stream]), raw=True), image)
+
+
 def peers(end):
     """(name, decode) of decoders that are not ours nor the encoder's library."""
     found = []

@@ -2195,6 +2195,25 @@ cdef class Link:
         return dicore_association_state(self.link.core)
 
 
+def associate_rebuilt(const uint8_t[::1] pdu not None):
+    """Parse a whole A-ASSOCIATE-RQ or -AC and build it anew: what we would say of what it says."""
+    cdef dicore_associate found
+    cdef dicore_error error
+    cdef size_t size = 0
+    cdef bytes out
+    if pdu.shape[0] < 6:
+        raise errors.ProtocolViolation("no PDU", section="PS3.8 9.3.2")
+    memset(&found, 0, sizeof(found))
+    check(dicore_associate_parse(pdu[0], &pdu[0] + 6, <size_t>pdu.shape[0] - 6, &ALLOCATOR, &found, &error), &error)
+    try:
+        dicore_associate_build(pdu[0], &found, found.max_length, NULL, 0, &size)
+        out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
+        check(dicore_associate_build(pdu[0], &found, found.max_length, <uint8_t *>PyBytes_AS_STRING(out), size, &size), NULL)
+    finally:
+        dicore_associate_free(&found, &ALLOCATOR)
+    return out
+
+
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 cdef dicore_span span_of_chars(const char *text, size_t size) noexcept nogil:
@@ -2455,17 +2474,24 @@ cdef struct offer:
     dicore_span sop_class, transfer_syntax
     uint8_t id
 
+cdef struct unanswered:
+    uint16_t message_id
+    uint16_t status
+    bint answered              # before all of it was sent
+    size_t index
+    uint64_t size              # of the data set
+
 cdef struct lane:
     link_t *link
     offer *offers
     size_t offer_count, last_offer
-    source *file               # the message that waits for its answer, NULL: none
-    bint answered              # the answer came before all was sent
+    source *file               # what is being sent, NULL: nothing; its message is also among those that wait
+    unanswered waiting[64]     # messages without an answer
+    size_t waiting_count, window
     bint blocked
     bint over                  # no more messages on this one
     bint dead
     uint16_t message_id
-    uint16_t status
     uint8_t end_kind           # dicore_event_kind that ended it; 0: an error of the socket
     uint8_t end_source, end_reason
     int end_detail             # dicore_status or dicore_timeout
@@ -2475,8 +2501,8 @@ cdef struct lane:
 cdef class Pump:
     """Sends files over open associations, without the GIL, in the thread that calls `run`.
 
-    Each association has one C-STORE under way; the next file is read while there is nothing else to do. `cancel` may be
-    called from any thread. The counters may be read at any time."""
+    Each association has as many C-STOREs under way as its peer has agreed to, at most 64; the next file is read while there
+    is nothing else to do. `cancel` may be called from any thread. The counters may be read at any time."""
     cdef readonly uint64_t done, failed, bytes
     cdef list links
     cdef Paths paths
@@ -2533,6 +2559,7 @@ cdef class Pump:
             link = <Link?>links[i]
             self.lanes[i].link = &link.link
             self.lanes[i].message_id = link.message_id
+            self.lanes[i].window = <size_t>min(64, link.window_invoked) if link.window_invoked > 0 else 64
             self.lanes[i].offers = <offer *>calloc(<size_t>len(link.contexts) + 1, sizeof(offer))
             if self.lanes[i].offers == NULL:
                 raise MemoryError()
@@ -2630,7 +2657,7 @@ cdef class Pump:
             for i in range(self.lane_count):
                 self.fds[i + 1].fd = -1
                 self.fds[i + 1].revents = 0
-                if self.lanes[i].file != NULL:
+                if self.lanes[i].waiting_count and not self.lanes[i].dead:
                     waiting += 1
                     self.fds[i + 1].fd = self.lanes[i].link.fd
                     self.fds[i + 1].events = <short>(POLLIN | POLLOUT) if self.lanes[i].blocked else <short>POLLIN
@@ -2649,13 +2676,14 @@ cdef class Pump:
                     continue
                 if events & POLLOUT:
                     self.push(&self.lanes[i])
+                    self.start(&self.lanes[i])
                 if events & (POLLIN | POLLERR | POLLHUP) and not self.lanes[i].dead:
                     self.pull(&self.lanes[i])
             now = now_ms()
             if now - checked >= 250:
                 checked = now
                 for i in range(self.lane_count):
-                    if self.lanes[i].file != NULL:
+                    if self.lanes[i].waiting_count and not self.lanes[i].dead:
                         self.check_time(&self.lanes[i], now)
         for i in range(self.lane_count):       # cancelled
             if not self.lanes[i].dead:
@@ -2707,11 +2735,12 @@ cdef class Pump:
         return -1
 
     cdef void start(self, lane *one) noexcept nogil:
-        """The next message on this association."""
+        """The next messages on this association, as many as may be under way."""
         cdef source *file
         cdef int context_id
         cdef dicore_span data
-        while not one.dead:
+        cdef unanswered *entry
+        while not one.dead and one.file == NULL and one.waiting_count < one.window:
             file = self.take_file()
             if file == NULL:
                 return
@@ -2722,31 +2751,38 @@ cdef class Pump:
                 continue
             one.message_id += 1
             one.file = file
-            one.answered = False
+            entry = &one.waiting[one.waiting_count]
+            one.waiting_count += 1
+            entry.message_id = one.message_id
+            entry.answered = False
+            entry.index = file.index
+            entry.size = file.size - file.id.start
             data.data = file.memory + file.id.start
             data.size = file.loaded - <size_t>file.id.start
             if link_store(one.link, <uint8_t>context_id, one.message_id, 0, file.id.sop_class, file.id.sop_instance, data,
-                          file.size - file.id.start) != DICORE_OK:
+                          entry.size) != DICORE_OK:
                 self.die(one, DICORE_EVENT_CLOSED, 0, 0, 0)
                 return
             self.push(one)
-            return
 
     cdef void push(self, lane *one) noexcept nogil:
         cdef int result
-        cdef source *file = one.file
+        cdef source *file
         cdef size_t wanted
         cdef ssize_t got
+        cdef unanswered *entry
         while True:
             result = link_push(one.link)
             if result != PUSH_DRY:
                 break
+            file = one.file
             wanted = <size_t>min(<uint64_t>file.capacity, file.size - file.position)
             got = read_all(file.fd, file.memory, wanted, file.position)
             if got < 0 or <size_t>got < wanted or wanted == 0:
                 self.outcomes[file.index] = OUTCOME_CHANGED
                 self.failed += 1
                 self.done += 1
+                one.waiting_count -= 1                          # it is the last one
                 dicore_association_abort(one.link.core, 0, 0)   # there is no other way out of a message that was begun
                 link_push(one.link)
                 one.file = NULL
@@ -2760,8 +2796,13 @@ cdef class Pump:
         one.blocked = result == PUSH_BLOCKED
         if result == PUSH_BROKEN:
             self.die(one, 0, 0, 0, 0)
-        elif result == PUSH_DONE and one.answered:
-            self.finish(one)
+        elif result == PUSH_DONE and one.file != NULL:
+            file = one.file
+            one.file = NULL
+            self.give_back(file)
+            entry = &one.waiting[one.waiting_count - 1]
+            if entry.answered:
+                self.finish(one, entry)
 
     cdef void pull(self, lane *one) noexcept nogil:
         cdef uint8_t memory[8192]
@@ -2784,10 +2825,8 @@ cdef class Pump:
             if event.kind == DICORE_EVENT_NONE:
                 break
             if event.kind == DICORE_EVENT_COMMAND:
-                if event.command.command_field == DICORE_C_STORE_RSP and one.file != NULL and \
-                        event.command.responded_to == one.message_id and not one.answered:
-                    one.answered = True
-                    one.status = event.command.status
+                if event.command.command_field == DICORE_C_STORE_RSP:
+                    self.answer(one, event.command.responded_to, event.command.status)
             elif event.kind != DICORE_EVENT_DATA:
                 if event.kind == DICORE_EVENT_RELEASE_RQ:
                     dicore_association_release_reply(one.link.core)
@@ -2796,25 +2835,33 @@ cdef class Pump:
                 return
             if status != DICORE_OK:
                 break
-        if one.answered and one.link.piece == one.link.piece_count and not one.link.sending:
-            self.finish(one)
+        self.start(one)
 
-    cdef void finish(self, lane *one) noexcept nogil:
+    cdef void answer(self, lane *one, uint16_t message_id, uint16_t status) noexcept nogil:
+        cdef size_t i
+        for i in range(one.waiting_count):
+            if one.waiting[i].message_id == message_id and not one.waiting[i].answered:
+                one.waiting[i].answered = True
+                one.waiting[i].status = status
+                if one.file == NULL or i + 1 < one.waiting_count:    # else it is still being sent
+                    self.finish(one, &one.waiting[i])
+                return
+
+    cdef void finish(self, lane *one, unanswered *entry) noexcept nogil:
         """The answer is here and all is sent."""
-        cdef source *file = one.file
-        self.outcomes[file.index] = OUTCOME_SENT
-        self.statuses[file.index] = one.status
-        self.bytes += file.size - file.id.start
-        if one.status != 0 and one.status & 0xF000 != 0xB000:
+        cdef size_t i = <size_t>(entry - one.waiting)
+        self.outcomes[entry.index] = OUTCOME_SENT
+        self.statuses[entry.index] = entry.status
+        self.bytes += entry.size
+        if entry.status != 0 and entry.status & 0xF000 != 0xB000:
             self.failed += 1
         self.done += 1
-        one.file = NULL
-        one.answered = False
-        self.give_back(file)
-        self.start(one)
+        one.waiting_count -= 1
+        memmove(entry, entry + 1, (one.waiting_count - i) * sizeof(unanswered))   # the one being sent stays the last
 
     cdef void die(self, lane *one, uint8_t kind, uint8_t source_, uint8_t reason, int detail) noexcept nogil:
         cdef source *file = one.file
+        cdef size_t i
         one.dead = True
         one.end_kind = kind
         one.end_source = source_
@@ -2824,11 +2871,13 @@ cdef class Pump:
         one.link.piece = one.link.piece_count = 0
         one.file = NULL
         if file != NULL:
-            self.outcomes[file.index] = OUTCOME_LOST
-            self.details[file.index] = <int>(one - self.lanes)
+            self.give_back(file)
+        for i in range(one.waiting_count):
+            self.outcomes[one.waiting[i].index] = OUTCOME_LOST
+            self.details[one.waiting[i].index] = <int>(one - self.lanes)
             self.failed += 1
             self.done += 1
-            self.give_back(file)
+        one.waiting_count = 0
 
     cdef void check_time(self, lane *one, uint64_t now) noexcept nogil:
         cdef dicore_event event

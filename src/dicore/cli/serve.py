@@ -35,6 +35,17 @@ def serve(
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond the loopback for everybody.")] = False,
     grace: Annotated[float, typer.Option("--grace", min=0, help="Seconds that peers get to finish at the end.")] = 5.0,
+    driver: Annotated[
+        Literal["auto", "engine", "asyncio"],
+        typer.Option("--driver", help="Threads in C, or the event loop; auto: the engine where it can."),
+    ] = "auto",
+    engine_threads: Annotated[
+        int, typer.Option("--engine-threads", min=0, max=64, help="Of the engine; 0: by the number of processors.")
+    ] = 0,
+    destination: Annotated[
+        list[str] | None,
+        typer.Option("--destination", metavar="AE=HOST:PORT", help="Where a C-MOVE may send to; repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Where it listens, as one line of JSON.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more than one line per association.")] = False,
 ) -> None:
@@ -59,9 +70,35 @@ def serve(
         access = Access.of(callers, allow_net or (), insecure=insecure)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--allow-net") from None
+    destinations = dict(_destination(text) for text in destination or ())
     access.check_bind(host)
     log_to_stderr("DEBUG" if verbose else "INFO")
-    _run(store, port=port, host=host, title=name, durability=durability, access=access, grace=grace, as_json=as_json)
+    _run(
+        store,
+        port=port,
+        host=host,
+        title=name,
+        durability=durability,
+        access=access,
+        grace=grace,
+        driver=driver,
+        engine_threads=engine_threads,
+        destinations=destinations,
+        as_json=as_json,
+    )
+
+
+def _destination(text: str) -> tuple[str, str]:
+    """AE=host:port."""
+    from dicore.net import Address
+
+    title, mark, place = text.partition("=")
+    try:
+        if not mark or "@" in place:
+            raise ValueError(f"{text!r}: write AE=host:port")
+        return ae_title(title), str(Address.parse(f"{title.strip()}@{place}"))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--destination") from None
 
 
 def _run(
@@ -73,6 +110,9 @@ def _run(
     durability: Literal["durable", "relaxed"],
     access: Access,
     grace: float,
+    driver: Literal["auto", "engine", "asyncio"],
+    engine_threads: int,
+    destinations: dict[str, str],
     as_json: bool,
 ) -> None:
     import asyncio
@@ -86,7 +126,17 @@ def _run(
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         with dicore.Store(path, durability=durability) as store:
-            async with open_server(store, port=port, host=host, ae_title=title, access=access, grace=grace) as server:
+            async with open_server(
+                store,
+                port=port,
+                host=host,
+                ae_title=title,
+                access=access,
+                grace=grace,
+                driver=driver,
+                engine_threads=engine_threads,
+                destinations=destinations,
+            ) as server:
                 if as_json:
                     show_json({"ae_title": title, "host": host, "port": server.port, "store": str(path)})
                 else:

@@ -53,6 +53,8 @@ __all__ = ["Association", "Storable", "connect", "default_contexts"]
 
 Context = tuple[str, Sequence[str]]
 
+_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: the port is chosen by connect, so that each destination has them all
+
 _REJECT_REASONS = {  # PS3.8 table 9-21
     (1, 1): "no reason given",
     (1, 2): "application context not supported",
@@ -687,10 +689,11 @@ class _Connecting:
         limits: Limits,
         on_n_event_report: Handler | None,
         negotiated: dict[str, Any],
+        source: str | None,
     ) -> None:
         self._address, self._calling, self._contexts = address, calling, contexts
         self._timeouts, self._limits = timeouts, limits
-        self._on_event, self._negotiated = on_n_event_report, negotiated
+        self._on_event, self._negotiated, self._source = on_n_event_report, negotiated, source
         self._association: Association | None = None
 
     def __await__(self) -> Generator[Any, None, Association]:
@@ -709,7 +712,7 @@ class _Connecting:
     async def _connect(self) -> Association:
         times, limits = self._timeouts, self._limits
         begin = time.perf_counter()
-        sock = await _open_socket(self._address, times.connect)
+        sock = await _open_socket(self._address, times.connect, self._source)
         connect_seconds = time.perf_counter() - begin
         try:
             link = Link(
@@ -734,7 +737,7 @@ class _Connecting:
         return association
 
 
-async def _open_socket(address: Address, limit: float) -> socket.socket:
+async def _open_socket(address: Address, limit: float, source: str | None) -> socket.socket:
     loop = asyncio.get_running_loop()
     last: OSError | None = None
     try:
@@ -746,6 +749,9 @@ async def _open_socket(address: Address, limit: float) -> socket.socket:
                 try:
                     sock.setblocking(False)
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    if source is not None:
+                        sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+                        sock.bind((source, 0))
                     await loop.sock_connect(sock, where)
                     return sock
                 except OSError as error:
@@ -794,6 +800,7 @@ def connect(
     on_n_event_report: Handler | None = None,
     timeouts: Timeouts | None = None,
     limits: Limits | None = None,
+    source: str | None = None,
 ) -> _Connecting:
     """Open an association: `async with dicore.connect("dicom://CALLED@host:port") as assoc:`, or `await` it.
 
@@ -801,9 +808,10 @@ def connect(
     little endian syntaxes; at most 128; None proposes what `default_contexts` lists. `receive` proposes that we may be
     the SCP of the storage classes among them, which `c_get` needs; `roles` says it class by class: {SOP class: (SCU,
     SCP)}. `extended` are bytes of SOP class extended negotiation (relational queries, fuzzy matching, PS3.4 C.5.2).
-    `window` asks for so many operations at a time (0: as many as the peer likes, at most 64); `Association.window` is
-    what came of it. `identity` is who the user is. `on_n_event_report(request)` is called for the peer's event reports
-    (see `dicore.net.service`). Leaving the block releases the association, an exception in it aborts.
+    `window` asks for so many operations at a time (0: as many as the peer likes, at most 64; PS3.7 D.3.3.3);
+    `Association.window` is what came of it. `identity` is who the user is. `on_n_event_report(request)` is called for
+    the peer's event reports (see `dicore.net.service`). `source` is the address to connect from. Leaving the block
+    releases the association, an exception in it aborts.
 
     Raises ConnectionFailed, NetworkTimeout, AssociationRejected, AssociationAborted, ProtocolViolation.
     """
@@ -829,4 +837,5 @@ def connect(
         limits or Limits(),
         on_n_event_report,
         negotiated,
+        source,
     )

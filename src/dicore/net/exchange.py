@@ -120,6 +120,11 @@ class Responses:
         return True
 
     @property
+    def waiting(self) -> int:
+        """How many are here that nobody has taken yet."""
+        return len(self._queue)
+
+    @property
     def abandoned(self) -> bool:
         """Nobody wants what still comes."""
         return self._abandoned

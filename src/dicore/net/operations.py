@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union, cast
 
 from dicore import uid
 from dicore._native import net as native
@@ -24,11 +24,27 @@ if TYPE_CHECKING:
     from dicore.net.commitment import CommitmentResult, Commitments
     from dicore.net.exchange import Exchange, Responses
 
-__all__ = ["Answers", "Operations", "Progress", "Reply"]
+__all__ = ["Answers", "FilePart", "Operations", "Progress", "Reply", "Unsendable"]
+
+
+class FilePart(NamedTuple):
+    """A Part 10 file that stands within another file: `size` bytes from `offset`. It is read while it is sent."""
+
+    path: str
+    offset: int
+    size: int
+
+
+class Unsendable(NamedTuple):
+    """What a handler of C-GET or C-MOVE yields for an instance that it has and cannot give: a failed sub-operation."""
+
+    sop_instance_uid: str
+    why: str
+
 
 Elements = Union["Dataset", Mapping[Any, Any], bytes, None]
 """A data set as a caller gives it: a Dataset, a mapping of keywords or tags to values, or bytes as they go out."""
-Storable = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, "Dataset"]
+Storable = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, "Dataset", FilePart]
 
 COMMITMENT = "1.2.840.10008.1.20.1"
 COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
@@ -78,6 +94,7 @@ class Answers(AsyncIterator[Any]):
         self._responses: Responses | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over = False
+        self._trouble: Exception | None = None
 
     def __aiter__(self) -> Answers:
         return self
@@ -107,6 +124,24 @@ class Answers(AsyncIterator[Any]):
             self._responses.task = None
             self._responses.abandon()
             raise
+
+    async def take(self) -> list[Any]:
+        """The next one, and with it those that are here already; an empty list at the end."""
+        if self._trouble is not None:
+            trouble, self._trouble = self._trouble, None
+            raise trouble
+        found: list[Any] = []
+        try:
+            found.append(await anext(self))
+            while self._responses is not None and self._responses.waiting and len(found) < 256:
+                found.append(await anext(self))
+        except StopAsyncIteration:
+            pass
+        except Exception as error:
+            if not found:
+                raise
+            self._trouble = error  # after what came before it
+        return found
 
     def cancel(self) -> None:
         """Ask the peer to stop; answers that are on their way still come, then the iteration ends."""
@@ -184,17 +219,21 @@ class Operations:
     async def c_store(self, instance: Storable, *, priority: int = 0, originator: tuple[str, int] | None = None) -> int:
         """C-STORE of a file, of bytes of one, or of a Dataset. Returns 0 or the warning status that the peer gave.
 
-        It goes out as it is stored. When the peer accepted no context for that, an uncompressed data set is rewritten
-        in another uncompressed syntax, in a thread; otherwise TransferSyntaxError. `originator` names the C-MOVE that
-        this is for: (AE title, message id). Raises DimseError for a failure status, DicomFormatError for what is no
-        DICOM file, OSError for what cannot be read.
+        It goes out as it is stored. When the peer accepted no context for that, it is rewritten in an uncompressed syntax
+        that was accepted, in a thread, the pixels decoded where they are compressed; otherwise TransferSyntaxError.
+        `originator` names the C-MOVE that this is for: (AE title, message id). Raises DimseError for a failure status,
+        DicomFormatError for what is no DICOM file, PixelDataError for pixels that cannot be decoded, OSError for what
+        cannot be read.
         """
-        if isinstance(instance, str | os.PathLike):
-            path = os.fspath(instance)
+        if isinstance(instance, str | os.PathLike | FilePart):
+            part = instance if isinstance(instance, FilePart) else None
+            path = part.path if part is not None else os.fspath(cast("str | os.PathLike[str]", instance))
             loop = asyncio.get_running_loop()
             file = await loop.run_in_executor(None, open, path, "rb")
             try:
-                size = os.fstat(file.fileno()).st_size
+                if part is not None:
+                    file.seek(part.offset)
+                size = part.size if part is not None else os.fstat(file.fileno()).st_size
                 data = await loop.run_in_executor(None, file.read, size if size <= _WHOLE else _HEAD)
                 if size > _WHOLE:
                     return await self._store_long(path, file, size, data, priority, originator)
@@ -216,7 +255,7 @@ class Operations:
                 if accepted == syntax:
                     return number, syntax
                 others.setdefault(accepted, number)
-        if syntax in uid.UNCOMPRESSED:
+        if syntax in uid.UNCOMPRESSED or syntax in uid.TRANSFER_SYNTAXES:  # pixels that somebody can decode
             for accepted in uid.UNCOMPRESSED:
                 if accepted in others:
                     return others[accepted], accepted
@@ -268,7 +307,7 @@ class Operations:
         number, out = chosen
         loop = asyncio.get_running_loop()
         if out != syntax:
-            data = head + await loop.run_in_executor(None, file.read)
+            data = head + await loop.run_in_executor(None, file.read, size - len(head))
             return (await self.store_bytes(memoryview(data), priority=priority, originator=originator))[0]
         if (size - start) % 2:
             raise DicomFormatError(

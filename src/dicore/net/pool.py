@@ -12,7 +12,7 @@ from dicore import uid
 from dicore._native import net as native
 from dicore.dataset import Dataset
 from dicore.errors import NetworkError
-from dicore.net.operations import Storable
+from dicore.net.operations import FilePart, Storable
 
 if TYPE_CHECKING:
     from dicore.net.address import Address
@@ -45,13 +45,14 @@ class _Destination:
 
 
 class Pool:
-    """`most` associations to an address at a time; one that nobody has used for `idle` seconds is released."""
+    """`most` associations to an address at a time; one that nobody has used for `idle` seconds is released: soon, since
+    some peers (movescu) wait for that before they believe that a C-MOVE is over."""
 
     def __init__(
         self,
         *,
         most: int = 8,
-        idle: float = 15.0,
+        idle: float = 0.5,
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -66,7 +67,10 @@ class Pool:
     ) -> int:
         """C-STORE over an association of the pool, or a new one: see `Association.c_store`, whose exceptions it has."""
         data: Storable = instance
-        if isinstance(instance, str | os.PathLike):
+        if isinstance(instance, FilePart):
+            head = await asyncio.get_running_loop().run_in_executor(None, _head, instance)
+            sop_class, _, syntax, _ = native.identify_bytes(head, partial=True)
+        elif isinstance(instance, str | os.PathLike):
             data, head = await asyncio.get_running_loop().run_in_executor(None, _load, os.fspath(instance))
             sop_class, _, syntax, _ = native.identify_bytes(head, partial=True)
         else:
@@ -108,7 +112,10 @@ class Pool:
 
     def _watch(self) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._idle, self._sweep)
+            now = asyncio.get_running_loop().time()
+            first = min(line.since for one in self._destinations.values() for line in one.idle)
+            wait = max(0.0, first + self._idle - now) + 0.01
+            self._timer = asyncio.get_running_loop().call_later(wait, self._sweep)
 
     def _sweep(self) -> None:
         self._timer = None
@@ -146,6 +153,11 @@ def _load(path: str) -> tuple[Storable, bytes]:
             return path, file.read(_HEAD)
         data = file.read()
         return data, data
+
+
+def _head(part: FilePart) -> bytes:
+    with open(part.path, "rb") as file:
+        return os.pread(file.fileno(), min(_HEAD, part.size), part.offset)
 
 
 def _contexts(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, Sequence[str]]]:

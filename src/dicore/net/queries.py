@@ -152,8 +152,7 @@ def _in_encoding(dataset: Dataset, encoding: int) -> bytes:
         dataset = dataset.__copy__()
     if here == encoding:
         return bytes(dataset.dataset_bytes())
-    spliced: bytes = dataset._spliced(b"", [], encoding, 0, False)
-    return spliced
+    return bytes(dataset._spliced(b"", [], encoding, 0, False))
 
 
 def _from_mapping(elements: Mapping[Any, Any]) -> Dataset:

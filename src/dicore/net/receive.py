@@ -218,7 +218,7 @@ class Receiver:
 
             self._later(status).add_done_callback(done)
         elif status != PENDING:
-            request.answer(cast(int, status))
+            request.answer(status)
 
     def answered(self, request: Incoming, status: int) -> None:
         """The sink has spoken: tell the peer."""

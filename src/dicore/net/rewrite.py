@@ -1,4 +1,5 @@
-"""A data set in another uncompressed transfer syntax, by pydicom."""
+"""A data set in another, uncompressed transfer syntax: decoded by `dicore.transcode` where it is compressed, rewritten by
+pydicom where it is not."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import io
 from typing import Any
 
 from dicore import uid
+from dicore.dataset import Dataset
 
 __all__ = ["rewrite"]
 
@@ -13,7 +15,17 @@ _WIDTHS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 
 
 def rewrite(data: bytes | memoryview, transfer_syntax: str) -> bytes:
-    """The data set (without group 0002) of a Part 10 file, written in `transfer_syntax`; both are uncompressed ones."""
+    """The data set (without group 0002) of a Part 10 file, written in `transfer_syntax`, an uncompressed one.
+
+    Raises PixelDataError, CodecUnavailable where compressed pixels cannot be decoded."""
+    from dicore._native import net as native
+    from dicore.transcode import transcode
+
+    here = native.identify_bytes(data)[2]
+    if here not in uid.UNCOMPRESSED:
+        whole = transcode(Dataset.from_bytes(data), uid.EXPLICIT_LITTLE, verify=False).part10_bytes()
+        start = native.identify_bytes(whole)[3]
+        return bytes(whole[start:]) if transfer_syntax == uid.EXPLICIT_LITTLE else rewrite(whole, transfer_syntax)
     import pydicom
     from pydicom.filewriter import write_dataset
 

@@ -7,8 +7,8 @@ be a plain function, a coroutine function, a generator or an asynchronous genera
 - `on_c_find(request: FindRequest)` yields a match at a time: a Dataset, a mapping of keywords to values, bytes in
   `request.transfer_syntax`, or (status, one of these) for FF01. A match is sent as it is yielded; while the peer does
   not read, the handler is not resumed.
-- `on_c_get(request: RetrieveRequest)` and `on_c_move(...)` yield an instance at a time: a path, the bytes or memoryview
-  of a Part 10 file, or a Dataset. An int that is yielded first says how many will come (else the peer is not told how
+- `on_c_get(request: RetrieveRequest)` and `on_c_move(...)` yield an instance at a time: a path, a FilePart, the bytes or
+  memoryview of a Part 10 file, a Dataset, or an Unsendable for one that has failed already. An int that is yielded first says how many will come (else the peer is not told how
   many remain); a returned list has its length.
 - `on_n_create`, `on_n_set`, `on_n_get`, `on_n_action`, `on_n_event_report`, `on_n_delete`(request: NormalizedRequest)
   return None (success), a status, a Dataset or mapping (success), or (status, Dataset or mapping).
@@ -34,11 +34,11 @@ from dicore import uid
 from dicore._native import net as native
 from dicore._native.command import Command
 from dicore.dataset import Dataset
-from dicore.errors import DicoreError, DimseError, NetworkError, StoreFull
+from dicore.errors import DicoreError, DimseError, NetworkError, StoreError, StoreFull
 from dicore.net import exchange as x
 from dicore.net import queries
 from dicore.net.address import Address, printable
-from dicore.net.operations import Operations, Storable
+from dicore.net.operations import FilePart, Operations, Storable, Unsendable
 from dicore.net.status import Status, is_failure, is_pending, is_warning
 
 if TYPE_CHECKING:
@@ -359,7 +359,11 @@ class Services:
         if exchange.ended is None:
             if is_failure(fields["status"]) and fields["status"] != Status.CANCELLED:
                 self._count("operations_failed")
-            self._respond(exchange.wire, request.context_id, command, [data] if data else None, **fields)
+            try:
+                self._respond(exchange.wire, request.context_id, command, [data] if data else None, **fields)
+            except Exception:
+                log.exception("%s: %r cannot be answered", request.peer, request)
+                exchange.wire.stop("an answer that cannot be sent")
 
     @staticmethod
     def _respond(wire: Wire, context_id: int, command: Command, pieces: list[Any] | None = None, **fields: Any) -> bool:
@@ -452,6 +456,8 @@ class Services:
                 if request.cancelled:
                     break
                 try:
+                    if type(item) is Unsendable:
+                        raise StoreError(item.why)
                     if address is None:
                         status = await request.association.c_store(item)
                     elif unreachable is not None:
@@ -561,7 +567,7 @@ class _Tally:
         else:
             self.completed += 1
 
-    def fail(self, item: Storable, why: str) -> None:
+    def fail(self, item: Storable | Unsendable, why: str) -> None:
         self.failed += 1
         self.why = why
         instance = _instance_of(item)
@@ -576,9 +582,14 @@ class _Tally:
         return {name: min(value, 0xFFFF) for name, value in found.items()}
 
 
-def _instance_of(item: Storable) -> str:
+def _instance_of(item: Storable | Unsendable) -> str:
     """The SOP Instance UID of what a handler yielded, '' when it cannot be said."""
     try:
+        if isinstance(item, Unsendable):
+            return item.sop_instance_uid
+        if isinstance(item, FilePart):
+            with open(item.path, "rb") as file:
+                return native.identify_bytes(os.pread(file.fileno(), 1 << 16, item.offset), partial=True)[1]
         if isinstance(item, Dataset):
             return str(item.get("SOPInstanceUID") or "")
         if isinstance(item, str | os.PathLike):
@@ -641,14 +652,17 @@ async def _in_thread(operation: _Operation, source: Iterator[Any]) -> AsyncGener
     loop = asyncio.get_running_loop()
     stop = False
 
-    def batch() -> tuple[list[Any], bool]:
+    def batch() -> tuple[list[Any], bool, Exception | None]:
         found: list[Any] = []
         until = time.perf_counter() + 0.005
-        for item in itertools.islice(source, _BATCH):
-            found.append(item)
-            if stop or time.perf_counter() > until:
-                return found, True
-        return found, len(found) == _BATCH
+        try:
+            for item in itertools.islice(source, _BATCH):
+                found.append(item)
+                if stop or time.perf_counter() > until:
+                    return found, True, None
+        except Exception as error:  # after what came before it
+            return found, False, error
+        return found, len(found) == _BATCH, None
 
     running: Awaitable[Any] | None = None
     try:
@@ -656,11 +670,13 @@ async def _in_thread(operation: _Operation, source: Iterator[Any]) -> AsyncGener
         while more:
             running = loop.run_in_executor(None, batch)
             operation.producing = True
-            found, more = await asyncio.shield(running)
+            found, more, trouble = await asyncio.shield(running)
             operation.producing = False
             running = None
             for item in found:
                 yield item
+            if trouble is not None:
+                raise trouble
     finally:
         operation.producing = False
         stop = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["Status", "describe", "is_failure", "is_pending", "is_warning"]
+__all__ = ["Status", "describe", "is_failure", "is_pending", "is_retryable", "is_warning"]
 
 
 class Status(IntEnum):
@@ -83,6 +83,11 @@ def is_pending(status: int) -> bool:
 def is_failure(status: int) -> bool:
     """Neither success nor a warning (nor pending or cancelled, which C-STORE does not have)."""
     return status != 0 and not is_warning(status)
+
+
+def is_retryable(status: int) -> bool:
+    """The peer is out of resources for now (A7xx, 0213): sending it again later may succeed."""
+    return status >> 8 == 0xA7 or status == Status.RESOURCE_LIMITATION
 
 
 _RANGES = {  # by the first two digits

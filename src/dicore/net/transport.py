@@ -36,6 +36,25 @@ class _Protocol(Acceptor, asyncio.BufferedProtocol):  # both have the same metho
     __slots__ = ()
 
 
+class _Adopted(_Protocol):
+    """An association of which somebody else has read the first bytes."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, hub: Hub, read: bytes) -> None:
+        self._read = memoryview(read)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        data, self._read = self._read, self._read[:0]
+        while data:
+            with memoryview(self.get_buffer(-1)) as room:
+                size = min(len(room), len(data))
+                room[:size] = data[:size]
+            self.buffer_updated(size)
+            data = data[size:]
+
+
 class Listener:
     """A bare SCP: C-ECHO, C-STORE into a sink, and what there are handlers for; see `listen`."""
 
@@ -131,10 +150,13 @@ class Listener:
 
     # -- life
 
-    async def start(self) -> Listener:
-        """Bind and listen. Raises OSError when the address is not to be had."""
+    async def start(self, *, bind: bool = True) -> Listener:
+        """Bind and listen. Raises OSError when the address is not to be had. `bind=False`: only connections that are
+        adopted."""
         loop = asyncio.get_running_loop()
-        self._hub.call_soon = loop.call_soon
+        if not bind:
+            self._begin(loop)
+            return self
         family, kind, _, _, address = (
             await loop.getaddrinfo(self.host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         )[0]
@@ -146,8 +168,7 @@ class Listener:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what accept() gives inherits it
             sock.bind(address)
-            self._empty = asyncio.Event()
-            self._empty.set()
+            self._begin(loop)
             self._server = await loop.create_server(self._protocol, sock=sock, backlog=4096)
         except OSError as error:
             sock.close()
@@ -156,17 +177,20 @@ class Listener:
         except BaseException:
             sock.close()
             raise
+        finally:
+            if self._server is None:
+                self._end()
         self._socket = sock
-        self._timer = loop.call_later(self._interval, self._tick)
         log.info("listening as %s on %s port %d", self.ae_title, self.host, self.port)
         return self
 
     async def close(self, grace: float | None = None) -> None:
         """Stop listening, let messages that have begun be finished for up to `grace` seconds, abort what is left."""
-        if self._server is None:
+        if self._timer is None:
             return
-        server, self._server = self._server, None
-        server.close()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
         assert self._empty is not None
         self._hub.drain()
         try:
@@ -177,14 +201,30 @@ class Listener:
                 association.stop("aborted: the listener closes")
             await self._empty.wait()
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._end()
         left = self._futures | self._services.tasks
         if left:  # sinks and handlers that have not ended: their peers are gone
             for future in left:
                 future.cancel()
             await asyncio.wait(left)
         await self._pool.close()
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._hub.call_soon = loop.call_soon
+        self._timer = loop.call_later(self._interval, self._tick)
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def adopt(self, sock: socket.socket, data: bytes) -> None:
+        """Serve a connection that somebody else has accepted and of which `data` was read."""
+        assert self._empty is not None
+        self._empty.clear()
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: _Adopted(self._hub, data), sock)
 
     async def __aenter__(self) -> Listener:
         return await self.start()

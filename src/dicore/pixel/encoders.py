@@ -200,7 +200,9 @@ def ic_jpegls(frame: Array, layout: FrameLayout, options: Options) -> bytes:
     import imagecodecs
 
     near = _near(layout, options)
-    samples = (_unsigned if near else _patterns)(frame, layout, 16, "JPEG-LS")
+    samples = _unsigned(frame, layout, 16, "JPEG-LS") if near else _narrow(frame, layout, 16, "JPEG-LS")
+    if samples.dtype.kind == "i":  # with the sign extended to the precision that the stream will have
+        samples = samples.view(f"u{samples.dtype.itemsize}")
     return _without_spiff(bytes(imagecodecs.jpegls_encode(samples, level=near)))
 
 

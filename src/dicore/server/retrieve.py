@@ -1,0 +1,122 @@
+"""C-GET and C-MOVE (PS3.4 C.4.2, C.4.3): an identifier becomes a list of instances, read ahead of the wire by `pread`.
+
+Never from the map: what a bad sector does to a map is a signal, here it is one failed sub-operation. While some
+instances are on the wire the next ones are read, a few megabytes ahead; one that is too long for that is sent from the
+segment as it is read. An instance goes out as it is stored; `dicore.net` rewrites it where the peer takes no such
+transfer syntax.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Union
+
+from dicore.errors import CharacterSetError, DicoreError
+from dicore.net import Status
+from dicore.net.operations import FilePart, Unsendable
+from dicore.server.query import UNIQUE, levels_of, refuse
+from dicore.store.query import text_of
+from dicore.store.reading import Reader
+
+if TYPE_CHECKING:
+    from dicore.net.service import RetrieveRequest
+    from dicore.store import Store
+
+__all__ = ["Retriever"]
+
+Item = Union[memoryview, FilePart, Unsendable]
+
+_AHEAD = 4 << 20  # bytes that are read together
+_LONG = 16 << 20  # Part 10 files beyond this are read while they are sent
+_MOST = 64
+
+
+class Retriever:
+    """C-GET and C-MOVE of the patient root and study root models, over a store."""
+
+    def __init__(self, store: Store, pool: ThreadPoolExecutor | None = None) -> None:
+        self._store, self._pool = store, pool
+        self._reader = Reader(store)
+
+    async def __call__(self, request: RetrieveRequest) -> AsyncGenerator[int | Item, None]:
+        """The handler: how many there are, then each as bytes, as a part of a file, or with why it cannot be sent."""
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._pool, self._list, request)
+        yield len(found)
+        ahead: asyncio.Future[tuple[list[Item], int]] | None = None
+        try:
+            at = 0
+            if found:
+                ahead = loop.run_in_executor(self._pool, self._read, found, at)
+            while ahead is not None:
+                items, at = await asyncio.shield(ahead)
+                ahead = loop.run_in_executor(self._pool, self._read, found, at) if at < len(found) else None
+                for item in items:
+                    yield item
+        finally:
+            if ahead is not None:
+                with contextlib.suppress(Exception):
+                    await ahead
+
+    def _read(self, found: Sequence[tuple[str, int]], at: int) -> tuple[list[Item], int]:
+        """The next ones, about `_AHEAD` bytes of them."""
+        items: list[Item] = []
+        total = 0
+        while at < len(found) and len(items) < _MOST:
+            uid, size = found[at]
+            if items and total + size > _AHEAD:
+                break
+            at += 1
+            total += min(size, _LONG)
+            try:
+                if size > _LONG:
+                    items.append(FilePart(*self._reader.place(uid)))
+                else:
+                    items.append(self._reader.read(uid))
+            except KeyError:
+                items.append(Unsendable(uid, "deleted meanwhile"))
+            except (DicoreError, OSError, ValueError) as error:
+                items.append(Unsendable(uid, str(error)))
+        return items, at
+
+    def _list(self, request: RetrieveRequest) -> list[tuple[str, int]]:
+        """(SOP Instance UID, bytes) of what is asked for."""
+        keys = self.examine(request)
+        self._store._sync_index_if_possible()
+        found = self._store._index.sizes(keys)
+        return list(dict(found).items())  # a UID once, however often it is kept
+
+    def examine(self, request: RetrieveRequest) -> Mapping[str, Any]:
+        """The unique keys of an identifier, which are all that counts (PS3.4 C.4.2.1.4.1). Raises DimseError."""
+        levels = levels_of(request.model)
+        try:
+            keys = text_of(request.identifier)
+        except CharacterSetError as error:
+            raise refuse(Status.UNABLE_TO_PROCESS, str(error)) from None
+        except DicoreError as error:
+            raise refuse(Status.DATA_SET_DOES_NOT_MATCH, f"the identifier cannot be read: {error}") from None
+        level = str(keys.get("QueryRetrieveLevel") or "").strip()
+        if level not in levels:
+            raise refuse(
+                Status.DATA_SET_DOES_NOT_MATCH,
+                f"level {level[:16]!r} is none of {', '.join(levels)}" if level else "Query/Retrieve Level is missing",
+            )
+        relational = bool(request.extended[:1].strip(b"\0"))
+        wanted: dict[str, Any] = {}
+        for name in levels[: levels.index(level) + 1]:
+            key = UNIQUE[name]
+            value = str(keys.get(key) or "")
+            if not value:
+                if relational and name != level:
+                    continue
+                raise refuse(Status.DATA_SET_DOES_NOT_MATCH, f"{key}, the unique key of the {name} level, is missing")
+            if key == "PatientID":
+                if "*" in value or "?" in value or "\\" in value:
+                    raise refuse(Status.DATA_SET_DOES_NOT_MATCH, "PatientID must be a single value")
+            elif name != level and "\\" in value:
+                raise refuse(Status.DATA_SET_DOES_NOT_MATCH, f"{key} above the level must be a single value")
+            wanted[key] = value
+        return wanted
