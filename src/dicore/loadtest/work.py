@@ -210,7 +210,7 @@ class _Meter:
             self.lanes.append(asyncio.create_task(self._lane(due)))
         else:
             self.waiting.append(due)
-            self.waited += 1
+            self.waited += due >= self.job.scenario.warmup
 
     async def _lane(self, due: float) -> None:
         lane = Lane(self.stream, self.job.target, self.source, digests=self.job.scenario.ledger == "get")

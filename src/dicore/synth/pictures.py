@@ -192,10 +192,11 @@ def activity(rng: np.random.Generator, depth: float, size: int) -> npt.NDArray[n
 
 
 def _blurred(image: Plane, times: int) -> Plane:
+    soft = np.asarray(image, np.float32)
     for _ in range(times):
         for axis in (0, 1):
-            image = np.asarray((np.roll(image, 1, axis) + 2 * image + np.roll(image, -1, axis)) / 4)
-    return image
+            soft = np.asarray((np.roll(soft, 1, axis) + 2 * soft + np.roll(soft, -1, axis)) / 4, np.float32)
+    return soft
 
 
 def bone_scan(rng: np.random.Generator, columns: int, posterior: bool) -> npt.NDArray[np.uint16]:
