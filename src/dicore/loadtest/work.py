@@ -125,7 +125,7 @@ class _Meter:
         self.waiting: deque[float] = deque()
         self.idle: deque[asyncio.Future[float]] = deque()
         self.busy = 0
-        self.due_count = 0
+        self.due_count = self.counted_intended = self.counted_started = 0  # the latter two without the warm-up
         self.times: list[tuple[float, float, float, int]] = []  # due, start, end (from job.start), bytes
         self.phases: dict[str, list[float]] = {}
         self.failed: list[tuple[float, str, str, str]] = []
@@ -197,8 +197,12 @@ class _Meter:
                 elif self.due_count % 64 == 0:
                     await asyncio.sleep(0)  # far behind: the lanes must get on all the same
                 self.due_count += 1
-                self.intended[int(due)] = self.intended.get(int(due), 0) + 1
+                self._is_due(due)
                 self._give(due)
+
+    def _is_due(self, due: float) -> None:
+        self.intended[int(due)] = self.intended.get(int(due), 0) + 1
+        self.counted_intended += due >= self.job.scenario.warmup
 
     def _give(self, due: float) -> None:
         while self.idle:
@@ -236,7 +240,7 @@ class _Meter:
                     return
                 self.due_count += 1
                 due = time.monotonic() - self.job.start
-                self.intended[int(due)] = self.intended.get(int(due), 0) + 1
+                self._is_due(due)
                 await self._operate(lane, due, True)
                 if self.stream.think:
                     with contextlib.suppress(TimeoutError):
@@ -249,6 +253,7 @@ class _Meter:
         origin = self.job.start
         start = time.monotonic() - origin
         self.started[int(start)] = self.started.get(int(start), 0) + 1
+        self.counted_started += due >= self.job.scenario.warmup
         if free:
             self.lags.append(start - due)
         self.busy += 1
@@ -257,14 +262,14 @@ class _Meter:
             await lane.run()
         except Exception as error:  # every failure of a peer is a measurement
             kind, detail = explain(error)
-            self.failed.append((start, kind, detail, f"{start:.3f} s: {error}"))
+            self.failed.append((due, kind, detail, f"{start:.3f} s: {error}"))
             if is_exhausted(error):
                 self.exhausted += 1
             if not had and lane.association is None:
                 await asyncio.sleep(0.01)  # a target that refuses is not asked a thousand times a second by each lane
         except asyncio.CancelledError:  # the grace is over
             self._measured(lane, due, start)
-            self.failed.append((start, "time-out", "no answer when the run ended", f"{start:.3f} s"))
+            self.failed.append((due, "time-out", "no answer when the run ended", f"{start:.3f} s"))
             raise
         finally:
             self.busy -= 1
@@ -315,7 +320,8 @@ class _Meter:
             result.seconds.setdefault(number, Second()).intended += count
         for number, count in self.started.items():
             result.seconds.setdefault(number, Second()).started += count
-        result.intended, result.started = _from(self.intended, warmup), _from(self.started, warmup)
+        result.intended, result.started = self.counted_intended, self.counted_started
+        self.counted_intended = self.counted_started = 0
         result.waited, self.waited = self.waited, 0
         self.result_intended, self.result_started = result.intended, result.started
         self.result_waited = result.waited
@@ -338,19 +344,14 @@ class _Meter:
                 one = result.seconds.setdefault(number, Second())
                 one.done, one.size = int(inside.sum()), int(size[inside].sum())
                 one.response, one.service = _three(response[inside]), _three(service[inside])
-        for begun, kind, detail, sample in failed:
-            if begun >= warmup:
+        for due_at, kind, detail, sample in failed:
+            if due_at >= warmup:
                 result.fail(kind, detail, sample)
-            result.seconds.setdefault(int(begun), Second()).errors += 1
+            result.seconds.setdefault(int(due_at), Second()).errors += 1
         phases, self.phases = self.phases, {}
         for name, values in phases.items():
             result.phases.setdefault(name, Histogram()).add(np.rint(np.asarray(values) * 1e6))
         return result
-
-
-def _from(counts: dict[int, int], warmup: float) -> int:
-    """How many, from the end of the warm-up on."""
-    return sum(n for second, n in counts.items() if second >= int(warmup))
 
 
 def _three(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float, float]:

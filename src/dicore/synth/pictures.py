@@ -207,7 +207,7 @@ def bone_scan(rng: np.random.Generator, columns: int, posterior: bool) -> npt.ND
     x, y = (x + 0.5) / n * 2 - 1, (y + 0.5) / (4 * n)  # -1 to 1 across, 0 to 1 down
 
     def blob(cx: float, cy: float, a: float, b: float) -> Plane:
-        return np.clip((1 - np.hypot((x - cx) / a, (y - cy) / b)) * 4, 0, 1)
+        return np.asarray(np.clip((1 - np.hypot((x - cx) / a, (y - cy) / b)) * 4, 0, 1))
 
     body = blob(0, 0.07, 0.20, 0.062) + blob(0, 0.30, 0.40, 0.20)
     bones = 1.1 * blob(0, 0.06, 0.17, 0.052) + (1.6 if posterior else 0.8) * blob(0, 0.28, 0.045, 0.17)

@@ -185,12 +185,16 @@ def _body(result: Result, baseline: Result | None) -> Iterable[str]:
     yield _percentiles(result)
     if baseline is not None:
         yield _differences(result, baseline)
-    yield '<h2>Heat map</h2><p class="soft">Response times by the second in which the operation was due; the darker, the more.</p>'
+    yield '<h2>Heat map</h2><p class="soft">Response times by the second in which the operation was due; the stronger the colour, the more.</p>'
     for number, one in enumerate(result.streams):
         yield f'<h3>{_e(one.name)}</h3><div class="chart" id="heat-{number}"></div>'
-    yield '<h2>Throughput</h2><div class="chart" id="throughput"></div>'
+    yield "<h2>Throughput</h2>"
+    if any(one.size for one in result.streams):
+        yield '<div class="chart" id="throughput"></div>'
     yield _throughput(result)
-    yield '<h2>Errors</h2><div class="chart" id="errors"></div>'
+    yield "<h2>Errors</h2>"
+    if any(one.errors for one in result.streams):
+        yield '<div class="chart" id="errors"></div>'
     yield _failures(result)
     yield from _phases(result)
     yield '<h2>Associations</h2><p class="soft">Open at the end of each second, and arrivals that waited for one (dashed).</p><div class="chart" id="associations"></div>'
