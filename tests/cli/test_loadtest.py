@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -123,3 +125,67 @@ def test_control_c_ends_the_load_and_keeps_the_result(target: str, tmp_path: Pat
     result = Result.load(out)
     assert "The run was interrupted; this is what there was." in result.remarks
     assert result.duration < 60
+
+
+def test_a_generator_starved_of_cpu_is_invalid(target: str) -> None:
+    cpu = str(min(os.sched_getaffinity(0)))
+    spin = "import time\nend = time.monotonic() + 30\nwhile time.monotonic() < end: pass"
+    busy = [subprocess.Popen(["taskset", "-c", cpu, sys.executable, "-c", spin]) for _ in range(4)]
+    try:
+        run = subprocess.run(
+            ["taskset", "-c", cpu, *dicore_command(), "loadtest", "run", target, "--rate", "4000", "--duration", "2s"],
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+    assert run.returncode == 4, run.stdout
+    assert "INVALID" in run.stdout
+    assert "the generator waited for a CPU" in run.stdout
+
+
+def test_a_day_is_recorded_and_replayed(target: str, tmp_path: Path) -> None:
+    day, out = tmp_path / "day.jsonl", tmp_path / "replay.json"
+    process = subprocess.Popen(
+        [*dicore_command(), "loadtest", "record", target, "--port", "0", "-o", str(day)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    port = process.stderr.readline().partition(" ")[0].rpartition(":")[2]
+    assert loadtest("run", f"A@127.0.0.1:{port}", "--rate", "20", "--duration", "1s").returncode in (0, 4)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "associations" in said
+    played = loadtest("replay", day, target, "--speed", "2", "-o", out, "--json")
+    assert played.returncode in (0, 4), played.stderr
+    assert Result.load(out).streams[0].operation == "echo"
+    assert Result.load(out).streams[0].errors == 0
+    again = loadtest("record", target, "--port", "0", "-o", day)
+    assert again.returncode == 1
+    assert "never overwritten" in again.stderr
+
+
+def test_cleanup_finds_what_a_run_made_and_removes_it_from_a_store(serve: Serving, tmp_path: Path) -> None:
+    server = serve()
+    target, out = f"DICORE@127.0.0.1:{server.port}", tmp_path / "x.json"
+    run = loadtest("run", target, "--operation", "store", "--rate", "30", "--duration", "1s", "-o", out)
+    assert "acknowledged but not found: 0" in run.stdout
+    result = Result.load(out)
+    listed = loadtest("cleanup", out, "--target", target)
+    assert listed.returncode == 0, listed.stderr
+    studies = listed.stdout.split()
+    assert studies
+    assert loadtest("cleanup", result.run, "--target", target).stdout.split() == studies
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(60) == 0
+    assert loadtest("cleanup", out, "--store", server.store).stdout.split() == studies
+    removed = loadtest("cleanup", out, "--store", server.store, "--remove")
+    assert f"removed {result.streams[0].operations} instances" in removed.stderr, removed.stderr
+    assert loadtest("cleanup", out, "--store", server.store).stdout == ""
+    assert loadtest("cleanup", "no-run", "--store", server.store).returncode == 1
