@@ -52,7 +52,7 @@ class DcmQRSCP(Archive):
         config = self.folder / "dcmqrscp.cfg"
         config.write_text(
             f"NetworkTCPPort = {self.port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
-            f'HostTable BEGIN\nsink = ({DESTINATION}, 127.0.0.1, {self.sink})\nHostTable END\n'
+            f"HostTable BEGIN\nsink = ({DESTINATION}, 127.0.0.1, {self.sink})\nHostTable END\n"
             "VendorTable BEGIN\nVendorTable END\n"
             f"AETable BEGIN\n{self.ae_title} {area} RW (1000, 4096mb) ANY\nAETable END\n"
         )
@@ -67,7 +67,8 @@ class Orthanc(Archive):
         config.write_text(
             json.dumps(
                 {
-                    "Name": "bench", "StorageDirectory": str(self.folder / "db"), "IndexDirectory": str(self.folder / "db"),
+                    "Name": "bench", "StorageDirectory": str(self.folder / "db"),
+                    "IndexDirectory": str(self.folder / "db"),
                     "HttpServerEnabled": False, "DicomServerEnabled": True, "DicomAet": self.ae_title,
                     "DicomPort": self.port, "DicomCheckCalledAet": False, "DicomAlwaysAllowEcho": True,
                     "DicomAlwaysAllowStore": True, "DicomAlwaysAllowFind": True, "DicomAlwaysAllowGet": True,
@@ -275,7 +276,6 @@ class Sink:
     """The C-MOVE destination: a process that takes everything and keeps nothing."""
 
     def __init__(self) -> None:
-
 
         self.port = free_port()
         self._process = subprocess.Popen(

@@ -21,9 +21,14 @@ static unsigned ask(void)
         features |= DICORE_CPU_AVX2;
     if (__builtin_cpu_supports("bmi2"))
         features |= DICORE_CPU_BMI2;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512vbmi"))
+        features |= DICORE_CPU_AVX512;
 #endif
     const char *most = getenv("DICORE_CPU"); /* lowers what is used, for tests and for finding faults */
-    if (most && strcmp(most, "ssse3") == 0)
+    if (most && strcmp(most, "avx2") == 0)
+        features &= ~(unsigned)DICORE_CPU_AVX512;
+    else if (most && strcmp(most, "ssse3") == 0)
         features &= KNOWN | DICORE_CPU_SSSE3;
     else if (most && strcmp(most, "sse2") == 0)
         features &= KNOWN;

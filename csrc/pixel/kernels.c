@@ -11,6 +11,8 @@ const dicore_kernels dicore_kernels_plain = {.name = "sse2", PLAIN_MOVES, PLAIN_
 static const dicore_kernels *level(unsigned features, const char *name)
 {
 #if defined(DICORE_KERNELS_X86)
+    if (features & DICORE_CPU_AVX512 && (!name || strcmp(name, "avx512") == 0))
+        return &dicore_kernels_avx512;
     if (features & DICORE_CPU_AVX2 && (!name || strcmp(name, "avx2") == 0))
         return &dicore_kernels_avx2;
     if (features & DICORE_CPU_SSSE3 && (!name || strcmp(name, "ssse3") == 0))

@@ -10,6 +10,7 @@ extern const dicore_kernels dicore_kernels_plain;
 #define DICORE_KERNELS_X86
 extern const dicore_kernels dicore_kernels_ssse3;
 extern const dicore_kernels dicore_kernels_avx2;
+extern const dicore_kernels dicore_kernels_avx512;
 #endif
 
 #endif

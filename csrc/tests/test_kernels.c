@@ -170,8 +170,8 @@ static void test_levels_agree(void)
         table8[i] = (uint8_t)draw();
         tablef[i] = (float)draw();
     }
-    const char *names[] = {"sse2", "ssse3", "avx2"};
-    for (unsigned n = 0; n < 3; n++) {
+    const char *names[] = {"sse2", "ssse3", "avx2", "avx512"};
+    for (unsigned n = 0; n < sizeof names / sizeof *names; n++) {
         K k = dicore_kernels_named(names[n]);
         if (!k)
             continue; /* this processor, or DICORE_CPU, has it not; best() then has it neither */

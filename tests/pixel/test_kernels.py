@@ -89,7 +89,7 @@ def test_sizes_that_do_not_fit_are_refused():
         kernels.burn(b"12345678", eight, 1)
 
 
-@pytest.mark.parametrize("level", ["sse2", "ssse3"])
+@pytest.mark.parametrize("level", ["sse2", "ssse3", "avx2"])
 def test_the_environment_lowers_the_level_and_nothing_changes(level):
     if level not in kernels.levels():
         pytest.skip(f"this processor has no {level}")
@@ -98,7 +98,7 @@ def test_the_environment_lowers_the_level_and_nothing_changes(level):
         "x = np.arange(65536, dtype='u2'); print(k.level(), hashlib.sha256(window(x, 3000, 5000)).hexdigest())"
     )
     found = {}
-    for name in (level, "avx2"):
+    for name in (level, "whatever it has"):
         run = subprocess.run(
             [sys.executable, "-c", code],
             env=os.environ | {"DICORE_CPU": name},
@@ -108,4 +108,4 @@ def test_the_environment_lowers_the_level_and_nothing_changes(level):
         )
         found[name] = run.stdout.split()
     assert found[level][0] == level
-    assert found[level][1] == found["avx2"][1]
+    assert found[level][1] == found["whatever it has"][1]

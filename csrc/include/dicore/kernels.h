@@ -21,7 +21,7 @@ typedef enum dicore_sample {
 #define DICORE_SAMPLES 7
 
 typedef struct dicore_kernels {
-    const char *name;            /* "sse2" (the plain one, on any processor), "ssse3", "avx2" */
+    const char *name;            /* "sse2" (the plain one, on any processor), "ssse3", "avx2", "avx512" */
 
     /* ---- moves ---- */
     /** Reverse the bytes of each value. In place. */

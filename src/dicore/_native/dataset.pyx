@@ -9,6 +9,7 @@ of threads may read one data set.
 """
 import operator
 import os
+import pathlib
 import threading
 
 from dicore import errors
@@ -16,7 +17,7 @@ from dicore import errors
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.dict cimport PyDict_GetItem
+from cpython.dict cimport PyDict_GetItem, PyDict_GetItemWithError, PyDict_Size
 from cpython.list cimport PyList_Append
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.object cimport PyObject, PyObject_GenericGetAttr
@@ -47,6 +48,7 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t os_pread "pread"(int fd, void *buffer, size_t size, long long offset)
     ssize_t os_read "read"(int fd, void *buffer, size_t size)
     int os_close "close"(int fd)
+    int os_dup "dup"(int fd)
 
 cdef extern from "<sys/mman.h>" nogil:
     void *os_mmap "mmap"(void *address, size_t size, int protection, int flags, int fd, long long offset)
@@ -64,6 +66,7 @@ cdef extern from "<sys/mman.h>" nogil:
 cdef extern from *:
     """
     #include <errno.h>
+    #include <string.h>
     #include <sys/stat.h>
     #include <unistd.h>
     /* What tells one state of a file from another, and whether pread works on it. */
@@ -86,6 +89,35 @@ cdef extern from *:
         out->regular = S_ISREG(s.st_mode) || S_ISBLK(s.st_mode) || S_ISDIR(s.st_mode);
         return 0;
     }
+    /* Up to `size` bytes at `offset` of `from` to where `to` stands, within the kernel: what was copied, 0 at the end of the
+     * file, -1 with errno; -2: not by this kernel, or not between these two. */
+    static ssize_t copy_range(int from, long long offset, int to, size_t size)
+    {
+    #ifdef __linux__
+        off64_t at = offset;
+        ssize_t n = copy_file_range(from, &at, to, NULL, size, 0);
+        if (n < 0 && (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP || errno == EPERM
+                      || errno == EBADF || errno == ETXTBSY))
+            return -2;
+        return n;
+    #else
+        (void)from, (void)offset, (void)to, (void)size;
+        return -2;
+    #endif
+    }
+    static int write_all(int fd, const uint8_t *data, size_t size)
+    {
+        while (size) {
+            ssize_t n = write(fd, data, size);
+            if (n < 0 && errno == EINTR)
+                continue;
+            if (n < 0)
+                return -1;
+            data += n;
+            size -= (size_t)n;
+        }
+        return 0;
+    }
     static void close_quietly(int fd) /* errno stays that of the call before */
     {
         int kept = errno;
@@ -99,10 +131,14 @@ cdef extern from *:
     }
     """
     ctypedef struct file_identity:
+        uint64_t device
+        uint64_t inode
         uint64_t size
         int regular
     int identify(int fd, file_identity *out) nogil
     void close_quietly(int fd) nogil
+    ssize_t copy_range(int source, long long offset, int to, size_t size) nogil
+    int write_all(int fd, const uint8_t *data, size_t size) nogil
     int same_file(const file_identity *a, const file_identity *b) nogil
 
 cdef enum:
@@ -111,6 +147,9 @@ cdef enum:
     MAPPED = 1 << 25     # a file from this size on gets pages of its own
     HOLE = 65536         # a value from this size on is not fetched until it is asked for
     GIL_LIMIT = 1 << 20  # from this many bytes on the tape is read without the GIL
+    APART = 1 << 24      # what is left in the file from this size on is not fetched to edit or write what is around it
+    CHUNK = 1 << 20      # what is copied at once from file to file, where the kernel does not do it
+    AHEAD = 1 << 26      # how far the length of a sequence is believed when its bytes are fetched
     PEEKS = 12           # attributes that are searched for one by one before the tape is made
     NOTES = 1000         # deviations that are kept; more are only counted
     PLAIN = 32           # changes of plain text that are made in one go
@@ -450,6 +489,9 @@ cdef class Region:
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, self.data, <Py_ssize_t>self.size, 1, flags)
 
+    def __len__(self):
+        return <Py_ssize_t>self.size
+
 
 @cython.no_gc
 cdef class Export:
@@ -599,6 +641,153 @@ cdef class FileWindow:
             os_madvise(self.region.data, self.region.size, MADV_DONTNEED)
 
 
+@cython.no_gc
+cdef class Held:
+    """A file that was read from: open once a write has put another in its place, so that what was not read still can be."""
+
+    cdef bytes name
+    cdef object path
+    cdef int fd
+
+    def __cinit__(self):
+        self.fd = -1
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            os_close(self.fd)
+
+
+cdef int open_held(Held held, const char *name) noexcept nogil:
+    """open(2), of what was held when something is."""
+    if held.fd >= 0:
+        return os_dup(held.fd)
+    return open_file(name)
+
+
+cdef class FileSpan:
+    """Bytes that are written as they stand in a file, or with each number of `swap` bytes turned, without being fetched first."""
+
+    cdef Held held
+    cdef file_identity identity
+    cdef readonly uint64_t offset
+    cdef readonly uint64_t size
+    cdef uint32_t swap
+
+    def __len__(self):
+        return <Py_ssize_t>self.size
+
+    cdef int open(self) except -1:
+        cdef file_identity now
+        cdef const char *name = PyBytes_AS_STRING(self.held.name)
+        cdef int fd
+        cdef int failed = 0
+        with nogil:
+            fd = open_held(self.held, name)
+            if fd < 0 or identify(fd, &now) != 0:
+                failed = 1
+            elif not same_file(&now, &self.identity):
+                failed = 2
+            if failed and fd >= 0:
+                close_quietly(fd)
+        if failed == 1:
+            PyErr_SetFromErrnoWithFilenameObject(OSError, self.held.path)
+        if failed == 2:
+            raise_changed(self.held.path, self.offset)
+        return fd
+
+    def hold(self, device, inode):
+        """Keep the file open when it is the one that is about to be replaced."""
+        if self.held.fd < 0 and self.identity.device == <uint64_t>device and self.identity.inode == <uint64_t>inode:
+            self.held.fd = self.open()
+
+    cdef int chunk(self, int fd, uint64_t at, uint8_t *out, uint8_t *spare, size_t size) noexcept nogil:
+        """`size` bytes from `at` of the span on into `out`, turned by way of `spare`: 0, 1 with errno, 2 when they are not there."""
+        cdef dicore_piece piece
+        cdef dicore_plan plan
+        cdef size_t got = 0
+        if pread_all(fd, spare if self.swap else out, size, self.offset + at, &got) != 0:
+            return 1
+        if got != size:
+            return 2
+        if self.swap:
+            memset(&plan, 0, sizeof(dicore_plan))
+            memset(&piece, 0, sizeof(dicore_piece))
+            piece.data = spare
+            piece.size = size
+            piece.swap = self.swap
+            plan.pieces = &piece
+            plan.count = 1
+            plan.size = size
+            dicore_plan_emit(&plan, out, size)
+        return 0
+
+    def copy_to(self, int to):
+        """To where the file descriptor `to` stands. Raises OSError; DicomFormatError when the file has changed."""
+        cdef uint64_t done = 0
+        cdef ssize_t n = 0
+        cdef size_t step
+        cdef file_identity now
+        cdef int failed = 0
+        cdef bint in_kernel = self.swap == 0
+        cdef uint8_t *memory = NULL
+        cdef int fd = self.open()
+        try:
+            while done < self.size and not failed:
+                with nogil:
+                    if in_kernel:
+                        step = <size_t>(self.size - done) if self.size - done < (1 << 26) else 1 << 26
+                        n = copy_range(fd, <long long>(self.offset + done), to, step)
+                        if n > 0:
+                            done += <uint64_t>n
+                        elif n == 0:
+                            failed = 2
+                        elif n == -2:
+                            in_kernel = False
+                        elif errno != EINTR:
+                            failed = 1
+                    else:
+                        if memory == NULL:
+                            memory = <uint8_t *>malloc(2 * CHUNK)
+                        step = <size_t>(self.size - done) if self.size - done < CHUNK else CHUNK
+                        if memory == NULL:
+                            failed = 3
+                        else:
+                            failed = self.chunk(fd, done, memory, memory + CHUNK, step)
+                            if not failed and write_all(to, memory, step) != 0:
+                                failed = 1
+                        done += step
+                if failed == 1:
+                    PyErr_SetFromErrnoWithFilenameObject(OSError, self.held.path)
+            if failed == 3:
+                raise MemoryError()
+            if failed == 2 or identify(fd, &now) != 0 or not same_file(&now, &self.identity):
+                raise_changed(self.held.path, self.offset + done)
+        finally:
+            free(memory)
+            os_close(fd)
+
+    def __iter__(self):
+        """The bytes, at most 1 MiB at a time."""
+        cdef uint64_t done = 0
+        cdef size_t step
+        cdef bytes out, spare = bytes(CHUNK) if self.swap else b""
+        cdef int failed
+        cdef int fd = self.open()
+        try:
+            while done < self.size:
+                step = <size_t>(self.size - done) if self.size - done < CHUNK else CHUNK
+                out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>step)
+                failed = self.chunk(fd, done, <uint8_t *>PyBytes_AS_STRING(out), <uint8_t *>PyBytes_AS_STRING(spare), step)
+                if failed == 1:
+                    PyErr_SetFromErrnoWithFilenameObject(OSError, self.held.path)
+                if failed:
+                    raise_changed(self.held.path, self.offset + done)
+                done += step
+                yield out
+        finally:
+            os_close(fd)
+
+
 cdef int raise_changed(object path, uint64_t offset) except -1:
     raise errors.DicomFormatError("the file has changed since it was opened", path=path, offset=offset,
                                   expected="the same inode, size and modification time")
@@ -627,11 +816,35 @@ cdef bytes drain(int fd, object path):
         os_close(fd)
 
 
+cdef Region heap_region(size_t size):
+    cdef Region region = Region.__new__(Region)
+    region.size = size
+    region.data = <uint8_t *>PyMem_RawMalloc(size if size else 1)
+    if region.data == NULL:
+        raise MemoryError(f"{size} bytes for a data set")
+    return region
+
+
+cdef Region emitted(bytes head, dicore_plan *plan):
+    """`head` and the pieces of `plan`, whose size is not looked at."""
+    cdef size_t i, before = <size_t>len(head)
+    cdef Region region
+    plan.size = 0
+    for i in range(plan.count):
+        plan.size += plan.pieces[i].size
+    region = heap_region(before + plan.size)
+    memcpy(region.data, PyBytes_AS_STRING(head), before)
+    dicore_plan_emit(plan, region.data + before, plan.size)
+    return region
+
+
 cdef class Source:
     """The bytes of a data set and the tape over them. [0, have) and [tail, size) are at `base`, the rest is in the file."""
 
     cdef object path          # as given; None for bytes
     cdef object fs_path       # bytes for open(2); None when everything is here
+    cdef Held held            # of fs_path; what is made of this by edits shares it. None: nothing was yet
+    cdef int64_t shift        # from a place here to that in the file, of what is still in the file
     cdef object owner         # exports the bytes at `base`
     cdef object keep          # what the caller wants to live as long
     cdef Export export        # of the caller's buffer
@@ -704,8 +917,9 @@ cdef class Source:
             memcpy(region.data, self.base, have)
         out = region.data
         path = PyBytes_AS_STRING(self.fs_path)
+        self.holding()
         with nogil:
-            fd = open_file(path)
+            fd = open_held(self.held, path)
             if fd < 0:
                 failed = 1
             else:
@@ -715,12 +929,12 @@ cdef class Source:
                     failed = 2
                 else:
                     if until > have:
-                        wanted = until - have
-                        if pread_all(fd, out + have, wanted, have, &got) != 0:
+                        wanted = (until if until < old_tail else old_tail) - have  # what is behind may be an edit
+                        if pread_all(fd, out + have, wanted, have + self.shift, &got) != 0:
                             failed = 1
                     if not failed and got == wanted and tail < old_tail:
                         wanted = old_tail - tail
-                        if pread_all(fd, out + tail, wanted, tail, &got) != 0:
+                        if pread_all(fd, out + tail, wanted, tail + self.shift, &got) != 0:
                             failed = 1
                     if not failed and got != wanted:
                         failed = 2
@@ -738,6 +952,20 @@ cdef class Source:
         if self.have >= self.tail:
             self.have = self.tail = size
         return 0
+
+    cdef int holding(self) except -1:
+        cdef Held held
+        if self.held is None:
+            held = Held.__new__(Held)
+            held.name = self.fs_path
+            held.path = self.path
+            self.held = held
+        return 0
+
+    cdef bint lies_apart(self):
+        """Whether so much of this is in the file only that edits leave it there."""
+        self.final_tape()
+        return self.fs_path is not None and self.tail > self.have and self.tail - self.have >= APART and not self.deflated
 
     cdef int present(self, size_t offset, size_t size) except -1:
         """Make the value at [offset, offset + size) present."""
@@ -769,13 +997,14 @@ cdef class Source:
             found = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
             out = PyBytes_AS_STRING(found)
             path = PyBytes_AS_STRING(self.fs_path)
+            self.holding()
             with nogil:
-                fd = open_file(path)
+                fd = open_held(self.held, path)
                 if fd < 0 or identify(fd, &now) != 0:
                     failed = 1
                 elif not same_file(&now, &self.identity):
                     failed = 2
-                elif pread_all(fd, <uint8_t *>out, size, offset, &got) != 0:
+                elif pread_all(fd, <uint8_t *>out, size, offset + self.shift, &got) != 0:
                     failed = 1
                 elif got != size:
                     failed = 2
@@ -787,6 +1016,48 @@ cdef class Source:
                 raise_changed(self.path, offset)
             self.values[offset] = found
             return found
+
+    cdef int cut(self, const dicore_plan *plan, object head, list pieces) except -1:
+        """What `plan` makes, behind `head`, as Regions of what is at hand and FileSpans of what is not."""
+        cdef size_t i, first = 0, size, before, inside, behind
+        cdef uint64_t at
+        cdef dicore_piece piece
+        cdef dicore_plan part
+        cdef FileSpan span
+        cdef bytes pending = bytes(head)
+        cdef const uint8_t *hole = self.base + self.have
+        cdef const uint8_t *hole_end = self.base + self.tail
+        part = plan[0]
+        for i in range(plan.count):
+            piece = plan.pieces[i]
+            if piece.data + piece.size <= hole or piece.data >= hole_end or piece.data < self.base:
+                continue
+            # what comes before it
+            before = 0 if piece.swap or piece.data >= hole else <size_t>(hole - piece.data)
+            inside = piece.size - before
+            behind = 0 if piece.swap or piece.data + piece.size <= hole_end else <size_t>(piece.data + piece.size - hole_end)
+            inside -= behind
+            part.pieces = plan.pieces + first
+            part.count = i + 1 - first
+            plan.pieces[i].size = before
+            pieces.append(emitted(pending, &part))
+            pending = b""
+            self.holding()
+            span = FileSpan.__new__(FileSpan)
+            span.held = self.held
+            span.identity = self.identity
+            span.offset = <uint64_t>(<int64_t>(piece.data + before - self.base) + self.shift)
+            span.size = inside
+            span.swap = piece.swap
+            pieces.append(span)
+            plan.pieces[i].data = piece.data + before + inside
+            plan.pieces[i].size = behind
+            plan.pieces[i].swap = 0
+            first = i
+        part.pieces = plan.pieces + first
+        part.count = plan.count - first
+        pieces.append(emitted(pending, &part))
+        return 0
 
     cdef int inflate(self) except -1:
         cdef uint8_t *out = NULL
@@ -891,7 +1162,7 @@ cdef class Source:
         cdef dicore_tape tape
         cdef dicore_error error
         cdef dicore_status status
-        cdef size_t had
+        cdef size_t had, ahead
         with self.guard():
             if self.deflated:
                 self.inflate()
@@ -912,11 +1183,32 @@ cdef class Source:
                     if self.chain_at and self.follow_chain():
                         continue
                     had = self.have
-                    self.fetch(had * 8 if had * 8 > 65536 else 65536, self.size)
+                    ahead = self.end_of_sequence()
+                    self.fetch(ahead if ahead > had else had * 8 if had * 8 > 65536 else 65536, self.size)
                     if self.have == self.size:
                         continue
                 self.begin()
         return 0
+
+    cdef size_t end_of_sequence(self) noexcept:
+        """A little behind the sequence of defined length at the top level in which the bytes at hand end; 0: there is none."""
+        cdef uint32_t i = self.tape.count
+        cdef const dicore_entry *last
+        cdef const uint8_t *p
+        cdef uint64_t at, length
+        while i > 0 and self.tape.entries[i - 1].depth:
+            i -= 1
+        if i == 0:
+            return 0
+        last = &self.tape.entries[i - 1]
+        at = last.offset + last.header
+        if not last.flags & DICORE_ENTRY_SEQUENCE or last.flags & DICORE_ENTRY_UNDEFINED or at > self.have or last.header < 8:
+            return 0
+        p = self.base + at - 4
+        length = number_at(p, 4, last.flags & DICORE_ENTRY_BIG_ENDIAN)
+        if length > AHEAD or length > self.size - at:
+            return 0
+        return at + length + HEAD
 
     cdef bint reach_pixels(self) except -1:
         """Read until encapsulated Pixel Data is met that goes beyond the bytes at hand: `chain_at`. False: there is none,
@@ -945,8 +1237,9 @@ cdef class Source:
             return False
         value = at + header.size
         path = PyBytes_AS_STRING(self.fs_path)
+        self.holding()
         with nogil:
-            fd = open_file(path)
+            fd = open_held(self.held, path)
             if fd < 0 or identify(fd, &now) != 0:
                 failed = 1
             elif same_file(&now, &self.identity):
@@ -1183,7 +1476,7 @@ cdef int parse_head(Source source) except -1:
 
 cdef Source source_of_path(object path, bint strict, bint mapped):
     cdef Source source = Source.__new__(Source)
-    cdef object text = os.fspath(path)
+    cdef object text = str(path) if type(path) is PLAIN_PATH else os.fspath(path)  # the same, by one call of Python less
     cdef bytes encoded = PyUnicode_EncodeFSDefault(text) if isinstance(text, str) else text
     cdef const char *name = PyBytes_AS_STRING(encoded)
     cdef bytes head
@@ -1685,13 +1978,15 @@ cdef class DatasetBase:
 
     cdef object value_of(self, uint32_t tag, object key, object default):
         """The value of a tag, kept under `key` (the tag as an int); `default` when there is none."""
-        cdef PyObject *known = PyDict_GetItem(self.kept, key)
+        cdef PyObject *known
         cdef dicore_entry entry
         cdef uint32_t index
-        if known != NULL:
-            return <object>known
+        if PyDict_Size(self.kept):
+            known = PyDict_GetItemWithError(self.kept, key)
+            if known != NULL:
+                return <object>known
         if self.changes is not None:
-            known = PyDict_GetItem(self.changes, key)
+            known = PyDict_GetItemWithError(self.changes, key)
             if known != NULL:
                 if <object>known is None:
                     return default
@@ -1987,7 +2282,7 @@ cdef class DatasetBase:
         cdef PyObject *known
         cdef uint32_t index
         if type(key) is str:
-            known = PyDict_GetItem(KEYWORDS, key)
+            known = PyDict_GetItemWithError(KEYWORDS, key)
             if known != NULL:
                 return self.value_of(<object>known, <object>known, default)
         try:
@@ -2304,6 +2599,13 @@ cdef class DatasetBase:
     cdef Region spliced(self, object head, list more, int encoding, int lengths, bint canonical):
         """`head` and then this data set (of an item its elements), with the changes recorded and `more` of them. `encoding` -1:
         everything stays in the one it is in."""
+        self.source.final_tape()
+        self.source.present(0, self.source.size)
+        return self.planned(head, more, encoding, lengths, canonical, None)
+
+    cdef Region planned(self, object head, list more, int encoding, int lengths, bint canonical, list pieces):
+        """`spliced` of what is at hand. With `pieces` what is in the file only may stay there: these are what comes of it, in
+        order, Regions and FileSpans, and nothing is returned."""
         cdef Source source = self.source
         cdef list changes = []
         cdef dicore_edit_options options
@@ -2313,12 +2615,10 @@ cdef class DatasetBase:
         cdef dicore_change *list_of_changes
         cdef dicore_change *change
         cdef const uint8_t[::1] view
-        cdef Region region
+        cdef Region region = None
         cdef size_t before = len(head), count
         cdef uint8_t *out
         cdef const uint8_t *from_head
-        source.final_tape()
-        source.present(0, source.size)
         if self.touched:
             self.collect(changes)
         changes += more
@@ -2354,26 +2654,81 @@ cdef class DatasetBase:
                     tag_path=tag_text(error.tag), expected="dicore.transcode for another transfer syntax")
             check(status, &error, source.path)
             try:
-                region = Region.__new__(Region)
-                region.size = before + plan.size
-                region.data = <uint8_t *>PyMem_RawMalloc(region.size if region.size else 1)
-                if region.data == NULL:
-                    raise MemoryError(f"{region.size} bytes for a data set")
-                if before:
-                    view = head
-                    from_head = &view[0]
-                    memcpy(region.data, from_head, before)
-                out = region.data + before
-                if plan.size < GIL_LIMIT:
-                    dicore_plan_emit(&plan, out, plan.size)
+                if pieces is not None:
+                    source.cut(&plan, head, pieces)
                 else:
-                    with nogil:
+                    region = heap_region(before + plan.size)
+                    if before:
+                        view = head
+                        from_head = &view[0]
+                        memcpy(region.data, from_head, before)
+                    out = region.data + before
+                    if plan.size < GIL_LIMIT:
                         dicore_plan_emit(&plan, out, plan.size)
+                    else:
+                        with nogil:
+                            dicore_plan_emit(&plan, out, plan.size)
             finally:
                 dicore_plan_free(&plan, &HEAP)
         finally:
             PyMem_RawFree(list_of_changes)
         return region
+
+    def _pieces_apart(self, head, int encoding, int lengths, bint canonical):
+        """`head` and the data set to be written, as buffers and FileSpans; None when it may as well be joined in memory."""
+        cdef list pieces = []
+        if self.parent is not None or not self.source.lies_apart():
+            return None
+        with self.source.guard():
+            self.source.whole()
+            self.planned(head, [], encoding, lengths, canonical, pieces)
+        return pieces
+
+    cdef Source edited_apart(self, object head, list more):
+        """The source of a new data set that leaves in the file what is left there now. None: what is, was changed."""
+        cdef Source source = self.source
+        cdef Source made
+        cdef list pieces = []
+        cdef FileSpan span = None
+        cdef Region region, part
+        cdef size_t total = 0, at = 0
+        with source.guard():
+            source.whole()
+            self.planned(head, more, -1, 0, False, pieces)
+        for piece in pieces:
+            total += <size_t>len(piece)
+            if isinstance(piece, FileSpan):
+                if span is not None or (<FileSpan>piece).swap:
+                    return None
+                span = piece
+        if span is None:
+            return None
+        region = new_region(total, total >= LARGE)
+        made = Source.__new__(Source)
+        for piece in pieces:
+            if piece is span:
+                made.have = at
+                at += span.size
+                made.tail = at
+            else:
+                part = piece
+                memcpy(region.data + at, part.data, part.size)
+                at += part.size
+        made.strict = source.strict
+        made.owner = region
+        made.base = region.data
+        made.size = total
+        made.fs_path = source.fs_path
+        made.held = source.held
+        made.identity = source.identity
+        made.shift = <int64_t>span.offset - <int64_t>made.have
+        made.hole_start = made.have
+        made.hole_end = made.tail
+        if source.chain_end:
+            made.chain_value = <uint64_t>(<int64_t>source.chain_value + source.shift - made.shift)
+            made.chain_end = <uint64_t>(<int64_t>source.chain_end + source.shift - made.shift)
+        parse_head(made)
+        return made
 
     def _spliced(self, head, list more, int encoding, int lengths, bint canonical):
         """`spliced`, as a buffer."""
@@ -2426,6 +2781,9 @@ cdef class DatasetBase:
             source.final_tape()
             region = self.spliced(b"", more, -1, 0, False)
             made = source_of_buffer(head + deflated(region), None, source.strict)
+        elif source.part10 and source.lies_apart() and (made := self.edited_apart(head, more)) is not None:
+            made.start = len(head)
+            made.encoding = source.encoding
         elif not source.part10:
             made = source_of_dataset(self.spliced(b"", more, -1, 0, False), source.syntax, None, source.strict)
         else:
@@ -2455,7 +2813,8 @@ cdef class DatasetBase:
         cdef size_t count = 0, meta_count = 0, head, at
         cdef uint32_t tag, index
         if (self.touched or self.parent is not None or not source.part10 or source.packed is not None or source.deflated
-                or not source.meta_size or (self.meta is not None and self.meta.touched) or len(elements) > PLAIN):
+                or not source.meta_size or (self.meta is not None and self.meta.touched) or len(elements) > PLAIN
+                or (source.fs_path is not None and source.size >= APART and source.lies_apart())):
             return None
         for name, value in elements.items():
             number = PyDict_GetItem(KEYWORDS, name)
@@ -2637,13 +2996,14 @@ cdef class DatasetBase:
         cdef Source source = self.source
         cdef FileWindow window = FileWindow.__new__(FileWindow)
         cdef const char *path
-        window.path = source.path
-        window.offset = at
+        window.path = source.held.path if source.held is not None else source.path
+        window.offset = <uint64_t>(<int64_t>at + source.shift)
         window.size = size
         window.identity = source.identity
         path = PyBytes_AS_STRING(source.fs_path)
+        source.holding()
         with nogil:
-            window.fd = open_file(path)
+            window.fd = open_held(source.held, path)
         if window.fd < 0:
             PyErr_SetFromErrnoWithFilenameObject(OSError, source.path)
         window.check()
@@ -2819,6 +3179,7 @@ def deflated(data):
 
 
 cdef object MISSING = object()
+cdef object PLAIN_PATH = type(pathlib.Path())
 cdef dict NATIVE = {0: "1.2.840.10008.1.2", 1: "1.2.840.10008.1.2.1", 3: "1.2.840.10008.1.2.2"}
 cdef dict SYNTAX_ENCODING = {uid: encoding for encoding, uid in NATIVE.items()}
 
@@ -2918,7 +3279,7 @@ def walk_elements(DatasetBase dataset):
 def read_into(DatasetBase dataset, source, bint strict, bint mmap):
     """What `dicore.read` does, into a new Dataset."""
     cdef Source opened
-    if isinstance(source, str) or hasattr(source, "__fspath__"):
+    if type(source) is PLAIN_PATH or isinstance(source, str) or hasattr(source, "__fspath__"):
         opened = source_of_path(source, strict, mmap)
     elif PyObject_CheckBuffer(source):
         opened = source_of_buffer(source, None, strict)

@@ -54,13 +54,13 @@ cdef int code_of(str kind) except -1:
 
 
 def level():
-    """The level in use: 'avx2', 'ssse3' or 'sse2'."""
+    """The level in use: 'avx512', 'avx2', 'ssse3' or 'sse2'."""
     return K.name.decode()
 
 
 def levels():
     """The levels that this processor has."""
-    return tuple(n for n in ("sse2", "ssse3", "avx2") if dicore_kernels_named(n.encode()) != NULL)
+    return tuple(n for n in ("sse2", "ssse3", "avx2", "avx512") if dicore_kernels_named(n.encode()) != NULL)
 
 
 def unpack1(source not None, target not None, Py_ssize_t first=0):

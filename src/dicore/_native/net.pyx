@@ -44,6 +44,7 @@ cdef extern from "sys/socket.h" nogil:
     int setsockopt(int fd, int level, int name, const void *value, unsigned int size)
     int MSG_NOSIGNAL
     int MSG_DONTWAIT
+    int MSG_MORE
 
 cdef extern from "netinet/in.h" nogil:
     int IPPROTO_TCP
@@ -1469,7 +1470,7 @@ cdef class Acceptor:
             for i in range(count):
                 self.add_to_batch(pieces[i].data, pieces[i].size)
             return 0
-        self.write_batch()
+        self.write_batch(MSG_MORE)             # a command and its data set wake the peer once
         if self.fd >= 0 and not self.is_queued():
             for i in range(count):
                 vector[i].iov_base = <void *>pieces[i].data
@@ -1504,7 +1505,7 @@ cdef class Acceptor:
         self.batch_size += size
         return 0
 
-    cdef int write_batch(self) except -1:
+    cdef int write_batch(self, int flags=0) except -1:
         cdef uint8_t *batch = self.batch
         cdef size_t size = self.batch_size
         if batch == NULL:
@@ -1512,7 +1513,7 @@ cdef class Acceptor:
         self.batch = NULL
         self.batch_size = 0
         try:
-            self.write_bytes(batch, size)
+            self.write_bytes(batch, size, flags)
         finally:
             free(batch)
         return 0
@@ -1523,10 +1524,10 @@ cdef class Acceptor:
             self.queued = False
         return self.queued
 
-    cdef int write_bytes(self, const uint8_t *data, size_t size) except -1:
+    cdef int write_bytes(self, const uint8_t *data, size_t size, int flags=0) except -1:
         cdef ssize_t n = 0
         if self.fd >= 0 and not self.is_queued():
-            n = c_send(self.fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT)
+            n = c_send(self.fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT | flags)
             n = 0 if n < 0 else n              # what is wrong with the socket the transport will find out
         if <size_t>n < size:
             self.queued = True

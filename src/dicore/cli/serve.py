@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,10 +14,15 @@ from dicore.cli.output import escape, log_to_stderr, say, show, show_json
 
 if TYPE_CHECKING:
     from dicore.server import Access
+    from dicore.server.config import Config
 
 
 def serve(
-    store: Annotated[Path, typer.Argument(metavar="STORE_DIR", file_okay=False, help="The store; made when missing.")],
+    context: typer.Context,
+    store: Annotated[
+        Path | None,
+        typer.Argument(metavar="STORE_DIR", file_okay=False, help="The store; made when missing. Or in --config."),
+    ] = None,
     port: Annotated[
         int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free port; it is printed.")
     ] = 11112,
@@ -46,46 +52,71 @@ def serve(
         list[str] | None,
         typer.Option("--destination", metavar="AE=HOST:PORT", help="Where a C-MOVE may send to; repeatable."),
     ] = None,
+    worklist: Annotated[
+        Path | None,
+        typer.Option("--worklist", file_okay=False, exists=True, help="A folder of worklist items: .wl, .dcm, .json."),
+    ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option("--metrics-port", min=0, max=65535, help="/metrics, /healthz, /readyz on the loopback."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", dir_okay=False, exists=True, help="A TOML file; what the line says goes before it."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Where it listens, as one line of JSON.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more than one line per association.")] = False,
 ) -> None:
-    """Receive instances into a store, durably.
+    """Receive into a store, durably; answer queries and retrievals.
 
     Takes every SOP class in every transfer syntax, as it comes, the proposer's first choice. Listens on the loopback;
     any other address needs --allow-ae, --allow-net or --insecure. SIGTERM and SIGINT end it with status 0, after what
-    has begun is finished.
+    has begun is finished. C-FIND, C-GET and C-MOVE (to a --destination only), worklist, procedure steps and storage
+    commitment are answered. SIGHUP reads --config again: callers, destinations and forward rules follow it at once.
 
     \b
     Examples:
       dicore serve archive/ --port 11112 --ae-title DICORE
       dicore serve archive/ --host 0.0.0.0 --allow-net 10.1.0.0/16 --allow-ae CT1 --allow-ae CT2
       dicore serve /scratch/in --port 0 --durability relaxed --json
+      dicore serve archive/ --destination WS1=10.1.0.7:104 --worklist wl/ --metrics-port 9464
+      dicore serve --config server.toml
     """
-    name = ae_title(title)
-    callers = [ae_title(caller) for caller in allow_ae or ()]
-
     from dicore.server import Access
 
-    try:
-        access = Access.of(callers, allow_net or (), insecure=insecure)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--allow-net") from None
     destinations = dict(_destination(text) for text in destination or ())
-    access.check_bind(host)
+    given = {
+        "store": store, "port": port, "ae_title": ae_title(title), "host": host, "durability": durability,
+        "grace": grace,
+        "worklist": worklist, "metrics_port": metrics_port,
+    }  # fmt: skip
+    rules: Config | None = None
+    if config is not None:
+        from dicore.server.config import load
+
+        rules = load(config)
+        of_line = {"ae_title": "title"}
+        for key in given:
+            source = context.get_parameter_source(of_line.get(key, key))
+            if source is None or source.name != "COMMANDLINE":
+                given[key] = getattr(rules.server, key)
+    if given["store"] is None:
+        raise typer.BadParameter("name a folder, or a --config that does", param_hint="STORE_DIR")
+
+    def access_of(rules: Config | None) -> Access:
+        callers = [ae_title(caller) for caller in allow_ae or ()]
+        networks = list(allow_net or ())
+        if rules is not None:
+            callers += rules.server.allow_ae
+            networks += rules.server.allow_net
+        try:
+            return Access.of(callers, networks, insecure=insecure or bool(rules and rules.server.insecure))
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--allow-net") from None
+
+    access_of(rules).check_bind(str(given["host"]))
     log_to_stderr("DEBUG" if verbose else "INFO")
-    _run(
-        store,
-        port=port,
-        host=host,
-        title=name,
-        durability=durability,
-        access=access,
-        grace=grace,
-        driver=driver,
-        engine_threads=engine_threads,
-        destinations=destinations,
-        as_json=as_json,
-    )
+    _run(given, destinations, config, rules, access_of, driver, engine_threads, as_json=as_json)
 
 
 def _destination(text: str) -> tuple[str, str]:
@@ -102,48 +133,88 @@ def _destination(text: str) -> tuple[str, str]:
 
 
 def _run(
-    path: Path,
-    *,
-    port: int,
-    host: str,
-    title: str,
-    durability: Literal["durable", "relaxed"],
-    access: Access,
-    grace: float,
+    given: dict[str, Any],
+    destinations: dict[str, str],
+    config: Path | None,
+    rules: Config | None,
+    access_of: Callable[[Config | None], Access],
     driver: Literal["auto", "engine", "asyncio"],
     engine_threads: int,
-    destinations: dict[str, str],
+    *,
     as_json: bool,
 ) -> None:
     import asyncio
+    import contextlib
     import signal
 
     import dicore
+    from dicore.errors import DicoreError
+    from dicore.server import Health, Hooks
     from dicore.server import serve as open_server
 
+    path, title, host = given["store"], given["ae_title"], given["host"]
+    current = [rules]
+
+    def places() -> dict[str, str]:
+        return {**(current[0].destinations if current[0] is not None else {}), **destinations}
+
     async def main() -> None:
+        loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        with dicore.Store(path, durability=durability) as store:
-            async with open_server(
-                store,
-                port=port,
-                host=host,
-                ae_title=title,
-                access=access,
-                grace=grace,
-                driver=driver,
-                engine_threads=engine_threads,
-                destinations=destinations,
-            ) as server:
-                if as_json:
-                    show_json({"ae_title": title, "host": host, "port": server.port, "store": str(path)})
+            loop.add_signal_handler(number, stop.set)
+        hooks = None
+        if rules is not None and rules.forward:
+            hooks = Hooks(route=lambda request: current[0].route(request) if current[0] is not None else [])
+        duplicates = rules.server.duplicates if rules is not None else "keep-first"
+        async with contextlib.AsyncExitStack() as stack:
+            store = stack.enter_context(dicore.Store(path, durability=given["durability"], duplicates=duplicates))
+            server = await stack.enter_async_context(
+                open_server(
+                    store,
+                    port=given["port"],
+                    host=host,
+                    ae_title=title,
+                    access=access_of(rules),
+                    grace=given["grace"],
+                    destinations=places(),
+                    worklist=given["worklist"],
+                    hooks=hooks,
+                    # what SIGHUP reads again can change callers, which the engine's threads do not take
+                    driver="asyncio" if config is not None and driver == "auto" else driver,
+                    engine_threads=engine_threads,
+                )
+            )
+
+            def reload() -> None:
+                if config is None:
+                    return
+                from dicore.server.config import load
+
+                before = current[0]
+                try:
+                    current[0] = load(config)
+                    server.reload(access=access_of(current[0]), destinations=places())
+                except (DicoreError, OSError, ValueError, typer.BadParameter) as error:
+                    current[0] = before
+                    say(f"dicore: {config} is not taken: {error}")
                 else:
-                    show(f"{title}@{host}:{server.port} receives into {escape(str(path))} ({durability})")
-                sys.stdout.flush()
-                await stop.wait()
-                say("dicore: ending: what has begun is finished")
+                    say(f"dicore: {config} is read again; [server] beyond its callers needs a restart")
+
+            loop.add_signal_handler(signal.SIGHUP, reload)
+            said = {"ae_title": title, "host": host, "port": server.port, "store": str(path)}
+            if given["metrics_port"] is not None:
+                health = await stack.enter_async_context(Health(server, port=given["metrics_port"]))
+                said["metrics_port"] = health.port
+            if as_json:
+                show_json(said)
+            else:
+                show(f"{title}@{host}:{server.port} receives into {escape(str(path))} ({given['durability']})")
+                if "metrics_port" in said:
+                    show(f"http://127.0.0.1:{said['metrics_port']}/metrics")
+            sys.stdout.flush()
+            await stop.wait()
+            say("dicore: ending: what has begun is finished")
 
     try:
         import uvloop

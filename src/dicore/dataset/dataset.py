@@ -499,7 +499,8 @@ class Dataset(DatasetBase):
         A path is written atomically: a temporary file beside it, synced when `fsync`, then renamed. Whatever fails
         leaves the old file. `transfer_syntax` (UID, keyword or name) is one of the uncompressed ones or the deflated
         one, else the one it has, or the one assigned to file_meta.TransferSyntaxUID. What is neither edited nor
-        re-encoded is written as it is stored. `canonical` sorts elements, gives every sequence a defined length and
+        re-encoded is written as it is stored; a large value (16 MiB) that was not read yet is copied from file to file.
+        `canonical` sorts elements, gives every sequence a defined length and
         pads odd values.
 
         File meta information is computed anew: SOP Class and Instance UID as in the data set, the length, and dicore as
@@ -509,7 +510,7 @@ class Dataset(DatasetBase):
         Raises TransferSyntaxError when compressed frames would have to be decoded or encoded (that is
         `dicore.transcode`), OSError.
         """
-        editing.write_pieces(target, self._pieces(transfer_syntax, canonical, blank_preamble), fsync)
+        editing.write_pieces(target, self._pieces(transfer_syntax, canonical, blank_preamble, True), fsync)
 
     save_as = write
 
@@ -517,7 +518,10 @@ class Dataset(DatasetBase):
         """What `write` writes."""
         return b"".join(self._pieces(transfer_syntax, canonical, False))
 
-    def _pieces(self, transfer_syntax: str | None, canonical: bool, blank_preamble: bool) -> list[Any]:
+    def _pieces(
+        self, transfer_syntax: str | None, canonical: bool, blank_preamble: bool, apart: bool = False
+    ) -> list[Any]:
+        """The file to write, as buffers; large values that are in a file only as FileSpans of it when `apart`."""
         if self._around() is not None:
             raise ValueError(
                 "an item of a sequence is no file: dicore.new makes one, item.edit() a data set of its own"
@@ -525,7 +529,14 @@ class Dataset(DatasetBase):
         syntax = editing.target_syntax(self, transfer_syntax)
         here = (0 if self.is_implicit_vr else 1) | (0 if self.is_little_endian else 2)
         encoding = editing.ENCODINGS.get(syntax, here)
-        if canonical or encoding != here:
+        again = canonical or encoding != here
+        if apart and syntax != uid.DEFLATED and self.transfer_syntax != uid.DEFLATED:
+            head = self._head(self._meta_changes(syntax), True)
+            head = bytes(128) + head[128:] if blank_preamble else head
+            pieces = self._pieces_apart(head, encoding if again else -1, 1 if canonical else 0, canonical)
+            if pieces is not None:
+                return pieces
+        if again:
             body: Any = self._spliced(b"", [], encoding, 1 if canonical else 0, canonical)
         else:
             body = self._parts()[1]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from dicore import uid
-from dicore._native.dataset import DatasetBase, keyword_to_tag
+from dicore._native.dataset import DatasetBase, FileSpan, keyword_to_tag
 from dicore.dataset.encode import Fragments, charset_names, encode_element
 from dicore.errors import CharacterSetError, TransferSyntaxError
 
@@ -228,12 +228,23 @@ def target_syntax(dataset: Dataset, wanted: str | None) -> str:
 ENCODINGS = {uid.IMPLICIT_LITTLE: 0, uid.EXPLICIT_LITTLE: 1, uid.DEFLATED: 1, uid.EXPLICIT_BIG: 3}
 
 
+def _hold(path: Path, pieces: list[Any]) -> None:
+    """Keep the file open that is about to be replaced, when values of the data set are still to be read from it."""
+    spans = [piece for piece in pieces if isinstance(piece, FileSpan)]
+    if spans:
+        with contextlib.suppress(FileNotFoundError):
+            old = path.stat()
+            for span in spans:
+                span.hold(old.st_dev, old.st_ino)
+
+
 def write_pieces(target: str | os.PathLike[str] | BinaryIO, pieces: list[Any], fsync: bool) -> None:
     """To a binary file object; or to a path, atomically: a temporary file beside it that is renamed when it is
     whole."""
     if not isinstance(target, str) and not hasattr(target, "__fspath__"):
         for piece in pieces:
-            target.write(piece)
+            for part in piece if isinstance(piece, FileSpan) else (piece,):
+                target.write(part)
         return
     path = Path(target)
     mode = None
@@ -245,6 +256,9 @@ def write_pieces(target: str | os.PathLike[str] | BinaryIO, pieces: list[Any], f
     try:
         with open(descriptor, "wb", buffering=0) as file:
             for piece in pieces:
+                if isinstance(piece, FileSpan):
+                    piece.copy_to(file.fileno())
+                    continue
                 view = memoryview(piece)
                 while len(view):
                     view = view[file.write(view) :]
@@ -252,6 +266,7 @@ def write_pieces(target: str | os.PathLike[str] | BinaryIO, pieces: list[Any], f
                 os.fchmod(file.fileno(), mode)
             if fsync:
                 os.fsync(file.fileno())
+        _hold(path, pieces)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dicore._native.command import Command
@@ -16,7 +16,7 @@ from dicore.net.status import is_pending
 if TYPE_CHECKING:
     from dicore.net.service import Services
 
-__all__ = ["Exchange", "Response", "Responses", "Wire"]
+__all__ = ["Exchange", "Response", "Responses", "Train", "Wire"]
 
 C_STORE, C_GET, C_FIND, C_MOVE, C_ECHO, C_CANCEL = 0x0001, 0x0010, 0x0020, 0x0021, 0x0030, 0x0FFF
 N_EVENT_REPORT, N_GET, N_SET, N_ACTION, N_CREATE, N_DELETE = 0x0100, 0x0110, 0x0120, 0x0130, 0x0140, 0x0150
@@ -166,6 +166,74 @@ class Responses:
             self.cancel()
 
 
+class Train:
+    """C-STORE requests of ours, one behind the other: the response to one sends the next, within the same turn of the
+    event loop. `answered(number, status, comment)` is told of each; False: send no more."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        cars: Sequence[tuple[int, Command, list[Any]]],
+        answered: Callable[[int, int, str], bool],
+    ) -> None:
+        self.exchange, self.field, self.message_id = exchange, C_STORE, 0
+        self.task: asyncio.Task[Any] | None = None
+        self.on_final: Callable[[], object] | None = None
+        self._cars, self._answered = cars, answered
+        self._at = 0
+        self._stopped = False
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        """Send them. Raises why the association has ended; what was not answered then may have arrived or not."""
+        exchange = self.exchange
+        await exchange.slot()
+        exchange.wire.operations += 1
+        try:
+            self._send()
+            await self._over
+        finally:
+            self._stopped = True
+            if not self._over.done() and self.exchange.ended is None:  # cancelled amid a message
+                exchange.wire.stop("cancelled")
+            exchange.forget(self)
+
+    def _send(self) -> None:
+        exchange = self.exchange
+        context_id, command, pieces = self._cars[self._at]
+        self.message_id = command.message_id = exchange.next_message_id()
+        exchange._ours[self.message_id] = self
+        exchange.wire.post(context_id, command, pieces)
+
+    def add(self, command: Command, data: bytes | None) -> None:
+        """A response has come."""
+        number = self._at
+        self._at += 1
+        status = command.status if command.status is not None else 0
+        try:
+            if is_pending(status):
+                raise ProtocolViolation(
+                    "a pending response to a C-STORE", section="PS3.7 9.1.1", peer=self.exchange.wire.peer
+                )
+            go = self._answered(number, status, command.error_comment or "")
+            if go and not self._stopped and self._at < len(self._cars):
+                before = self.message_id
+                self._send()
+                self.exchange._ours.pop(before, None)
+            elif not self._over.done():
+                self._over.set_result(None)
+        except Exception as error:
+            if not self._over.done():
+                self._over.set_exception(error)
+
+    def wake(self) -> None:
+        """The association is over."""
+        if not self._over.done():
+            self._over.set_exception(
+                self.exchange.ended or AssociationStateError("the association has ended", peer=self.exchange.wire.peer)
+            )
+
+
 class Exchange:
     """One association's operations. `window`: how many of ours may be under way."""
 
@@ -176,7 +244,7 @@ class Exchange:
         self.ended: NetworkError | None = None
         self.running: dict[int, Any] = {}  # the peer's requests by message id
         self.peer: Any = None  # the Peer of its requests
-        self._ours: dict[int, Responses] = {}
+        self._ours: dict[int, Responses | Train] = {}
         self._slots = asyncio.Semaphore(window)
         self._alone = asyncio.Lock()
         self._room: list[asyncio.Future[None]] = []
@@ -273,7 +341,7 @@ class Exchange:
         """Nothing else is under way for the length of the block."""
         task = asyncio.current_task()
         for one in self._ours.values():
-            if one.task is task and task is not None:
+            if one.task is task and task is not None and isinstance(one, Responses):
                 one.abandon()
         async with self._alone:
             taken = 0
@@ -326,7 +394,7 @@ class Exchange:
             )
         return found
 
-    def forget(self, ours: Responses) -> None:
+    def forget(self, ours: Responses | Train) -> None:
         if self._ours.pop(ours.message_id, None) is not None:
             self.wire.operations -= 1
             self.release_slot()
@@ -334,7 +402,7 @@ class Exchange:
             if ours.on_final is not None:
                 ours.on_final()
 
-    def hold(self, ours: Responses, on: bool) -> None:
+    def hold(self, ours: Responses | Train, on: bool) -> None:
         """Stop reading while a consumer is slow."""
         before = bool(self._held)
         if on:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Union, cast
 
 from dicore import uid
@@ -13,7 +13,14 @@ from dicore._native import net as native
 from dicore._native.command import Command
 from dicore._native.dataset import keyword_to_tag
 from dicore.dataset import Dataset
-from dicore.errors import AssociationStateError, DicomFormatError, DimseError, TransferSyntaxError
+from dicore.errors import (
+    AssociationStateError,
+    CodecUnavailable,
+    DicomFormatError,
+    DimseError,
+    PixelDataError,
+    TransferSyntaxError,
+)
 from dicore.net import exchange as x
 from dicore.net import queries
 from dicore.net.address import check_ae_title, printable
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
     from dicore.net.commitment import CommitmentResult, Commitments
     from dicore.net.exchange import Exchange, Responses
 
-__all__ = ["Answers", "FilePart", "Operations", "Progress", "Reply", "Unsendable"]
+__all__ = ["Answers", "FilePart", "Operations", "Progress", "Ready", "Reply", "Unsendable"]
 
 
 class FilePart(NamedTuple):
@@ -33,6 +40,27 @@ class FilePart(NamedTuple):
     path: str
     offset: int
     size: int
+
+
+class Ready(NamedTuple):
+    """An instance of which all is known that a C-STORE says: `whole` is its Part 10 file, `body` the data set in it."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax: str
+    body: memoryview
+    whole: memoryview
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """(SOP class, transfer syntax): what a presentation context is for."""
+        return self.sop_class_uid, self.transfer_syntax
+
+    @classmethod
+    def of(cls, whole: memoryview) -> Ready:
+        """From a Part 10 file. Raises DicomFormatError when it is none."""
+        sop_class, instance, syntax, start = native.identify_bytes(whole)
+        return cls(sop_class, instance, syntax, whole[start:], whole)
 
 
 class Unsendable(NamedTuple):
@@ -219,11 +247,11 @@ class Operations:
     async def c_store(self, instance: Storable, *, priority: int = 0, originator: tuple[str, int] | None = None) -> int:
         """C-STORE of a file, of bytes of one, or of a Dataset. Returns 0 or the warning status that the peer gave.
 
-        It goes out as it is stored. When the peer accepted no context for that, it is rewritten in an uncompressed syntax
-        that was accepted, in a thread, the pixels decoded where they are compressed; otherwise TransferSyntaxError.
-        `originator` names the C-MOVE that this is for: (AE title, message id). Raises DimseError for a failure status,
-        DicomFormatError for what is no DICOM file, PixelDataError for pixels that cannot be decoded, OSError for what
-        cannot be read.
+        It goes out as it is stored. When the peer accepted no context for that, it is rewritten in an uncompressed
+        syntax that was accepted, in a thread, the pixels decoded where they are compressed; otherwise, and when they
+        cannot be decoded, TransferSyntaxError. `originator` names the C-MOVE that this is for: (AE title, message id).
+        Raises DimseError for a failure status, DicomFormatError for what is no DICOM file, OSError for what cannot be
+        read.
         """
         if isinstance(instance, str | os.PathLike | FilePart):
             part = instance if isinstance(instance, FilePart) else None
@@ -273,6 +301,26 @@ class Operations:
             command.originator, command.originator_id = originator
         return command
 
+    async def store_run(
+        self,
+        run: Sequence[Ready],
+        answered: Callable[[int, int, str], bool],
+        *,
+        originator: tuple[str, int] | None = None,
+    ) -> bool:
+        """C-STORE of instances of one SOP class and transfer syntax; `answered(number, status, comment)` is told of
+        each answer and says whether to go on. False, and nothing is sent, when they cannot go out as they are."""
+        self._exchange.check()
+        chosen = self._store_context(run[0].sop_class_uid, run[0].transfer_syntax)
+        if chosen is None or chosen[1] != run[0].transfer_syntax:
+            return False
+        cars: list[tuple[int, Command, list[Any]]] = [
+            (chosen[0], self._store_command(one.sop_class_uid, one.sop_instance_uid, 0, originator), [one.body])
+            for one in run
+        ]
+        await x.Train(self._exchange, cars, answered).run()
+        return True
+
     async def store_bytes(
         self, data: memoryview, *, priority: int = 0, originator: tuple[str, int] | None = None
     ) -> tuple[int, int]:
@@ -285,7 +333,10 @@ class Operations:
         number, out = chosen
         body: Any = data[start:]
         if out != syntax:
-            body = await asyncio.get_running_loop().run_in_executor(None, rewrite, data, out)
+            try:
+                body = await asyncio.get_running_loop().run_in_executor(None, rewrite, data, out)
+            except (CodecUnavailable, PixelDataError) as error:
+                raise self._no_context(sop_class, syntax) from error
         pieces = [body]
         if len(body) % 2:
             if syntax != uid.DEFLATED:

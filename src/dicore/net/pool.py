@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from dicore import uid
 from dicore._native import net as native
 from dicore.dataset import Dataset
 from dicore.errors import NetworkError
-from dicore.net.operations import FilePart, Storable
+from dicore.net.operations import FilePart, Ready, Storable
 
 if TYPE_CHECKING:
     from dicore.net.address import Address
@@ -77,18 +77,34 @@ class Pool:
             if isinstance(instance, Dataset):
                 data = instance.part10_bytes()
             sop_class, _, syntax, _ = native.identify_bytes(cast(bytes, data))
-        pair = (sop_class, syntax)
+        async with self._taken(address, calling, (sop_class, syntax)) as association:
+            return await association.c_store(data, originator=originator)
+
+    async def store_run(
+        self,
+        address: Address,
+        run: Sequence[Ready],
+        answered: Callable[[int, int, str], bool],
+        *,
+        calling: str,
+        originator: tuple[str, int] | None = None,
+    ) -> bool:
+        """`Operations.store_run` over an association of the pool, or a new one."""
+        async with self._taken(address, calling, (run[0].sop_class_uid, run[0].transfer_syntax)) as association:
+            return await association.store_run(run, answered, originator=originator)
+
+    @contextlib.asynccontextmanager
+    async def _taken(self, address: Address, calling: str, pair: tuple[str, str]) -> AsyncIterator[Association]:
         destination = self._destinations.setdefault((address, calling), _Destination(self._most))
         async with destination.turns:
             line = await self._line(destination, address, calling, pair)
             try:
-                status = await line.association.c_store(data, originator=originator)
+                yield line.association
             finally:
                 if line.association.open:
                     line.since = asyncio.get_running_loop().time()
                     destination.idle.append(line)
                     self._watch()
-        return status
 
     async def _line(self, destination: _Destination, address: Address, calling: str, pair: tuple[str, str]) -> _Line:
         from dicore.net.client import connect

@@ -7,9 +7,10 @@ be a plain function, a coroutine function, a generator or an asynchronous genera
 - `on_c_find(request: FindRequest)` yields a match at a time: a Dataset, a mapping of keywords to values, bytes in
   `request.transfer_syntax`, or (status, one of these) for FF01. A match is sent as it is yielded; while the peer does
   not read, the handler is not resumed.
-- `on_c_get(request: RetrieveRequest)` and `on_c_move(...)` yield an instance at a time: a path, a FilePart, the bytes or
-  memoryview of a Part 10 file, a Dataset, or an Unsendable for one that has failed already. An int that is yielded first says how many will come (else the peer is not told how
-  many remain); a returned list has its length.
+- `on_c_get(request: RetrieveRequest)` and `on_c_move(...)` yield an instance at a time: a path, a FilePart, the bytes
+  or memoryview of a Part 10 file, a Dataset, or an Unsendable for one that has failed already; or a list of some, of
+  which those that are `Ready` go out without a turn of the loop between two. An int that is yielded first says how many
+  will come (else the peer is not told how many remain); a returned list has its length.
 - `on_n_create`, `on_n_set`, `on_n_get`, `on_n_action`, `on_n_event_report`, `on_n_delete`(request: NormalizedRequest)
   return None (success), a status, a Dataset or mapping (success), or (status, Dataset or mapping).
 
@@ -38,7 +39,7 @@ from dicore.errors import DicoreError, DimseError, NetworkError, StoreError, Sto
 from dicore.net import exchange as x
 from dicore.net import queries
 from dicore.net.address import Address, printable
-from dicore.net.operations import FilePart, Operations, Storable, Unsendable
+from dicore.net.operations import FilePart, Operations, Ready, Storable, Unsendable
 from dicore.net.status import Status, is_failure, is_pending, is_warning
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ Handler = Callable[[Any], Any]
 
 _SLICE = 0.002  # seconds that a handler may keep the loop before others have their turn
 _BATCH = 64
+_SAY = 0.1  # seconds between two pending responses to a C-GET or C-MOVE whose sub-operations take less
 _MOST = 64  # operations of a peer under way on one association
 _NORMALIZED = {
     x.N_CREATE: "on_n_create",
@@ -68,6 +70,14 @@ _STORAGE = "1.2.840.10008.5.1.4.1.1."
 def is_storage(sop_class: str) -> bool:
     """A composite storage SOP class, known or not."""
     return sop_class.startswith(_STORAGE) and sop_class not in queries.QUERY_CLASSES
+
+
+def parse_destinations(destinations: Mapping[str, str | Address]) -> dict[str, Address]:
+    """{AE title: address} of what is given as "host:port" or "AE@host:port". Raises ValueError."""
+    return {
+        title: place if isinstance(place, Address) else Address.parse(place if "@" in place else f"{title}@{place}")
+        for title, place in destinations.items()
+    }
 
 
 class Peer(Operations):
@@ -273,10 +283,7 @@ class Services:
         for name, handler in self.handlers().items():
             if not callable(handler):
                 raise TypeError(f"{name} is {handler!r}, not a function of one argument")
-        self.destinations = {
-            title: place if isinstance(place, Address) else Address.parse(place if "@" in place else f"{title}@{place}")
-            for title, place in (destinations or {}).items()
-        }
+        self.destinations = parse_destinations(destinations or {})
         self.ae_title = ae_title
         self.pool = pool
         self.tasks: set[asyncio.Task[None]] = set()
@@ -446,8 +453,7 @@ class Services:
                 }, None
         tally = _Tally()
         items = _items(operation, handler)
-        unreachable: NetworkError | None = None
-        strikes = 0  # network errors in a row
+        retrieval = _Retrieval(self, exchange, request, address, tally)
         try:
             async for item in items:
                 if type(item) is int:
@@ -455,41 +461,9 @@ class Services:
                     continue
                 if request.cancelled:
                     break
-                try:
-                    if type(item) is Unsendable:
-                        raise StoreError(item.why)
-                    if address is None:
-                        status = await request.association.c_store(item)
-                    elif unreachable is not None:
-                        raise unreachable
-                    else:
-                        assert self.pool is not None
-                        status = await self.pool.store(
-                            address, item, calling=self.ae_title, originator=(request.calling_ae, request.message_id)
-                        )
-                except DimseError as error:
-                    tally.fail(item, f"{error.status:04X}")
-                    log.info("%s: a sub-operation of %r failed: %s", request.peer, request, error)
-                except (DicoreError, OSError, ValueError) as error:
-                    if exchange.ended is not None:
-                        raise
-                    if address is not None and isinstance(error, NetworkError):
-                        if unreachable is None:
-                            log.warning("%s: %r: %s", request.peer, request, printable(str(error), 300))
-                        strikes += 1
-                        if strikes > 2 or not tally.completed + tally.warning:
-                            unreachable = error  # do not wait for it once more for each of what is left
-                    tally.fail(item, str(error))
-                else:
-                    strikes = 0
-                    tally.add(status)
+                await retrieval.take(item if type(item) is list else [item])
                 if request.cancelled:
                     break
-                fields = tally.fields(final=False)
-                if not self._respond(
-                    exchange.wire, request.context_id, request.command, status=int(Status.PENDING), **fields
-                ):
-                    await exchange.room()
         except asyncio.CancelledError:
             if exchange.ended is not None or not request.cancelled:
                 raise
@@ -548,6 +522,135 @@ class Services:
         return fields, queries.encode(result, request.transfer_syntax) if result is not None else None
 
 
+class _Retrieval:
+    """The sub-operations of one C-GET or C-MOVE."""
+
+    def __init__(
+        self,
+        services: Services,
+        exchange: Exchange,
+        request: RetrieveRequest,
+        address: Address | None,
+        tally: _Tally,
+    ) -> None:
+        self.services, self.exchange, self.request = services, exchange, request
+        self.address, self.tally = address, tally
+        self.unreachable: NetworkError | None = None
+        self.strikes = 0  # network errors in a row
+        self._said = time.perf_counter()
+
+    async def take(self, items: list[Any]) -> None:
+        """Send these. What is ready goes out in runs of one SOP class and transfer syntax."""
+        at = 0
+        while at < len(items) and not self.request.cancelled:
+            item = items[at]
+            end = at + 1
+            if type(item) is Ready:
+                while end < len(items) and type(items[end]) is Ready and items[end].kind == item.kind:
+                    end += 1
+                if self.unreachable is None and not any(len(one.body) % 2 for one in items[at:end]):
+                    before = self.tally.done
+                    if not await self._run(items[at:end]):
+                        await self._singly(items[at:end])
+                    else:
+                        end = at + self.tally.done - before
+                else:
+                    await self._singly(items[at:end])
+            else:
+                await self._singly([item])
+            at = end
+
+    async def _run(self, run: list[Ready]) -> bool:
+        """A run; some of it when the connection is lost, which counts the one that was on its way as failed."""
+        request, tally = self.request, self.tally
+        done = 0
+
+        def answered(number: int, status: int, comment: str) -> bool:
+            nonlocal done
+            done = number + 1
+            self.strikes = 0
+            if is_failure(status):
+                tally.fail(run[number], f"{status:04X} {printable(comment)}")
+                log.info("%s: a sub-operation of %r failed: %04X", request.peer, request, status)
+            else:
+                tally.add(status)
+            if time.perf_counter() - self._said > _SAY:
+                self._pending()
+            return not request.cancelled
+
+        originator = (request.calling_ae, request.message_id)
+        try:
+            if self.address is None:
+                return await request.association.store_run(run, answered)
+            assert self.services.pool is not None
+            return await self.services.pool.store_run(
+                self.address, run, answered, calling=self.services.ae_title, originator=originator
+            )
+        except DicoreError as error:
+            if self.exchange.ended is not None:
+                raise
+            self._lost(run[done], error)
+            return True
+
+    async def _singly(self, items: list[Any]) -> None:
+        for item in items:
+            if self.request.cancelled:
+                return
+            await self._one(item)
+
+    async def _one(self, item: Any) -> None:
+        request, tally = self.request, self.tally
+        try:
+            if type(item) is Unsendable:
+                raise StoreError(item.why)
+            what = item.whole if type(item) is Ready else item
+            if self.address is None:
+                status = await request.association.c_store(what)
+            elif self.unreachable is not None:
+                raise self.unreachable
+            else:
+                assert self.services.pool is not None
+                status = await self.services.pool.store(
+                    self.address,
+                    what,
+                    calling=self.services.ae_title,
+                    originator=(request.calling_ae, request.message_id),
+                )
+        except DimseError as error:
+            tally.fail(item, f"{error.status:04X}")
+            log.info("%s: a sub-operation of %r failed: %s", request.peer, request, error)
+        except (DicoreError, OSError, ValueError) as error:
+            if self.exchange.ended is not None:
+                raise
+            self._lost(item, error)
+        else:
+            self.strikes = 0
+            tally.add(status)
+        if not request.cancelled and not self._pending():
+            await self.exchange.room()
+
+    def _lost(self, item: Any, error: Exception) -> None:
+        request, tally = self.request, self.tally
+        if self.address is not None and isinstance(error, NetworkError):
+            if self.unreachable is None:
+                log.warning("%s: %r: %s", request.peer, request, printable(str(error), 300))
+            self.strikes += 1
+            if self.strikes > 2 or not tally.completed + tally.warning:
+                self.unreachable = error  # do not wait for it once more for each of what is left
+        tally.fail(item, str(error))
+
+    def _pending(self) -> bool:
+        self._said = time.perf_counter()
+        request = self.request
+        return self.services._respond(
+            self.exchange.wire,
+            request.context_id,
+            request.command,
+            status=int(Status.PENDING),
+            **self.tally.fields(final=False),
+        )
+
+
 class _Tally:
     """The counts of a C-GET or C-MOVE."""
 
@@ -567,7 +670,7 @@ class _Tally:
         else:
             self.completed += 1
 
-    def fail(self, item: Storable | Unsendable, why: str) -> None:
+    def fail(self, item: Storable | Unsendable | Ready, why: str) -> None:
         self.failed += 1
         self.why = why
         instance = _instance_of(item)
@@ -582,10 +685,10 @@ class _Tally:
         return {name: min(value, 0xFFFF) for name, value in found.items()}
 
 
-def _instance_of(item: Storable | Unsendable) -> str:
+def _instance_of(item: Storable | Unsendable | Ready) -> str:
     """The SOP Instance UID of what a handler yielded, '' when it cannot be said."""
     try:
-        if isinstance(item, Unsendable):
+        if isinstance(item, Unsendable | Ready):
             return item.sop_instance_uid
         if isinstance(item, FilePart):
             with open(item.path, "rb") as file:

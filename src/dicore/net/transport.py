@@ -21,7 +21,7 @@ from dicore.net.exchange import Exchange
 from dicore.net.identity import UserIdentity
 from dicore.net.limits import Limits, Timeouts
 from dicore.net.pool import Pool
-from dicore.net.service import Handler, Services
+from dicore.net.service import Handler, Services, parse_destinations
 from dicore.net.sink import Sink, StoreFunction, as_sink
 from dicore.net.status import Status
 
@@ -225,6 +225,15 @@ class Listener:
         assert self._empty is not None
         self._empty.clear()
         await asyncio.get_running_loop().connect_accepted_socket(lambda: _Adopted(self._hub, data), sock)
+
+    def admit_only(self, calling_ae: Iterable[str] | None, admit: Callable[[str], bool] | None) -> None:
+        """Other rules for those who call from now on; see `listen`."""
+        titles = None if calling_ae is None else frozenset(check_ae_title(title) for title in calling_ae)
+        self._hub.calling_ae, self._hub.admit = titles, admit
+
+    def move_to(self, destinations: Mapping[str, str | Address]) -> None:
+        """Other C-MOVE destinations from now on; see `listen`."""
+        self._services.destinations = parse_destinations(destinations)
 
     async def __aenter__(self) -> Listener:
         return await self.start()

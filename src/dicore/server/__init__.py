@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dicore.server.access import Access
 from dicore.server.archive import Server, serve
+from dicore.server.health import Health
+from dicore.server.hooks import Hooks
 from dicore.server.sink import StoreSink
 
-__all__ = ["Access", "Server", "StoreSink", "serve"]
+__all__ = ["Access", "Health", "Hooks", "Server", "StoreSink", "serve"]

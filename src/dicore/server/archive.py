@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+from dicore.errors import DicoreError
 from dicore.net import listen
 from dicore.server.access import Access
+from dicore.server.commitment import Committer
 from dicore.server.engine import EngineListener, default_threads
+from dicore.server.forward import Forwarder, Queue
+from dicore.server.hooks import HookedSink, Hooks
+from dicore.server.mpps import Steps
 from dicore.server.services import Services
 from dicore.server.sink import StoreSink
+from dicore.server.worklist import Worklist
 
 if TYPE_CHECKING:
     from dicore.net import Address, Listener
@@ -27,9 +34,18 @@ _OF_FOREIGN = {f"on_c_{name}" for name in ("find", "get", "move")} | {
 class Server:
     """A running archive. `port` is the one that is listened on, whatever was asked for."""
 
-    def __init__(self, store: Store, listener: Listener | EngineListener) -> None:
+    def __init__(
+        self,
+        store: Store,
+        listener: Listener | EngineListener,
+        *,
+        destinations: dict[str, str | Address] | None = None,
+        forwarder: Forwarder | None = None,
+    ) -> None:
         self.store = store
         self.listener = listener
+        self.forwarder = forwarder
+        self._destinations = destinations if destinations is not None else {}
 
     @property
     def driver(self) -> str:
@@ -44,6 +60,21 @@ class Server:
     def associations(self) -> int:
         """How many are open."""
         return self.listener.associations
+
+    def reload(self, *, access: Access, destinations: Mapping[str, str | Address]) -> None:
+        """Other callers and other C-MOVE and forward destinations from now on; open associations go on. Raises
+        DicoreError where `serve` would have, and changes nothing then."""
+        if isinstance(self.listener, EngineListener):
+            raise DicoreError(
+                "the engine's callers are fixed while it runs; serve with driver='asyncio' to change them"
+            )
+        access.check_bind(self.listener.host)
+        self.listener.admit_only(access.ae_titles or None, access.admits if access.networks else None)
+        self._destinations.clear()
+        self._destinations.update(destinations)
+        self.listener.move_to(self._destinations)
+        if self.forwarder is not None:
+            self.forwarder.start()
 
     @property
     def counters(self) -> dict[str, int]:
@@ -63,17 +94,22 @@ async def serve(
     driver: Literal["auto", "engine", "asyncio"] = "auto",
     engine_threads: int = 0,
     destinations: Mapping[str, str | Address] | None = None,
+    worklist: str | os.PathLike[str] | None = None,
+    hooks: Hooks | None = None,
     services: bool = True,
     **options: Any,
 ) -> AsyncIterator[Server]:
-    """An archive for as long as the block runs: C-ECHO, C-STORE of every SOP class in every transfer syntax into `store`,
-    C-FIND, C-GET and C-MOVE out of it in the patient root and study root models.
+    """An archive for as long as the block runs: C-ECHO, C-STORE of every SOP class in every transfer syntax into
+    `store`, C-FIND, C-GET and C-MOVE out of it in the patient root and study root models.
 
     A success is answered after the store has taken the instance, in a durable store after it is on the disk. `port` 0
     takes a free one. A `host` beyond the loopback needs an `access` that says who may come, else DicoreError. At the
     end no new association is taken, what has begun is finished, and what has not ended after `grace` seconds is
     aborted; the store stays open. `destinations` are those of a C-MOVE, {AE title: "host:port"}; any other is refused.
-    `services=False` only receives. Other options are those of `dicore.listen`, whose handlers go before the archive's.
+    `worklist` is a folder of worklist items (.wl, .dcm, .json), for C-FIND. Performed procedure steps are recorded in
+    the store's folder `mpps/`; storage commitment reads and checks what it commits to. `hooks` filter, coerce and
+    forward what comes in. `services=False` only receives. Other options are those of `dicore.listen`, whose handlers go
+    before the archive's.
 
     `driver`: "engine" serves in C threads, which a busy Python does not slow down (`engine_threads`, 0: by the number
     of processors); associations that propose more than Verification and Storage go to "asyncio", which serves
@@ -85,28 +121,56 @@ async def serve(
     others = sorted(
         name for name, value in options.items() if name not in _OF_ENGINE | _OF_FOREIGN and value is not None
     )
+    if hooks:
+        others.append("hooks")
     if driver not in ("auto", "engine", "asyncio"):
         raise ValueError(f"driver {driver!r}: auto, engine or asyncio")
     if driver == "engine" and others:
         raise ValueError(f"the engine has no {', '.join(others)}: driver='asyncio' does")
     if not 0 <= engine_threads <= 64:
         raise ValueError(f"engine_threads {engine_threads}: from 1 to 64, or 0")
-    archive = Services(store, ae_title=ae_title, destinations=destinations) if services else None
-    listener = listen(
-        port=port,
-        host=host,
-        ae_title=ae_title,
-        on_c_store=StoreSink(store),
-        calling_ae=rule.ae_titles or None,
-        admit=rule.admits if rule.networks else None,
-        grace=grace,
-        **((archive.options() if archive is not None else {}) | options),
-    )
-    try:
+    where = dict(destinations or {})
+    async with AsyncExitStack() as stack:
+        sink = StoreSink(store)
+        forwarder = None
+        if hooks:
+            if hooks.route is not None:
+                queue = Queue(store.path / "forward.sqlite")
+                stack.callback(queue.close)
+                forwarder = Forwarder(store, queue, ae_title=ae_title, destinations=where)
+                forwarder.start()
+                stack.push_async_callback(forwarder.close)
+            sink = hooked = HookedSink(store, hooks, ae_title=ae_title, forwarder=forwarder)
+            stack.callback(hooked.close)
+        of_services: dict[str, Any] = {}
+        if services:
+            committer = Committer(store, store.path / "commitment", ae_title=ae_title, destinations=where)
+            stack.push_async_callback(committer.close)
+            archive = Services(
+                store,
+                ae_title=ae_title,
+                destinations=where,
+                worklist=None if worklist is None else Worklist(worklist),
+                steps=Steps(store.path / "mpps"),
+                committer=committer,
+            )
+            stack.callback(archive.close)
+            of_services = archive.options()
+            committer.resume()
+        listener = listen(
+            port=port,
+            host=host,
+            ae_title=ae_title,
+            on_c_store=sink,
+            calling_ae=rule.ae_titles or None,
+            admit=rule.admits if rule.networks else None,
+            grace=grace,
+            **(of_services | options),
+        )
         if driver == "asyncio" or others:
-            async with listener:
-                store.prepare()
-                yield Server(store, listener)
+            await stack.enter_async_context(listener)
+            store.prepare()
+            yield Server(store, listener, destinations=where, forwarder=forwarder)
             return
         of_engine = {name: value for name, value in options.items() if name != "check_called_ae" and name in _OF_ENGINE}
         if options.get("check_called_ae"):
@@ -122,11 +186,6 @@ async def serve(
             **of_engine,
         )
         await engine.start()
-        try:
-            store.prepare()
-            yield Server(store, engine)
-        finally:
-            await engine.close()
-    finally:
-        if archive is not None:
-            archive.close()
+        stack.push_async_callback(engine.close)
+        store.prepare()
+        yield Server(store, engine, destinations=where, forwarder=forwarder)

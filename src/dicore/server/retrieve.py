@@ -12,11 +12,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 from dicore.errors import CharacterSetError, DicoreError
 from dicore.net import Status
-from dicore.net.operations import FilePart, Unsendable
+from dicore.net.operations import FilePart, Ready, Unsendable
 from dicore.server.query import UNIQUE, levels_of, refuse
 from dicore.store.query import text_of
 from dicore.store.reading import Reader
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Retriever"]
 
-Item = Union[memoryview, FilePart, Unsendable]
+Item = Ready | FilePart | Unsendable
 
-_AHEAD = 4 << 20  # bytes that are read together
+_AHEAD = 2 << 20  # bytes that are read together, into one of two buffers: fresh memory costs more than the reading
 _LONG = 16 << 20  # Part 10 files beyond this are read while they are sent
 _MOST = 64
 
@@ -41,45 +41,46 @@ class Retriever:
         self._store, self._pool = store, pool
         self._reader = Reader(store)
 
-    async def __call__(self, request: RetrieveRequest) -> AsyncGenerator[int | Item, None]:
-        """The handler: how many there are, then each as bytes, as a part of a file, or with why it cannot be sent."""
+    async def __call__(self, request: RetrieveRequest) -> AsyncGenerator[int | list[Item], None]:
+        """The handler: how many there are, then some at a time: ready to go out, parts of files, or why they cannot."""
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(self._pool, self._list, request)
         yield len(found)
+        room = [memoryview(bytearray(min(_AHEAD, sum(size for _, size in found)))) for _ in range(2)]
         ahead: asyncio.Future[tuple[list[Item], int]] | None = None
         try:
             at = 0
             if found:
-                ahead = loop.run_in_executor(self._pool, self._read, found, at)
+                ahead = loop.run_in_executor(self._pool, self._read, found, at, room[0])
             while ahead is not None:
                 items, at = await asyncio.shield(ahead)
-                ahead = loop.run_in_executor(self._pool, self._read, found, at) if at < len(found) else None
-                for item in items:
-                    yield item
+                room.reverse()
+                ahead = loop.run_in_executor(self._pool, self._read, found, at, room[0]) if at < len(found) else None
+                yield items
         finally:
             if ahead is not None:
                 with contextlib.suppress(Exception):
                     await ahead
 
-    def _read(self, found: Sequence[tuple[str, int]], at: int) -> tuple[list[Item], int]:
-        """The next ones, about `_AHEAD` bytes of them."""
+    def _read(self, found: Sequence[tuple[str, int]], at: int, room: memoryview) -> tuple[list[Item], int]:
+        """The next ones, as many as there is room for; one at least."""
         items: list[Item] = []
         total = 0
         while at < len(found) and len(items) < _MOST:
             uid, size = found[at]
-            if items and total + size > _AHEAD:
+            if items and total + size > len(room):
                 break
             at += 1
-            total += min(size, _LONG)
             try:
                 if size > _LONG:
                     items.append(FilePart(*self._reader.place(uid)))
                 else:
-                    items.append(self._reader.read(uid))
+                    items.append(Ready.of(self._reader.read(uid, size, room[total:])))
             except KeyError:
                 items.append(Unsendable(uid, "deleted meanwhile"))
             except (DicoreError, OSError, ValueError) as error:
                 items.append(Unsendable(uid, str(error)))
+            total += size
         return items, at
 
     def _list(self, request: RetrieveRequest) -> list[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""Records by `pread`, for whoever sends them on: a bad sector is an error of one read here, not a SIGBUS of the process."""
+"""Records by `pread`, for whoever sends them on: a bad sector is an error of one read, not a SIGBUS."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Place(NamedTuple):
 
 
 class Reader:
-    """Reads records of a store. Thread-safe. What it has given is a copy and stays as it is, whatever the store does."""
+    """Reads records of a store. Thread-safe. What it has given is a copy and stays as it is."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -49,20 +49,21 @@ class Reader:
                 self._open.move_to_end(number)
             return found
 
-    def read(self, sop_instance_uid: str) -> memoryview:
-        """The Part 10 file of an instance, checked against its CRC. KeyError when it is not stored, StoreCorrupt when it
-        is damaged, OSError when the disk does not give it."""
-        segment, offset, head, size, _ = self._find(sop_instance_uid)
+    def read(self, sop_instance_uid: str, size: int = _GUESS, into: memoryview | None = None) -> memoryview:
+        """The Part 10 file of an instance, checked against its CRC. `size`: bytes of its record, where that is known;
+        `into`: where to put it, when it is long enough. KeyError when it is not stored, StoreCorrupt when it is
+        damaged, OSError when the disk does not give it."""
+        segment, offset, head, size, _ = self._find(sop_instance_uid, max(size, _META), into)
         whole = native.RECORD_HEADER + size + 4
         whole += -whole % native.RECORD_UNIT
         if len(head) < whole:
-            head += _pread(segment.fileno(), whole - len(head), offset + len(head))
+            head = memoryview(bytes(head) + _pread(segment.fileno(), whole - len(head), offset + len(head)))
         try:
             native.check_record(head, segment.nonce, offset, True)
         except StoreCorrupt as error:
             error.segment, error.offset = files.segment_name(segment.id), offset
             raise
-        return memoryview(head)[native.RECORD_HEADER : native.RECORD_HEADER + size]
+        return head[native.RECORD_HEADER : native.RECORD_HEADER + size].toreadonly()
 
     def place(self, sop_instance_uid: str) -> Place:
         """Where it stands, for what is too long to be read at once. Its CRC is not checked. Raises as `read` does."""
@@ -70,19 +71,24 @@ class Reader:
         path = self._store.path / "segments" / files.segment_name(segment.id)
         return Place(os.fspath(path), offset + native.RECORD_HEADER, size)
 
-    def _find(self, uid: str, guess: int = _GUESS) -> tuple[native.Segment, int, bytes, int, int]:
+    def _find(
+        self, uid: str, guess: int, into: memoryview | None = None
+    ) -> tuple[native.Segment, int, memoryview, int, int]:
         wanted = uid.rstrip("\0 ")
         for _ in range(8):  # a compaction may move it while it is looked up
             try:
                 for number, offset in self._store._native.find(wanted):
                     segment = self._segment(number)
-                    head = _pread(segment.fileno(), guess, offset)
+                    if into is not None and len(into) >= guess:
+                        head = into[: os.preadv(segment.fileno(), [into[:guess]], offset)]
+                    else:
+                        head = memoryview(_pread(segment.fileno(), guess, offset))
                     try:
                         size, start, _, _, _ = native.check_record(head, segment.nonce, offset, False)
                     except StoreCorrupt as error:
                         error.segment, error.offset = files.segment_name(number), offset
                         raise
-                    beginning = memoryview(head)[native.RECORD_HEADER : native.RECORD_HEADER + start]
+                    beginning = head[native.RECORD_HEADER : native.RECORD_HEADER + start]
                     if source.uid_of(beginning) == wanted:
                         return segment, offset, head, size, start
             except FileNotFoundError:

@@ -1,0 +1,241 @@
+"""Others query and retrieve from `dicore serve`: DCMTK's tools and pynetdicom; 200 generated queries are answered as
+dcmqrscp answers them, or a clause of the standard says why not (docs/reference/queries.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+
+import dicore
+from conftest import absent, free_port, run_on
+from dicore import synth
+
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+GET = "1.2.840.10008.5.1.4.1.2.2.3"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("files")
+    paths = []
+    for number, one in enumerate(synth.studies(5, 12, modality="mixed", slices=4, size=32)):
+        path = folder / f"{number:04d}.dcm"
+        path.write_bytes(one.data)
+        paths.append(path)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def tools() -> None:
+    missing = [tool for tool in ("findscu", "getscu", "movescu", "storescu", "dcmqrscp") if not shutil.which(tool)]
+    if missing:
+        absent(f"DCMTK is not installed ({', '.join(missing)}): apt-get install dcmtk")
+
+
+@pytest.fixture
+def archive(serve: Any, tmp_path: Path, files: list[Path], tools: None) -> Any:
+    """`dicore serve` with a C-MOVE destination, filled by storescu: the story of the README."""
+    sink = free_port()
+    served = serve(tmp_path / "archive", "--destination", f"SINK=127.0.0.1:{sink}")
+    served.sink = sink
+    subprocess.run(
+        ["storescu", "-aec", served.ae_title, "127.0.0.1", str(served.port), *map(str, files)],
+        check=True,
+        capture_output=True,
+    )
+    return served
+
+
+def where(archive: Any) -> list[str]:
+    return ["-aec", archive.ae_title, "127.0.0.1", str(archive.port)]
+
+
+def study_of(path: Path) -> str:
+    return str(pydicom.dcmread(path, stop_before_pixels=True).StudyInstanceUID)
+
+
+def pixels(paths: list[Path]) -> dict[str, bytes]:
+    return {str(ds.SOPInstanceUID): bytes(ds.PixelData) for ds in map(pydicom.dcmread, paths)}
+
+
+def of_study(files: list[Path]) -> tuple[str, list[Path]]:
+    study = study_of(files[0])
+    return study, [path for path in files if study_of(path) == study]
+
+
+def test_findscu_finds_studies(archive: Any, files: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    out.mkdir()
+    keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID", "-k", "PatientName", "-k", "ModalitiesInStudy"]
+    subprocess.run(["findscu", "-S", "-X", "-od", str(out), *keys, *where(archive)], check=True, capture_output=True)
+    found = {str(pydicom.dcmread(path, force=True).StudyInstanceUID) for path in out.iterdir()}
+    assert found == {study_of(path) for path in files}
+
+
+def test_getscu_gets_a_study(archive: Any, files: list[Path], tmp_path: Path) -> None:
+    study, wanted = of_study(files)
+    out = tmp_path / "got"
+    out.mkdir()
+    keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}"]
+    subprocess.run(["getscu", "-S", "-od", str(out), *keys, *where(archive)], check=True, capture_output=True)
+    assert pixels(list(out.iterdir())) == pixels(wanted)
+
+
+def test_movescu_moves_a_study_to_storescp(archive: Any, files: list[Path], tmp_path: Path) -> None:
+    study, wanted = of_study(files)
+    out = tmp_path / "moved"
+    out.mkdir()
+    process = subprocess.Popen(["storescp", "-od", str(out), str(archive.sink)])
+    try:
+        listening(archive.sink)
+        keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}"]
+        subprocess.run(
+            ["movescu", "-S", "-aem", "SINK", *keys, *where(archive)], check=True, capture_output=True, timeout=60
+        )
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert pixels(list(out.iterdir())) == pixels(wanted)
+
+
+def test_pynetdicom_queries_and_gets(archive: Any, files: list[Path]) -> None:
+    from pydicom.dataset import Dataset
+    from pynetdicom import AE, build_role, evt
+
+    study, wanted = of_study(files)
+    sop_classes = {str(pydicom.dcmread(path, stop_before_pixels=True).SOPClassUID) for path in wanted}
+    got: dict[str, bytes] = {}
+
+    def store(event: Any) -> int:
+        got[str(event.dataset.SOPInstanceUID)] = bytes(event.dataset.PixelData)
+        return 0
+
+    entity = AE(ae_title="PYNET")
+    for one in (FIND, GET, *sop_classes):
+        entity.add_requested_context(one)
+    roles = [build_role(one, scp_role=True) for one in sop_classes]
+    assoc = entity.associate(
+        "127.0.0.1",
+        archive.port,
+        ae_title=archive.ae_title,
+        ext_neg=roles,
+        evt_handlers=[(evt.EVT_C_STORE, store)],
+    )
+    assert assoc.is_established
+    query = Dataset()
+    query.QueryRetrieveLevel, query.StudyInstanceUID, query.PatientID = "STUDY", study, ""
+    answers = list(assoc.send_c_find(query, FIND))
+    assert [status.Status for status, _ in answers] == [0xFF00, 0]
+    assert str(answers[0][1].StudyInstanceUID) == study
+    query = Dataset()
+    query.QueryRetrieveLevel, query.StudyInstanceUID = "STUDY", study
+    final = list(assoc.send_c_get(query, GET))[-1][0]
+    assert (final.Status, final.NumberOfCompletedSuboperations) == (0, len(wanted))
+    assoc.release()
+    assert got == pixels(wanted)
+
+
+# ---- 200 queries
+
+
+def listening(port: int) -> None:
+    import socket
+
+    for _ in range(1000):
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.01)
+    raise AssertionError("nobody listens")
+
+
+@contextlib.contextmanager
+def dcmqrscp(folder: Path, files: list[Path]) -> Iterator[int]:
+    area, port = folder / "area", free_port()
+    area.mkdir(parents=True)
+    config = folder / "dcmqrscp.cfg"
+    config.write_text(
+        f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\nHostTable BEGIN\nHostTable END\n"
+        f"VendorTable BEGIN\nVendorTable END\nAETable BEGIN\nQR {area} RW (500, 1024mb) ANY\nAETable END\n"
+    )
+    process = subprocess.Popen(["dcmqrscp", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        listening(port)
+        subprocess.run(
+            ["storescu", "-aec", "QR", "127.0.0.1", str(port), *map(str, files)], check=True, capture_output=True
+        )
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def queries(files: list[Path], count: int) -> list[dict[str, str]]:
+    """Hierarchical queries of every level, every kind of matching, by values that are there and values that are not."""
+    chance = random.Random(20260105)
+    heads = [pydicom.dcmread(path, stop_before_pixels=True) for path in files]
+    made: list[dict[str, str]] = []
+
+    def cut(text: str) -> str:
+        at = chance.randrange(len(text) + 1)
+        return chance.choice([text, text[:at] + "*", "*" + text[at:], text[:at] + "?" + text[at + 1 :]])
+
+    while len(made) < count:
+        ds = chance.choice(heads)
+        level = chance.choice(["STUDY", "STUDY", "STUDY", "SERIES", "IMAGE"])
+        query = {"QueryRetrieveLevel": level, "StudyInstanceUID": "" if level == "STUDY" else str(ds.StudyInstanceUID)}
+        if level == "STUDY":
+            for key in chance.sample(["PatientID", "PatientName", "StudyDate", "AccessionNumber", "StudyID"], 2):
+                value = str(ds.get(key, "") or "")
+                if key == "StudyDate" and value:
+                    value = chance.choice([value, f"{value}-", f"-{value}", "19000101-20991231", f"{value}-{value}"])
+                elif value and value.isascii():
+                    value = cut(value)
+                else:
+                    value = ""
+                query[key] = value
+            if chance.random() < 0.2:
+                query["StudyInstanceUID"] = "\\".join(
+                    str(chance.choice(heads).StudyInstanceUID) for _ in range(chance.randrange(1, 4))
+                )
+        else:
+            query["SeriesInstanceUID"] = str(ds.SeriesInstanceUID) if level == "IMAGE" else ""
+            if level == "SERIES":
+                query["Modality"] = chance.choice(["", str(ds.Modality), "C?", "*", "XA"])
+                query["SeriesNumber"] = chance.choice(["", str(ds.SeriesNumber), "9999"])
+            else:
+                query["SOPInstanceUID"] = chance.choice(["", str(ds.SOPInstanceUID)])
+                query["InstanceNumber"] = chance.choice(["", str(ds.InstanceNumber), "9999"])
+        made.append(query)
+    return made
+
+
+def test_200_queries_are_answered_as_dcmqrscp_answers_them(archive: Any, files: list[Path], tmp_path: Path) -> None:
+    asked = queries(files, 200)
+
+    async def answers(port: int, title: str) -> list[set[tuple[str, ...]]]:
+        found = []
+        async with dicore.connect(f"{title}@127.0.0.1:{port}", contexts=[FIND]) as assoc:
+            for query in asked:
+                names = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+                rows = {tuple(str(one.get(name) or "") for name in names) async for one in assoc.c_find(query)}
+                found.append(rows)
+        return found
+
+    with dcmqrscp(tmp_path / "qr", files) as port:
+        theirs = run_on("asyncio", answers(port, "QR"))
+    ours = run_on("asyncio", answers(archive.port, archive.ae_title))
+    differ = [
+        (query, len(one), len(other)) for query, one, other in zip(asked, ours, theirs, strict=True) if one != other
+    ]
+    assert sum(map(bool, ours)) > 100  # most of them ask for something that is there
+    assert differ == []
