@@ -2,7 +2,7 @@
 
 Each level's result is compared with the plain C kernel's on the same bytes before it is timed; a memcpy that moves as
 many bytes runs in the same round. 0.5 MB lies in L2, 8 MB in L3 of the box that the wanted figures were taken on. The
-verdict is on the level that this processor gets: where glibc's memcpy has the registers of AVX-512, so have the kernels.
+verdict is on the level that this processor gets: where memcpy has the registers of AVX-512, so have the kernels.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@
 #ifndef DICORE_DATASET_CURSOR_H
 #define DICORE_DATASET_CURSOR_H
 
+#include <stddef.h>
 #include <string.h>
 
 #include "dataset/deviation.h"
@@ -125,6 +126,28 @@ dicore_status cursor_fragments(dicore_walk *c, const dicore_walk_frame *f, dicor
 /* A value that ends beyond what surrounds it: stretches that, or cuts the value. */
 dicore_status cursor_overrun(dicore_walk *c, dicore_walk_frame *f, dicore_entry *e, dicore_error *error);
 
+/* An entry by four stores where the byte order of this machine lets its small members be put together in a register. */
+static inline __attribute__((always_inline)) void put_entry(dicore_entry *out, uint64_t offset, uint32_t length, uint32_t tag,
+                                                          uint16_t vr, unsigned flags, uint32_t header, unsigned depth)
+{
+    out->offset = offset;
+    out->length = length;
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    _Static_assert(sizeof(dicore_entry) == 32 && offsetof(dicore_entry, tag) == 16 && offsetof(dicore_entry, vr) == 24 &&
+                   offsetof(dicore_entry, header) == 28 && offsetof(dicore_entry, depth) == 29, "as put together here");
+    const uint64_t tail[2] = {tag, vr | (uint64_t)(flags & 0xFFFF) << 16 | (uint64_t)header << 32 | (uint64_t)depth << 40};
+    memcpy((uint8_t *)out + 16, tail, 16);
+#else
+    out->tag = tag;
+    out->next = 0;
+    out->vr = vr;
+    out->flags = (uint16_t)flags;
+    out->header = (uint8_t)header;
+    out->depth = (uint8_t)depth;
+    out->reserved = 0;
+#endif
+}
+
 /* The element as nearly all are: explicit or implicit VR little endian, in order, a known VR, an even length that
  * fits, no sequence. 1 when one stands at data[*position], and then `*out` is it, `*position` behind it and `*last` its
  * tag; else nothing has changed but what cursor_enter_block keeps in `f`.
@@ -146,9 +169,9 @@ static inline __attribute__((always_inline)) int plain_element(const uint8_t *da
     if (tag & 0x10000 && f->block != ((tag & 0xFFFF0000) | (tag >> 8 & 0xFF)) && !cursor_enter_block(data, *position, f, tag))
         return 0;
     if (encoding == DICORE_EXPLICIT_LE) {
-        const unsigned kind = vr_kind((unsigned)(word >> 32) & 0xFFFF);
-        vr = (uint16_t)((word >> 24 & 0xFF00) | (word >> 40 & 0xFF));
-        length = (uint32_t)(word >> 48);
+        const unsigned kind = vr_kind(load_u16le(p + 4));
+        vr = load_u16be(p + 4);
+        length = load_u16le(p + 6); /* again, for the next element waits for this */
         if (kind != VR_KIND_SHORT) {
             if (kind != VR_KIND_LONG)
                 return 0;
@@ -162,17 +185,9 @@ static inline __attribute__((always_inline)) int plain_element(const uint8_t *da
     }
     if (length & 1 || length > end - *position - header) /* an undefined length is odd, too */
         return 0;
-    if ((tag & 0x1FF00) == 0x10000 && length && p[header] > ' ') /* a creator: what follows is its block as a rule */
+    if (tag & 0x10000 && (tag & 0xFF00) == 0 && length && p[header] > ' ') /* a creator: what follows is its block as a rule */
         f->block = tag;
-    out->offset = *position;
-    out->length = length;
-    out->tag = tag;
-    out->next = 0;
-    out->vr = vr;
-    out->flags = (uint16_t)encoding;
-    out->header = (uint8_t)header;
-    out->depth = (uint8_t)depth;
-    out->reserved = 0;
+    put_entry(out, *position, length, tag, vr, encoding, header, depth);
     *last = tag;
     *position += (uint64_t)header + length; /* up to 4 GiB and 10 bytes */
     return 1;

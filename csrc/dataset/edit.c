@@ -235,9 +235,9 @@ static unsigned swap_width(uint16_t vr)
     return width > 1 ? (unsigned)width : 0;
 }
 
-/* A value with its header, in `to`; `big`: it is in big endian now. `flags` say whether the value is one of fragments. */
+/* A value with its header, in `to`; `big`: it is in big endian now, in numbers of `width` bytes, 0: as its VR has them. */
 static dicore_status add_element(editor *e, unsigned to, uint32_t tag, uint16_t vr, const uint8_t *value, uint64_t size, int big,
-                                 uint32_t kind)
+                                 unsigned width, uint32_t kind)
 {
     uint64_t padded = size + (size & 1);
     if (padded >= DICORE_UNDEFINED_LENGTH)
@@ -246,7 +246,7 @@ static dicore_status add_element(editor *e, unsigned to, uint32_t tag, uint16_t 
     if ((to & DICORE_ENTRY_EXPLICIT) && padded > 0xFFFE && vr_in(SHORT_VRS, vr))
         to_big = 0; /* becomes UN, which is in little endian (PS3.5 6.2.2) */
     TRY(add_header(e, to, tag, vr, (uint32_t)padded, NULL));
-    TRY(add_value(e, value, (size_t)size, big != to_big ? swap_width(vr) : 0, kind));
+    TRY(add_value(e, value, (size_t)size, big == to_big ? 0 : width ? width : swap_width(vr), kind));
     if (size & 1) {
         uint8_t *pad = literal(e, 1);
         if (!pad)
@@ -338,6 +338,16 @@ static int pixel_sign(editor *e, level *l)
             }
     }
     return l->sign;
+}
+
+/* Bytes of a number of Pixel Data in OW whose cells take several words, else 0. PS3.5 6.2 turns the two bytes of a word; but
+ * what writes cells of 32 bits in big endian writes big endian numbers, and that is how they are decoded. */
+static unsigned cell_width(editor *e, const level *l, uint32_t tag, uint16_t vr)
+{
+    if (tag != DICORE_TAG_PIXEL_DATA || vr != DICORE_VR_OW)
+        return 0;
+    int bits = number_at(e, dicore_tape_find(e->tape, l->first, l->stop, 0x00280100));
+    return bits == 32 ? 4 : bits == 64 ? 8 : 0;
 }
 
 /* What dicore_tape_vr says of an element without VR, without going over the siblings each time. */
@@ -504,7 +514,7 @@ static dicore_status add_entry(editor *e, level *l, uint32_t index)
         TRY(add_value(e, value, (size_t)entry->length, 0, SOURCE));
         return add_delimiter(e, to, DICORE_TAG_SEQUENCE_END);
     }
-    return add_element(e, to, entry->tag, vr, value, entry->length, big, SOURCE);
+    return add_element(e, to, entry->tag, vr, value, entry->length, big, cell_width(e, l, entry->tag, vr), SOURCE);
 }
 
 /* An element given whole, in `from`, brought into `to` by an editor of its own. */
@@ -556,7 +566,7 @@ static dicore_status add_change(editor *e, uint32_t number, unsigned to)
             status = fail(e, DICORE_BAD_VR, 0, c->tag);
         else
             status = add_element(e, to, c->tag, h.vr, c->value.data + h.size, h.length, from == DICORE_EXPLICIT_BE,
-                                 VALUE);
+                                 0, VALUE);
     } else if (c->vr == DICORE_VR_SQ && !plain && c->value.size) {
         uint8_t *whole = c->value.size < 0xFFFFFFFEu ? own_bytes(e, c->value.size + 12) : NULL;
         size_t header;
@@ -566,7 +576,7 @@ static dicore_status add_change(editor *e, uint32_t number, unsigned to)
         memcpy(whole + 12, c->value.data, c->value.size);
         status = add_encoded(e, whole, c->value.size + 12, c->tag, from, to);
     } else {
-        status = add_element(e, to, c->tag, c->vr, c->value.data, c->value.size, 0, VALUE);
+        status = add_element(e, to, c->tag, c->vr, c->value.data, c->value.size, 0, 0, VALUE);
     }
     e->change = 0;
     return status;

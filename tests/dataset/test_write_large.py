@@ -30,10 +30,7 @@ SHAPES = {
     "in the middle": lambda: part10(IDS + PATIENT + element(0x7FE00010, "OW", counted(LARGE)) + BEHIND),
     "at the end": lambda: part10(IDS + PATIENT + element(0x7FE00010, "OW", counted(LARGE))),
     "encapsulated": lambda: part10(
-        IDS
-        + PATIENT
-        + element(0x7FE00010, "OB", item(b"") + item(counted(LARGE)) + DELIMITER, UNDEFINED)
-        + BEHIND,
+        IDS + PATIENT + element(0x7FE00010, "OB", item(b"") + item(counted(LARGE)) + DELIMITER, UNDEFINED) + BEHIND,
         RLE,
     ),
     "two of them": lambda: part10(
@@ -82,7 +79,8 @@ def test_a_write_is_the_same_as_from_memory(path, how, edited) -> None:
 def test_an_edit_is_the_same_as_in_memory_and_so_are_edits_of_it(path) -> None:
     changes = {"SOPInstanceUID": "1.2.3.4.5", "PatientName": "A longer name than there was^before"}
     mine, whole = dicore.read(path).edit(**changes), dicore.read(path.read_bytes()).edit(**changes)
-    assert mine == whole and len(mine) == len(whole)
+    assert mine == whole
+    assert len(mine) == len(whole)
     again, whole_again = mine.edit(PatientID=dicore.DELETE), whole.edit(PatientID=dicore.DELETE)
     assert again.to_bytes() == whole_again.to_bytes()
     assert written(again, path) == written(whole_again, path)
@@ -105,11 +103,14 @@ def test_the_file_itself_may_be_replaced_and_the_data_set_read_on(path) -> None:
     edited = ds.edit(PatientID="E")
     ds.PatientID = "N"
     ds.write(path)
-    assert dicore.read(path).PatientID == "N" and bytes(dicore.read(path)["PixelData"].raw) == pixels
-    assert bytes(ds["PixelData"].raw) == pixels and bytes(edited["PixelData"].raw) == pixels
+    assert dicore.read(path).PatientID == "N"
+    assert bytes(dicore.read(path)["PixelData"].raw) == pixels
+    assert bytes(ds["PixelData"].raw) == pixels
+    assert bytes(edited["PixelData"].raw) == pixels
     ds.PatientID = "M"
     ds.write(path)
-    assert dicore.read(path).PatientID == "M" and bytes(dicore.read(path)["PixelData"].raw) == pixels
+    assert dicore.read(path).PatientID == "M"
+    assert bytes(dicore.read(path)["PixelData"].raw) == pixels
 
 
 def test_a_file_that_was_replaced_by_another_is_refused_and_nothing_is_left_behind(path) -> None:

@@ -9,6 +9,7 @@ of threads may read one data set.
 """
 import operator
 import os
+import pathlib
 import threading
 
 from dicore import errors
@@ -16,7 +17,7 @@ from dicore import errors
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.dict cimport PyDict_GetItem
+from cpython.dict cimport PyDict_GetItem, PyDict_GetItemWithError, PyDict_Size
 from cpython.list cimport PyList_Append
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.object cimport PyObject, PyObject_GenericGetAttr
@@ -1475,7 +1476,7 @@ cdef int parse_head(Source source) except -1:
 
 cdef Source source_of_path(object path, bint strict, bint mapped):
     cdef Source source = Source.__new__(Source)
-    cdef object text = os.fspath(path)
+    cdef object text = str(path) if type(path) is PLAIN_PATH else os.fspath(path)  # the same, by one call of Python less
     cdef bytes encoded = PyUnicode_EncodeFSDefault(text) if isinstance(text, str) else text
     cdef const char *name = PyBytes_AS_STRING(encoded)
     cdef bytes head
@@ -1977,13 +1978,15 @@ cdef class DatasetBase:
 
     cdef object value_of(self, uint32_t tag, object key, object default):
         """The value of a tag, kept under `key` (the tag as an int); `default` when there is none."""
-        cdef PyObject *known = PyDict_GetItem(self.kept, key)
+        cdef PyObject *known
         cdef dicore_entry entry
         cdef uint32_t index
-        if known != NULL:
-            return <object>known
+        if PyDict_Size(self.kept):
+            known = PyDict_GetItemWithError(self.kept, key)
+            if known != NULL:
+                return <object>known
         if self.changes is not None:
-            known = PyDict_GetItem(self.changes, key)
+            known = PyDict_GetItemWithError(self.changes, key)
             if known != NULL:
                 if <object>known is None:
                     return default
@@ -2279,7 +2282,7 @@ cdef class DatasetBase:
         cdef PyObject *known
         cdef uint32_t index
         if type(key) is str:
-            known = PyDict_GetItem(KEYWORDS, key)
+            known = PyDict_GetItemWithError(KEYWORDS, key)
             if known != NULL:
                 return self.value_of(<object>known, <object>known, default)
         try:
@@ -3176,6 +3179,7 @@ def deflated(data):
 
 
 cdef object MISSING = object()
+cdef object PLAIN_PATH = type(pathlib.Path())
 cdef dict NATIVE = {0: "1.2.840.10008.1.2", 1: "1.2.840.10008.1.2.1", 3: "1.2.840.10008.1.2.2"}
 cdef dict SYNTAX_ENCODING = {uid: encoding for encoding, uid in NATIVE.items()}
 
@@ -3275,7 +3279,7 @@ def walk_elements(DatasetBase dataset):
 def read_into(DatasetBase dataset, source, bint strict, bint mmap):
     """What `dicore.read` does, into a new Dataset."""
     cdef Source opened
-    if isinstance(source, str) or hasattr(source, "__fspath__"):
+    if type(source) is PLAIN_PATH or isinstance(source, str) or hasattr(source, "__fspath__"):
         opened = source_of_path(source, strict, mmap)
     elif PyObject_CheckBuffer(source):
         opened = source_of_buffer(source, None, strict)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from dicore.content.elements import Elements, first, is_there, number, numbers, wrong
+from dicore.content.elements import Elements, first, is_there, number
 from dicore.content.geometry import FunctionalGroups
+from dicore.pixel.lut import Lut, lut_from, to_modality
 
 __all__ = ["Rescale", "rescale_of"]
 
@@ -20,23 +20,12 @@ class Rescale:
 
     slope: float = 1.0
     intercept: float = 0.0
-    table: npt.NDArray[Any] | None = None
-    first: int = 0
+    lut: Lut | None = None
     units: str = ""
 
     def into(self, stored: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
         """Compute into a float array of the same shape; `stored` may be `out` itself."""
-        if self.table is not None:
-            at = np.clip(stored.astype(np.int64) - self.first, 0, len(self.table) - 1)
-            out[...] = self.table[at]
-            return
-        # in double and then rounded once: a slope in single precision is off in the last digit
-        np.multiply(stored, self.slope, out=out, dtype=np.float64, casting="same_kind")
-        if self.intercept:
-            if float(self.slope).is_integer() and float(self.intercept).is_integer():
-                np.add(out, out.dtype.type(self.intercept), out=out)
-            else:
-                out[...] = stored * np.float64(self.slope) + self.intercept
+        to_modality(stored, out, self.slope, self.intercept, self.lut)
 
 
 def rescale_of(ds: Elements, what: str, frame: int = 0, groups: FunctionalGroups | None = None) -> Rescale:
@@ -47,16 +36,7 @@ def rescale_of(ds: Elements, what: str, frame: int = 0, groups: FunctionalGroups
         place = ds if found is None else found
     lut = first(place, "ModalityLUTSequence")
     if lut is not None:
-        entries, start, bits = (int(v) for v in numbers(lut, "LUTDescriptor", 3, what))
-        entries, start = entries or 65536, start if start < 32768 or not _signed(ds) else start - 65536
-        if bits not in (8, 16):
-            raise wrong(lut, "LUTDescriptor", what, "8 or 16 bits")
-        raw = bytes(lut["LUTData"].raw) if "LUTData" in lut else b""
-        order = "<" if lut.is_little_endian else ">"
-        table = np.frombuffer(raw, np.uint8 if bits == 8 and len(raw) < 2 * entries else f"{order}u2")
-        if len(table) < entries:
-            raise wrong(lut, "LUTDescriptor", what, f"a table with {entries} entries")
-        return Rescale(table=table[:entries].astype(np.float64), first=start)
+        return Rescale(lut=lut_from(lut, bool(ds.get("PixelRepresentation")), not lut.is_little_endian))
     if not is_there(place, "RescaleSlope") and not is_there(place, "RescaleIntercept"):
         return Rescale()
     units = place.get("RescaleType")
@@ -65,7 +45,3 @@ def rescale_of(ds: Elements, what: str, frame: int = 0, groups: FunctionalGroups
         number(place, "RescaleIntercept", what, default=0.0),
         units=units if isinstance(units, str) else "",
     )
-
-
-def _signed(ds: Elements) -> bool:
-    return bool(ds.get("PixelRepresentation"))

@@ -66,7 +66,7 @@ def _object(dataset: Dataset, threshold: int, uri: BulkURI | None, prefix: str) 
             if element.length and uri is not None and element.length > threshold:
                 attribute["BulkDataURI"] = uri_of(uri, path, element)
             elif element.length:
-                attribute["InlineBinary"] = base64.b64encode(little(element)).decode("ascii")
+                attribute["InlineBinary"] = base64.b64encode(little(element, dataset)).decode("ascii")
         elif element.VM:
             value = element.value
             attribute["Value"] = [_value(vr, v) for v in (value if isinstance(value, list) else [value])]

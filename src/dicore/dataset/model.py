@@ -26,6 +26,7 @@ TEXT = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "T
 VRS = BINARY | NUMBERS | TEXT | {"AT", "SQ"}
 _BY_CHARSET = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})  # PS3.5 6.1.2.2
 _WORD = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
+_CELL: dict[Any, int] = {32: 4, 64: 8}
 _CHARSET = 0x00080005
 
 #: Where bulk data can be had: a function of (path, element), or a URI that gets "?path=..." behind it.
@@ -48,10 +49,12 @@ def attributes(dataset: Dataset) -> Iterator[Element]:
     return (found[tag] for tag in sorted(found))
 
 
-def little(element: Element) -> bytes:
-    """The bytes of a binary value in little endian (PS3.18 F.2.7, PS3.19 A.1.5)."""
+def little(element: Element, dataset: Dataset) -> bytes:
+    """The bytes of a binary value of `dataset` in little endian (PS3.18 F.2.7, PS3.19 A.1.5)."""
     raw = bytes(element.raw)
     width = _WORD.get(element.vr, 1)
+    if element.vr == "OW" and element.tag == 0x7FE00010:
+        width = _CELL.get(dataset.get("BitsAllocated"), width)  # as edits do
     if element.is_little_endian or width == 1 or element.is_undefined_length:
         return raw
     whole = len(raw) - len(raw) % width

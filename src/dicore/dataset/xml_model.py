@@ -52,11 +52,11 @@ def _write(dataset: Dataset, threshold: int, uri: BulkURI | None, prefix: str, l
                 _write(item, threshold, uri, f"{path}[{number}].", body)
                 body.append("</Item>")
         elif vr in BINARY:
-            body = _bulk(element, threshold, uri, path)
+            body = _bulk(dataset, element, threshold, uri, path)
         elif element.VM:
             values = element.value if isinstance(element.value, list) else [element.value]
             if isinstance(element.value, bytes) or not all(_fits(vr, v) for v in map(str, values)):
-                vr, body = "UN", _bulk(element, threshold, uri, path)
+                vr, body = "UN", _bulk(dataset, element, threshold, uri, path)
             elif vr == "PN":
                 body = [_name(number, str(value)) for number, value in enumerate(values, 1)]
             else:
@@ -76,12 +76,12 @@ def _fits(vr: str, text: str) -> bool:
     return vr != "PN" or (text.count("=") < 3 and all(group.count("^") < 5 for group in text.split("=")))
 
 
-def _bulk(element: Element, threshold: int, uri: BulkURI | None, path: str) -> list[str]:
+def _bulk(dataset: Dataset, element: Element, threshold: int, uri: BulkURI | None, path: str) -> list[str]:
     if not element.length:
         return []
     if uri is not None and element.length > threshold:
         return [f'<BulkData uri="{uri_of(uri, path, element).translate(_ESCAPES)}"/>']
-    return [f"<InlineBinary>{base64.b64encode(little(element)).decode('ascii')}</InlineBinary>"]
+    return [f"<InlineBinary>{base64.b64encode(little(element, dataset)).decode('ascii')}</InlineBinary>"]
 
 
 def _text(vr: str, value: Any) -> str:

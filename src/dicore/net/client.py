@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -117,6 +118,7 @@ class Association(Operations):
         self.called_ae = address.ae_title
         self.peer = str(address)
         self.operations = 0  # of the Wire protocol
+        self.connect_seconds = 0.0  # that TCP took (name, handshake), before negotiation
         self.wants_room = False
         self._link = link
         link.owner = self
@@ -709,7 +711,9 @@ class _Connecting:
 
     async def _connect(self) -> Association:
         times, limits = self._timeouts, self._limits
+        begin = time.perf_counter()
         sock = await _open_socket(self._address, times.connect, self._source)
+        connect_seconds = time.perf_counter() - begin
         try:
             link = Link(
                 pdu=limits.pdu,
@@ -721,6 +725,7 @@ class _Connecting:
                 dimse=round(times.dimse * 1000),
             )
             association = Association(self._address, link, sock, times, limits, self._calling, self._on_event)
+            association.connect_seconds = connect_seconds
         except BaseException:
             sock.close()
             raise

@@ -52,6 +52,8 @@ def _swap(dataset: Any) -> None:
                 _swap(item)
         elif element.VR in _WIDTHS and isinstance(element.value, bytes):
             width = _WIDTHS[element.VR]
+            if element.tag == 0x7FE00010 and element.VR == "OW":
+                width = {32: 4, 64: 8}.get(dataset.get("BitsAllocated"), width)  # cells, as edits turn them
             value = bytearray(element.value)
             whole = len(value) // width * width
             turned = bytearray(whole)

@@ -22,7 +22,7 @@ from dicore.errors import PixelDataError
 from dicore.pixel.frames import decode
 from dicore.pixel.images import windowed
 from dicore.pixel.layout import FrameLayout
-from dicore.pixel.lut import Attributes, Lut, Palette, item_of, lut_from, palette_from, patterns
+from dicore.pixel.lut import Attributes, Lut, Palette, item_of, items_of, lut_from, palette_from, patterns, to_modality
 from dicore.pixel.overlay import Spatial, draw_graphics, overlay_planes, shutter_mask
 from dicore.pixel.png_file import apng, png
 
@@ -115,7 +115,7 @@ def _modality(ds: Attributes, signed: bool, big_endian: bool) -> _Modality:
 def _tables(sequence: Any) -> list[Attributes]:
     """The items that hold a table; files have empty ones."""
     return [
-        item for item in sequence or () if item.get("LUTDescriptor") is not None and item.get("LUTData") is not None
+        item for item in items_of(sequence) if item.get("LUTDescriptor") is not None and item.get("LUTData") is not None
     ]
 
 
@@ -139,7 +139,7 @@ def _frame_modality(ds: Attributes, layout: FrameLayout, frame: int) -> _Modalit
 def _windows(ds: Attributes) -> list[tuple[_Window, str]]:
     centers, widths = _numbers(ds.get("WindowCenter")), _numbers(ds.get("WindowWidth"))
     names = ds.get("WindowCenterWidthExplanation")
-    names = [names] if isinstance(names, str) else list(names or ())
+    names = list(names) if isinstance(names, list | tuple) else [names] if isinstance(names, str) else []
     function = str(ds.get("VOILUTFunction") or "LINEAR").strip()
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         raise PixelDataError(
@@ -202,26 +202,11 @@ def hu(ds: Image, frames: Frames = None, *, out: Array | None = None, threads: i
     slots = out[None] if alone else out
 
     def put(at: int, frame: Array) -> None:
-        _modality_values(frame, _frame_modality(ds, layout, numbers[at]), slots[at])
+        how = _frame_modality(ds, layout, numbers[at])
+        to_modality(frame, slots[at], how.slope, how.intercept, how.lut)
 
     _each(ds, layout, numbers, put, threads)
     return out
-
-
-def _modality_values(frame: Array, modality: _Modality, target: npt.NDArray[np.float32]) -> None:
-    kind = f"{frame.dtype.kind}{frame.dtype.itemsize}"
-    narrow = frame.dtype.kind in "iu" and frame.dtype.itemsize <= 2
-    whole = target if target.flags.c_contiguous else np.empty(target.shape, np.float32)
-    if modality.lut is not None and narrow and frame.dtype.itemsize == 2:
-        table = modality.lut(patterns(frame.dtype).astype(np.float64)).astype(np.float32)
-        kernels.look_up(np.ascontiguousarray(frame), table, whole, 2, 4)
-    elif modality.lut is None and kind in ("u1", "i1", "u2", "i2", "u4", "i4", "f4"):
-        kernels.rescale(np.ascontiguousarray(frame), whole, kind, modality.slope, modality.intercept)
-    else:
-        with np.errstate(over="ignore"):
-            whole[...] = modality(frame.astype(np.float64))
-    if whole is not target:
-        target[...] = whole
 
 
 # ---- render ----------------------------------------------------------------------------------------------------------
@@ -362,15 +347,15 @@ _NOTHING = _Nothing()
 
 def _for_image(sequence: Any, ds: Attributes, frame: int) -> Attributes | None:
     """The first item of a presentation state's sequence that is meant for this image and frame (from 0)."""
-    for item in sequence or ():
-        references = item.get("ReferencedImageSequence") or ()
+    for item in items_of(sequence):
+        references = items_of(item.get("ReferencedImageSequence"))
         if not references:
-            return item  # type: ignore[no-any-return]
+            return item
         for reference in references:
             if reference.get("ReferencedSOPInstanceUID") == ds.get("SOPInstanceUID"):
                 listed = reference.get("ReferencedFrameNumber")
-                if listed is None or frame + 1 in [int(n) for n in np.atleast_1d(listed)]:
-                    return item  # type: ignore[no-any-return]
+                if listed is None or frame + 1 in _numbers(listed):
+                    return item
     return None
 
 
@@ -560,9 +545,10 @@ def _spatial(plan: _Plan, number: int) -> Spatial:
     item = _for_image(state.get("DisplayedAreaSelectionSequence"), plan.ds, number)
     if item is not None:
         first, last = item.get("DisplayedAreaTopLeftHandCorner"), item.get("DisplayedAreaBottomRightHandCorner")
-        if first is not None and last is not None and len(first) == len(last) == 2:
-            left, right = sorted((int(first[0]), int(last[0])))  # corners of what is seen, so turned ones are swapped
-            top, bottom = sorted((int(first[1]), int(last[1])))
+        corners = [int(v) for v in (*_numbers(first), *_numbers(last))]
+        if len(corners) == 4:
+            left, right = sorted(corners[::2])  # corners of what is seen, so turned ones are swapped
+            top, bottom = sorted(corners[1::2])
             left, top = max(0, left - 1), max(0, top - 1)
             right, bottom = min(layout.columns, right), min(layout.rows, bottom)
             if left < right and top < bottom:
@@ -584,7 +570,7 @@ def _annotate(plan: _Plan, number: int, turned: Spatial, image: Array) -> None:
             width, height = height, width
         return (width - x if turned.flip else x), y
 
-    for item in (plan.state.get("GraphicAnnotationSequence") or ()) if plan.state is not None else ():
+    for item in items_of(plan.state.get("GraphicAnnotationSequence")) if plan.state is not None else ():
         if _for_image([item], plan.ds, number) is not None:
             draw_graphics(item, image, to_image)
 

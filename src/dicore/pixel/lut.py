@@ -9,11 +9,24 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dicore._native import kernels
 from dicore.errors import PixelDataError
 
-__all__ = ["Attributes", "Lut", "Palette", "expand_segments", "item_of", "lut_from", "palette_from", "patterns"]
+__all__ = [
+    "Attributes",
+    "Lut",
+    "Palette",
+    "expand_segments",
+    "item_of",
+    "items_of",
+    "lut_from",
+    "palette_from",
+    "patterns",
+    "to_modality",
+]
 
 Array = npt.NDArray[Any]
+_RESCALED = ("u1", "i1", "u2", "i2", "u4", "i4", "f4")  # that the kernel takes
 _MOST = 65536  # entries; a descriptor cannot say more
 
 
@@ -65,9 +78,15 @@ def patterns(dtype: np.dtype[Any]) -> Array:
 def item_of(sequence: Any, number: int = 0) -> Attributes | None:
     """Item `number` of a sequence's value, or None."""
     try:
-        return None if sequence is None else sequence[number]
+        item = None if sequence is None else sequence[number]
     except (IndexError, TypeError, KeyError):
         return None
+    return item if hasattr(item, "get") else None  # the VR of a file may say that it is something else
+
+
+def items_of(sequence: Any) -> list[Attributes]:
+    """The items of a sequence's value; none when there is no sequence, whatever VR the file gives it."""
+    return [item for item in sequence if hasattr(item, "get")] if hasattr(sequence, "__iter__") else []
 
 
 def lut_from(item: Attributes, signed: bool, big_endian: bool) -> Lut:
@@ -77,7 +96,7 @@ def lut_from(item: Attributes, signed: bool, big_endian: bool) -> Lut:
     if isinstance(data, bytes | bytearray | memoryview):
         values = _unpacked(bytes(data), entries, big_endian)
     else:
-        values = np.atleast_1d(np.asarray([] if data is None else data, np.int64)) & 0xFFFF
+        values = _words(data, "LUT Data")
     if not len(values):
         raise PixelDataError("a lookup table without LUT Data", tag_path="0028,3006")
     if not 1 <= bits <= 16:
@@ -86,6 +105,26 @@ def lut_from(item: Attributes, signed: bool, big_endian: bool) -> Lut:
         bits = int(values.max()).bit_length()
     text = item.get("LUTExplanation")
     return Lut(first, values[:entries].astype(np.float64), bits, str(text or ""))
+
+
+def to_modality(stored: Array, out: Array, slope: float = 1.0, intercept: float = 0.0, lut: Lut | None = None) -> None:
+    """Stored values to those of the modality (PS3.3 C.11.1): in double, rounded once, into a float array of the shape."""
+    dtype = stored.dtype
+    native = dtype.isnative
+    if out.dtype == np.float32 and native and lut is None and f"{dtype.kind}{dtype.itemsize}" in _RESCALED:
+        whole = out if out.flags.c_contiguous else np.empty(out.shape, np.float32)
+        kernels.rescale(np.ascontiguousarray(stored), whole, f"{dtype.kind}{dtype.itemsize}", slope, intercept)
+    elif out.dtype == np.float32 and native and lut is not None and dtype.kind in "iu" and dtype.itemsize == 2:
+        whole = out if out.flags.c_contiguous else np.empty(out.shape, np.float32)
+        table = lut(patterns(dtype).astype(np.float64)).astype(np.float32)
+        kernels.look_up(np.ascontiguousarray(stored), table, whole, 2, 4)
+    else:
+        values = stored.astype(np.float64)
+        with np.errstate(over="ignore"):
+            out[...] = lut(values) if lut is not None else values * slope + intercept
+        return
+    if whole is not out:
+        out[...] = whole
 
 
 def palette_from(ds: Attributes, signed: bool, big_endian: bool) -> Palette:
@@ -97,21 +136,21 @@ def palette_from(ds: Attributes, signed: bool, big_endian: bool) -> Palette:
         name = f"{colour}PaletteColorLookupTable"
         entries, first, bits = _descriptor(ds.get(f"{name}Descriptor"), signed, f"{name}Descriptor")
         data = ds.get(f"{name}Data")
-        if data is not None and len(data):
+        if data is not None and np.size(data):
             if isinstance(data, bytes | bytearray | memoryview):
                 values = _unpacked(bytes(data), entries, big_endian)
                 wide |= len(data) >= 2 * entries
             else:
-                values = np.atleast_1d(np.asarray(data, np.int64)) & 0xFFFF
+                values = _words(data, f"{name}Data")
                 wide = True
         else:
             raw = ds.get(f"Segmented{name}Data")
-            if raw is None or not len(raw):
+            if raw is None or not np.size(raw):
                 raise PixelDataError(f"{name}Data is missing", expected="it, or a segmented one")
             if isinstance(raw, bytes | bytearray | memoryview):
                 kind = "u1" if bits == 8 else ">u2" if big_endian else "<u2"
                 raw = np.frombuffer(bytes(raw)[: len(raw) // np.dtype(kind).itemsize * np.dtype(kind).itemsize], kind)
-            values = expand_segments(np.asarray(raw, np.int64), bits == 8, big_endian)
+            values = expand_segments(_words(raw, f"Segmented{name}Data"), bits == 8, big_endian)
             wide |= bits > 8
         if not len(values):
             raise PixelDataError(f"{name}Data is empty")
@@ -177,6 +216,14 @@ def _descriptor(value: Any, signed: bool, what: str) -> tuple[int, int, int]:
     if signed and first > 0x7FFF:
         first -= 0x10000
     return entries, first, bits
+
+
+def _words(value: Any, what: str) -> npt.NDArray[np.int64]:
+    """Table data that came as numbers, 16 bits of each."""
+    try:
+        return np.atleast_1d(np.asarray([] if value is None else value, np.int64)) & 0xFFFF
+    except (TypeError, ValueError, OverflowError):
+        raise PixelDataError(f"{what} is {value!r:.40}", expected="numbers") from None
 
 
 def _unpacked(data: bytes, entries: int, big_endian: bool) -> Array:

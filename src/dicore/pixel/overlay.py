@@ -15,7 +15,7 @@ import numpy.typing as npt
 from dicore._native import kernels
 from dicore.errors import PixelDataError
 from dicore.pixel.layout import FrameLayout
-from dicore.pixel.lut import Attributes
+from dicore.pixel.lut import Attributes, items_of
 from dicore.pixel.sheet import write
 
 __all__ = ["draw_graphics", "overlay_planes", "shutter_mask"]
@@ -46,23 +46,22 @@ def overlay_planes(
             continue
         data = ds.get((group, 0x3000))
         bits = _int(ds.get((group, 0x0100))) or 1
-        mask = np.zeros((rows, columns), np.uint8) if rows * columns <= 1 << 28 else None
-        if mask is None:
-            raise PixelDataError(f"an overlay of {rows} x {columns}", tag_path=f"{group:04X},0010")
         if data is not None:
-            raw = data if isinstance(data, bytes | bytearray | memoryview) else np.asarray(data, "<u2").tobytes()
+            raw = data if isinstance(data, bytes | bytearray | memoryview) else _bytes(data, group)
             if len(raw) * 8 < (plane + 1) * rows * columns:
                 raise PixelDataError(
                     f"an overlay of {rows} x {columns} in {len(raw)} bytes", tag_path=f"{group:04X},3000"
                 )
             if layout.big_endian and len(raw) % 2 == 0:  # an OW: bits count from the least significant of each word
                 raw = np.frombuffer(raw, np.uint16).byteswap().tobytes()
+            mask = np.empty((rows, columns), np.uint8)
             kernels.unpack1(raw, mask, plane * rows * columns)
         elif bits > 1 and stored is not None:
             bit = _int(ds.get((group, 0x0102))) or 0
             words = stored(frame)
-            if words.shape != mask.shape or not 0 <= bit < 8 * words.dtype.itemsize:
+            if words.shape != (rows, columns) or not 0 <= bit < 8 * words.dtype.itemsize:
                 raise PixelDataError(f"an overlay in bit {bit} of the pixels", tag_path=f"{group:04X},0102")
+            mask = np.empty((rows, columns), np.uint8)
             if words.dtype.itemsize == 2:
                 kernels.overlay_bit(np.ascontiguousarray(words), mask, bit)
             else:
@@ -70,7 +69,18 @@ def overlay_planes(
         else:
             continue
         origin = ds.get((group, 0x0050)) or (1, 1)
-        yield number, _placed(mask, int(origin[0]) - 1, int(origin[1]) - 1, layout.rows, layout.columns)
+        top, left = (_int(v) for v in origin) if isinstance(origin, list | tuple) and len(origin) == 2 else (None, None)
+        if top is None or left is None:
+            raise PixelDataError(f"Overlay Origin {origin!r:.40}", tag_path=f"{group:04X},0050", expected="two numbers")
+        yield number, _placed(mask, top - 1, left - 1, layout.rows, layout.columns)
+
+
+def _bytes(data: Any, group: int) -> bytes:
+    """Overlay Data that came as numbers, as its VR had it."""
+    try:
+        return (np.asarray(data, np.int64) & 0xFFFF).astype("<u2").tobytes()
+    except (TypeError, ValueError, OverflowError):
+        raise PixelDataError(f"Overlay Data is {data!r:.40}", tag_path=f"{group:04X},3000", expected="bytes") from None
 
 
 def _placed(mask: Mask, top: int, left: int, rows: int, columns: int) -> Mask:
@@ -90,7 +100,7 @@ def shutter_mask(ds: Attributes, rows: int, columns: int) -> tuple[npt.NDArray[n
     shapes = ds.get("ShutterShape")
     if not shapes:
         return None
-    shapes = [shapes] if isinstance(shapes, str) else list(shapes)
+    shapes = list(shapes) if isinstance(shapes, list | tuple) else [shapes]
     seen = np.ones((rows, columns), np.bool_)
     y, x = np.ogrid[1 : rows + 1, 1 : columns + 1]
     known = False
@@ -103,14 +113,20 @@ def shutter_mask(ds: Attributes, rows: int, columns: int) -> tuple[npt.NDArray[n
             seen &= (x > left) & (x < right) & (y > upper) & (y < lower)
         elif shape == "CIRCULAR":
             center, radius = ds.get("CenterOfCircularShutter"), _int(ds.get("RadiusOfCircularShutter"))
-            if center is None or len(center) != 2 or radius is None:
+            if not isinstance(center, list | tuple) or len(center) != 2 or radius is None:
                 raise PixelDataError("a circular shutter without centre or radius", tag_path="0018,1610")
-            seen &= (y - int(center[0])) ** 2 + (x - int(center[1])) ** 2 <= radius**2
+            middle = [_int(v) for v in center]
+            if middle[0] is None or middle[1] is None:
+                raise PixelDataError(f"a circular shutter around {center!r:.40}", tag_path="0018,1610")
+            seen &= (y - float(middle[0])) ** 2 + (x - float(middle[1])) ** 2 <= float(radius) ** 2
         elif shape == "POLYGONAL":
             points = ds.get("VerticesOfThePolygonalShutter")
-            if points is None or len(points) < 6 or len(points) % 2 or len(points) > 2 * _POINTS:
+            if not isinstance(points, list | tuple) or len(points) < 6 or len(points) % 2 or len(points) > 2 * _POINTS:
                 raise PixelDataError("a polygonal shutter without its corners", tag_path="0018,1620")
-            corners = [(float(points[i + 1]) - 0.5, float(points[i]) - 0.5) for i in range(0, len(points), 2)]
+            try:
+                corners = [(float(points[i + 1]) - 0.5, float(points[i]) - 0.5) for i in range(0, len(points), 2)]
+            except (TypeError, ValueError):
+                raise PixelDataError("a polygonal shutter whose corners are no numbers", tag_path="0018,1620") from None
             seen &= _inside(corners, rows, columns)
         else:  # BITMAP: an overlay of the presentation state, which is drawn as one
             continue
@@ -129,7 +145,7 @@ def draw_graphics(
     """
     rows, columns = int(image.shape[0]), int(image.shape[1])
     mask = np.zeros((rows, columns), np.bool_)
-    for graphic in item.get("GraphicObjectSequence") or ():
+    for graphic in items_of(item.get("GraphicObjectSequence")):
         data = graphic.get("GraphicData")
         numbers = [float(v) for v in data][: 2 * _POINTS] if isinstance(data, list | tuple) else []
         pixels = graphic.get("GraphicAnnotationUnits", "PIXEL") != "DISPLAY"
@@ -151,7 +167,7 @@ def draw_graphics(
         if str(graphic.get("GraphicFilled") or "N") == "Y" and len(points) > 2:
             mask |= _inside(points, rows, columns)
     image[mask] = 255
-    for text in item.get("TextObjectSequence") or ():
+    for text in items_of(item.get("TextObjectSequence")):
         anchor, units = text.get("BoundingBoxTopLeftHandCorner"), text.get("BoundingBoxAnnotationUnits", "PIXEL")
         if anchor is None:
             anchor, units = text.get("AnchorPoint"), text.get("AnchorPointAnnotationUnits", "PIXEL")
@@ -221,7 +237,7 @@ def _int(value: Any) -> int | None:
         value = value[0] if value else None
     try:
         return None if value is None else int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
