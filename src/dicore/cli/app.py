@@ -29,7 +29,7 @@ VERBS = {  # in the order of the help page; each is a module of this package wit
     "find": "Ask a DICOM node what it has (C-FIND).",
     "get": "Fetch instances from a DICOM node over the same association (C-GET).",
     "move": "Have a DICOM node send instances to another one (C-MOVE).",
-"serve": "Receive into a store, durably; answer queries and retrievals.",
+    "serve": "Receive into a store, durably; answer queries and retrievals.",
     "store": "Look into a store: list, export, verify, count; delete, compact, rebuild, back up, restore.",
     "scan": "Read a few elements of many files into one table.",
     "loadtest": "Find out what a PACS can take.",
