@@ -154,3 +154,12 @@ def test_installed_headers_compile_alone_and_as_cpp(prefix: Path, tmp_path: Path
             source.write_text(f"#include <dicore/{header.name}>\n")
             done = subprocess.run([*command, source], capture_output=True, text=True)
             assert done.returncode == 0, f"{header.name} as {language}: {done.stderr}"
+
+
+def test_the_files_of_the_load_test_report_are_package_data() -> None:
+    report = ROOT / "src" / "dicore" / "loadtest" / "report"
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["scikit-build"]
+    assert settings["wheel"]["packages"] == ["src/dicore"]  # a whole folder, but for:
+    for name in ("page.css", "page.js", "uPlot.iife.min.js", "uPlot.min.css", "uPlot.LICENSE"):
+        assert (report / name).stat().st_size > 500
+        assert not any(Path(name).match(pattern) for pattern in settings["wheel"]["exclude"])

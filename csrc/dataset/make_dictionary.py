@@ -44,6 +44,7 @@ def slots(hashes: Iterable[int], bits: int) -> tuple[list[int], int]:
 
 def tag_factor(tags: list[int]) -> int:
     """An odd factor whose upper bits of tag * factor spread the tags best: few candidates suffice."""
+
     def cost(factor: int) -> int:
         return sum(i > 0 for i in probes(factor))
 

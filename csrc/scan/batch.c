@@ -109,8 +109,10 @@ static uint32_t hash_of(dicore_span text)
 
 static inline dicore_span word_at(const dicore_scan_values *d, uint32_t i)
 {
-    int32_t from = get32(&d->offsets, i);
-    return (dicore_span){d->data.data + from, (size_t)(get32(&d->offsets, i + 1) - from)};
+    int32_t from = get32(&d->offsets, i), to = get32(&d->offsets, i + 1);
+    if (to == from)
+        return (dicore_span){NULL, 0}; /* there may be no bytes at all yet */
+    return (dicore_span){d->data.data + from, (size_t)(to - from)};
 }
 
 static inline int same(dicore_span a, dicore_span b)

@@ -33,6 +33,7 @@ from dicore.errors import (
 
 if TYPE_CHECKING:  # what `_LAZY` below does at run time
     from dicore import blocking as blocking
+    from dicore import loadtest as loadtest
     from dicore import pixel as pixel
     from dicore import synth as synth
     from dicore.dataset import DELETE as DELETE
@@ -75,6 +76,7 @@ _LAZY = {  # public name: (module, name in it; None for the module itself)
     "from_xml": ("dicore.dataset", "from_xml"),
     "from_pydicom": ("dicore.dataset", "from_pydicom"),
     "listen": ("dicore.net", "listen"),
+    "loadtest": ("dicore.loadtest", None),
     "new": ("dicore.dataset", "new"),
     "pixel": ("dicore.pixel", None),
     "read": ("dicore.dataset", "read"),
@@ -123,6 +125,7 @@ __all__ = [
     "from_pydicom",
     "from_xml",
     "listen",
+    "loadtest",
     "new",
     "pixel",
     "read",

@@ -77,7 +77,7 @@ def test_t8_every_flipped_bit_is_found_and_named(tmp_path, sealed):
         (number,) = {segment for segment, _ in store._native.places()}
         places = {offset: size for (_, offset), size in zip(store._native.places(), [0] * 60, strict=True)}
         for name in store:
-            (_, offset), = store._native.find(name)
+            ((_, offset),) = store._native.find(name)
             places[offset] = 64 + len(store.record(name)) + 4
         names = {store._native.find(name)[0][1]: name for name in store}
     file = copy / f"segments/{number:010d}.seg"

@@ -8,9 +8,14 @@ from typing import Any, assert_type
 import numpy as np
 
 import dicore
+from dicore.content.contours import Roi
+from dicore.content.segmentation import Segment
+from dicore.content.waveform import WaveformGroup
 from dicore.dataset import Dataset, Element, PersonName, Tag, Warning, register_private, select
 from dicore.dataset.temporal import Moment, Range, parse
 from dicore.pixel import FrameLayout
+from dicore.series import Series
+from dicore.transcode import transcode
 
 ds = dicore.read("ct.dcm", strict=True)
 assert_type(ds, Dataset)
@@ -45,6 +50,14 @@ assert_type(ds._repr_html_(), str)
 assert_type(ds.pixel_layout(), FrameLayout)
 assert_type(ds.pixels(), np.ndarray[Any, Any])
 assert_type(ds.iter_frames(), Iterator[np.ndarray[Any, Any]])
+assert_type(ds.hu(), np.ndarray[Any, Any])
+assert_type(ds.suv(), np.ndarray[Any, Any])
+assert_type(ds.sr_text(), str)
+assert_type(ds.contours(), list[Roi])
+assert_type(ds.segments(), list[Segment])
+assert_type(ds.waveform(), list[WaveformGroup])
+assert_type(dicore.read_series("folder"), Series)
+assert_type(transcode("ct.dcm", "JPEGLSLossless"), Dataset)
 
 for element in ds:
     assert_type(element, Element)

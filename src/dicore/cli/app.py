@@ -29,10 +29,11 @@ VERBS = {  # in the order of the help page; each is a module of this package wit
     "find": "Ask a DICOM node what it has (C-FIND).",
     "get": "Fetch instances from a DICOM node over the same association (C-GET).",
     "move": "Have a DICOM node send instances to another one (C-MOVE).",
-"serve": "Receive into a store, durably; answer queries and retrievals.",
+    "serve": "Receive into a store, durably; answer queries and retrievals.",
     "store": "Look into a store: list, export, verify, count; delete, compact, rebuild, back up, restore.",
     "scan": "Read a few elements of many files into one table.",
-    "synth": "Write synthetic CT and MR studies that look real.",
+    "loadtest": "Find out what a PACS can take.",
+    "synth": "Write synthetic studies that look real.",
     "render": "Show images: write them as PNG, contact sheet or animation.",
     "transcode": "Write DICOM files with their frames in another transfer syntax.",
     "make": "Make DICOM instances of pictures, PDFs and arrays.",
@@ -40,7 +41,10 @@ VERBS = {  # in the order of the help page; each is a module of this package wit
     "demo": "Send, store, query, decode and check synthetic studies, in seconds.",
 }
 
-_EXIT_CODES = "Exit status: 0 ok, 1 failed, 2 usage, 130 interrupted. Data goes to stdout, talk to stderr."
+_EXIT_CODES = (
+    "Exit status: 0 ok, 1 failed, 2 usage, 3 objective missed, 4 measurement invalid, 130 interrupted. "
+    "Data goes to stdout, talk to stderr."
+)
 
 
 class _Verbs(TyperGroup):

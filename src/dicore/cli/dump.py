@@ -35,6 +35,7 @@ def dump(
         bool, typer.Option("--diff", help="Compare two files element by element; exit status 1 when they differ.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what deviates from the standard.")] = False,
+    report: Annotated[bool, typer.Option("--sr", help="The text of structured reports instead.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Print values whole, however long.")] = False,
 ) -> None:
     """Print what is in DICOM files, as dcmdump does.
@@ -65,6 +66,9 @@ def dump(
             where = "standard input" if file == "-" else file
             if as_json:
                 show_json(_as_json(dataset, path or [], where, full))
+            elif report:
+                for line in dataset.sr_text().splitlines():
+                    show(escape(line))
             else:
                 _print(dataset, path or [], file if len(files) > 1 else None, full)
             for warning in dataset.warnings:

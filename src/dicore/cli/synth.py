@@ -17,14 +17,15 @@ def synth(
     studies: Annotated[int, typer.Option("--studies", min=1, help="How many studies.")] = 1,
     slices: Annotated[int, typer.Option("--slices", min=1, help="Images in each series.")] = 40,
     series: Annotated[int, typer.Option("--series", min=1, help="Series in each study.")] = 1,
-    size: Annotated[int, typer.Option("--size", min=16, max=2048, help="Rows and columns.")] = 512,
+    size: Annotated[int, typer.Option("--size", min=16, max=4096, help="Rows and columns.")] = 512,
     modality: Annotated[
-        Literal["CT", "MR", "mixed"], typer.Option("--modality", help="What kind of study; mixed takes turns.")
+        Literal["CT", "MR", "CR", "DX", "MG", "US", "XA", "PT", "NM", "XC", "SR", "ECG", "DOC", "mixed"],
+        typer.Option("--modality", help="What kind of study; mixed takes turns of CT and MR."),
     ] = "CT",
     seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same bytes.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="What was written as one line of JSON.")] = False,
 ) -> None:
-    """Write synthetic CT and MR studies that look real.
+    """Write synthetic studies that look real.
 
     The patients do not exist, and every UID is derived from the seed.
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -119,6 +120,7 @@ class Association(Operations):
         self.called_ae = address.ae_title
         self.peer = str(address)
         self.operations = 0  # of the Wire protocol
+        self.connect_seconds = 0.0  # that TCP took (name, handshake), before negotiation
         self.wants_room = False
         self._link = link
         link.owner = self
@@ -724,11 +726,13 @@ class _Connecting:
 
     async def _connect(self) -> Association:
         times, limits = self._timeouts, self._limits
+        begin = time.perf_counter()
         sock = await _open_socket(self._address, times.connect, self._source)
         relay = None
         if self._tls is not None or self._address.tls:
             relay = await _secured(sock, self._address, self._tls, times)
             sock = relay.sock
+        connect_seconds = time.perf_counter() - begin
         try:
             link = Link(
                 pdu=limits.pdu,
@@ -741,6 +745,7 @@ class _Connecting:
             )
             association = Association(self._address, link, sock, times, limits, self._calling, self._on_event)
             association._relay = relay
+            association.connect_seconds = connect_seconds
         except BaseException:
             sock.close()
             raise

@@ -108,7 +108,7 @@ def lut_from(item: Attributes, signed: bool, big_endian: bool) -> Lut:
 
 
 def to_modality(stored: Array, out: Array, slope: float = 1.0, intercept: float = 0.0, lut: Lut | None = None) -> None:
-    """Stored values to those of the modality (PS3.3 C.11.1): in double, rounded once, into a float array of the shape."""
+    """Stored values to those of the modality (PS3.3 C.11.1): in double, rounded once, into a float array like it."""
     dtype = stored.dtype
     native = dtype.isnative
     if out.dtype == np.float32 and native and lut is None and f"{dtype.kind}{dtype.itemsize}" in _RESCALED:

@@ -600,7 +600,9 @@ class Index:
     def sizes(self, keys: Mapping[str, Any]) -> list[tuple[str, int]]:
         """(SOP Instance UID, bytes of its record) of the instances that match, in the order they came in."""
         sql, values = self.statement("IMAGE", keys, ["SOPInstanceUID"])
-        sql = sql.replace("SELECT instance.SOPInstanceUID FROM", "SELECT instance.SOPInstanceUID, instance.size FROM", 1)
+        sql = sql.replace(
+            "SELECT instance.SOPInstanceUID FROM", "SELECT instance.SOPInstanceUID, instance.size FROM", 1
+        )
         return [(str(uid), int(size)) for uid, size in self.database.read(sql, values)]
 
     def counts(self) -> dict[str, int]:

@@ -1,6 +1,6 @@
-"""Synthetic studies: CT and MR series that look real, seeded, with no patient behind them."""
+"""Synthetic studies: thirteen modalities that look real, seeded, with no patient behind them."""
 
 from dicore.pixel.sheet import contact_sheet
-from dicore.synth.studies import Instance, preview, studies, write
+from dicore.synth.studies import MODALITIES, Instance, preview, studies, write
 
-__all__ = ["Instance", "contact_sheet", "preview", "studies", "write"]
+__all__ = ["MODALITIES", "Instance", "contact_sheet", "preview", "studies", "write"]

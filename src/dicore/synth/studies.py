@@ -10,22 +10,25 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from dicore.dataset import new
 from dicore.dataset.encode import Element, encode_element, file_meta
 from dicore.pixel.images import window
 from dicore.synth import phantom
+from dicore.synth.kinds import KINDS, Place
 from dicore.synth.people import Patient, Staff, patient, staff
 from dicore.uid import EXPLICIT_LITTLE
 
-__all__ = ["Instance", "preview", "studies", "write"]
+__all__ = ["MODALITIES", "Instance", "Modality", "preview", "studies", "write"]
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
-Modality = Literal["CT", "MR"]
+Modality = Literal["CT", "MR", "CR", "DX", "MG", "US", "XA", "PT", "NM", "XC", "SR", "ECG", "DOC"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +55,24 @@ def studies(
     size: int = 512,
     series: int = 1,
 ) -> Iterator[Instance]:
-    """`count` studies of `series` series of `slices` axial images each, `size` x `size` pixels, 16 bits (12 stored).
+    """`count` studies of `series` series of `slices` instances each: CT and MR slices of `size` x `size` pixels, 16
+    bits (12 stored); or one of the other `MODALITIES`, whose pictures have about that size (an angiography is a run of
+    frames, a document has no pixels).
+
 
     The same arguments give the same bytes. Study n of a seed does not depend on `count`. A second CT series is a sharp
-    reconstruction of the same slices, a second MR series is T2 weighted; `mixed` takes turns. ValueError for a size
-    outside 16 to 2048 or counts below 1 (`count` may be 0).
+    reconstruction of the same slices, a second MR series is T2 weighted; `mixed` takes turns of
+    CT and MR. ValueError for a size outside 16 to 4096 or counts below 1 (`count` may be 0).
     """
-    if not 16 <= size <= 2048 or slices < 1 or series < 1 or count < 0:
+    if not 16 <= size <= 4096 or slices < 1 or series < 1 or count < 0:
         raise ValueError(f"size {size}, {slices} slices, {series} series, {count} studies")
-    if modality not in ("CT", "MR", "mixed"):
-        raise ValueError(f"modality {modality!r}: CT, MR or mixed")
+    if modality not in (*MODALITIES, "mixed"):
+        raise ValueError(f"modality {modality!r}: {', '.join(MODALITIES)} or mixed")
     for number in range(count):
         kind: Modality = ("CT", "MR")[number % 2] if modality == "mixed" else modality
         study = _study(seed, number, kind)
         for index in range(series):
-            yield from _series(study, index, slices, size)
+            yield from (_series if kind in ("CT", "MR") else _objects)(study, index, slices, size)
 
 
 def write(
@@ -284,6 +290,64 @@ def _series(study: _Study, index: int, slices: int, size: int) -> Iterator[Insta
         )
 
 
+def _objects(study: _Study, index: int, slices: int, size: int) -> Iterator[Instance]:
+    """A series of what is neither CT nor MR."""
+    kind = KINDS[study.modality]
+    series_uid = _uid(study.seed, study.number, "series", index)
+    who, begin = study.patient, study.when + datetime.timedelta(minutes=2 + 4 * index)
+    day, clock = study.when.strftime("%Y%m%d"), begin.strftime("%H%M%S")
+    same: dict[str, Any] = {
+        "StudyDate": day,
+        "SeriesDate": day,
+        "StudyTime": study.when.strftime("%H%M%S"),
+        "SeriesTime": clock,
+        "AccessionNumber": study.accession,
+        "Modality": kind.modality,
+        "Manufacturer": "dicore",
+        "ManufacturerModelName": "Synthesiser",
+        "DeviceSerialNumber": "1",
+        "SoftwareVersions": "dicore synth 1",
+        "InstitutionName": "TEST",
+        "ReferringPhysicianName": study.staff.referring,
+        "StudyDescription": kind.description,
+        "SeriesDescription": kind.description,
+        "PatientName": who.name,
+        "PatientID": who.identifier,
+        "PatientBirthDate": who.birth,
+        "PatientSex": who.sex,
+        "PatientAge": f"{who.age:03d}Y",
+        "PatientSize": who.metres,
+        "PatientWeight": who.kilograms,
+        "StudyInstanceUID": study.uid,
+        "SeriesInstanceUID": series_uid,
+        "StudyID": str(study.number + 1),
+        "SeriesNumber": index + 1,
+    } | ({"SpecificCharacterSet": who.charset} if who.charset else {})
+    if kind.modality != "SR":
+        same["AcquisitionDateTime"] = day + clock
+    if kind.modality not in ("SR", "DOC"):
+        same |= {"AcquisitionDate": day, "AcquisitionTime": clock, "AcquisitionNumber": 1}
+    for number in range(slices):
+        rng = np.random.default_rng([study.seed & 0xFFFFFFFFFFFFFFFF, study.number, 4, index, number])
+        taken = begin + datetime.timedelta(seconds=8 * number)
+        at = Place(rng, index, number, slices, size, taken.strftime("%H%M%S"), study.frame_of_reference)
+        sop_class, own = kind.make(at)
+        uid = _uid(study.seed, study.number, "instance", index, number)
+        instance = {"SOPInstanceUID": uid, "InstanceNumber": number + 1, "ContentDate": day, "ContentTime": at.time}
+        yield Instance(
+            sop_class_uid=sop_class,
+            sop_instance_uid=uid,
+            transfer_syntax=EXPLICIT_LITTLE,
+            data=new(sop_class, {**same, **instance, **own}).to_bytes(),
+            study_uid=study.uid,
+            series_uid=series_uid,
+            patient_id=who.identifier,
+            modality=kind.modality,
+            series=index + 1,
+            number=number + 1,
+        )
+
+
 def _series_elements(study: _Study, scan: _Scan, series_uid: str) -> list[Element]:
     """What all instances of a series share."""
     who, day = study.patient, study.when.strftime("%Y%m%d")
@@ -309,7 +373,6 @@ def _series_elements(study: _Study, scan: _Scan, series_uid: str) -> list[Elemen
         (0x0008103E, "LO", description),
         (0x00081050, "PN", study.staff.performing),
         (0x00081090, "LO", "Synthesiser"),
-        (0x00081140, "SQ", []),
         (0x00100010, "PN", who.name),
         (0x00100020, "LO", who.identifier),
         (0x00100030, "DA", who.birth),
