@@ -30,7 +30,7 @@ VERBS = {  # in the order of the help page; each is a module of this package wit
     "get": "Fetch instances from a DICOM node over the same association (C-GET).",
     "move": "Have a DICOM node send instances to another one (C-MOVE).",
     "serve": "Receive into a store, durably; answer queries and retrievals.",
-    "store": "Look into a store: list, export, verify, count; delete, compact, rebuild, back up, restore.",
+    "store": "Look into a store and keep it: list, verify, delete, compact, back up.",
     "scan": "Read a few elements of many files into one table.",
     "loadtest": "Find out what a PACS can take.",
     "synth": "Write synthetic studies that look real.",

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 loadtest = typer.Typer(
     **SETTINGS,
     no_args_is_help=True,
-    help="Find out what a PACS can take: plan, run, find the breakpoint, report.\n\n"
+    help="Find out what a PACS can take.\n\n"
+    "Example: dicore loadtest run DICORE@127.0.0.1:11112 --operation echo --rate 500 -o echo.json\n\n"
     "Exit status: 0 ok, 1 failed, 2 usage, 3 an objective was missed, 4 the measurement is invalid, 130 interrupted.",
 )
 

@@ -19,7 +19,7 @@ StoreDir = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 
 store = typer.Typer(
-    help="Look into a store: list, export, verify, count; delete, compact, rebuild, back up, restore.\n\n"
+    help="Look into a store and keep it: list, verify, delete, compact, back up.\n\n"
     "Example: dicore store ls archive/ PatientName='DOE*'",
     no_args_is_help=True,
     **SETTINGS,
