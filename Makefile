@@ -40,7 +40,8 @@ $(VENV)/.bench: $(VENV)/.test
 	@touch $@
 
 build/.tools:
-	@$(STEP) 'test tools and DCMTK' .ci/need dcmtk=storescp strace=strace cmake=cmake ninja-build=ninja pkg-config=pkg-config
+	@$(STEP) 'test tools, DCMTK, Orthanc, PostgreSQL' .ci/need dcmtk=storescp strace=strace cmake=cmake ninja-build=ninja pkg-config=pkg-config \
+	    orthanc=Orthanc postgresql=/usr/lib/postgresql dicom3tools=dciodvfy
 	@mkdir -p build && touch $@
 
 # ---- what people run --------------------------------------------------------------------------------------------------
