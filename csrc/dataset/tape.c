@@ -66,9 +66,11 @@ dicore_status dicore_tape_read(dicore_tape *tape, const uint8_t *data, size_t si
     for (; c.depth > 0; c.depth--) { /* only after a failure: what is open ends here */
         dicore_walk_frame *f = &c.frames[c.depth];
         uint64_t end = c.position < f->sequence_end ? c.position : f->sequence_end;
-        if (f->flags & FRAME_IN_ITEM)
+        /* what failed while it was opened has no entry yet */
+        if (f->flags & FRAME_IN_ITEM && f->item_entry < tape->count)
             close_entry(&c, f->item_entry, end, 0);
-        close_entry(&c, f->sequence_entry, end, 0);
+        if (f->sequence_entry < tape->count)
+            close_entry(&c, f->sequence_entry, end, 0);
     }
     tape->end = c.position < size ? c.position : size;
     return status == DICORE_END ? DICORE_OK : status;
