@@ -640,18 +640,12 @@ dicore_status dicore_jpeg_ls_decode(const uint8_t *source, size_t size, const di
     if (size < 4 || source[0] != 0xFF || source[1] != JPEG_SOI)
         return dicore_fail(error, DICORE_BAD_FRAME, 0, pixel_data);
     while (!f.components || done < f.components) {
-        size_t begin = at;
-        while (at < size && source[at] == 0xFF)
-            at++;
-        if (at == begin || at >= size)
-            return dicore_fail(error, DICORE_BAD_FRAME, begin, pixel_data);
-        unsigned marker = source[at++];
-        if (marker == JPEG_SOI || marker == JPEG_EOI || marker < 2 || (marker & 0xF8) == JPEG_RST0 || size - at < 2)
-            return dicore_fail(error, DICORE_BAD_FRAME, begin, pixel_data);
-        size_t length = load_u16be(source + at);
-        if (length < 2 || length > size - at)
-            return dicore_fail(error, DICORE_BAD_FRAME, begin, pixel_data);
-        const uint8_t *body = source + at + 2;
+        jpeg_segment segment;
+        if (!jpeg_next_segment(source, size, &at, &segment))
+            return dicore_fail(error, DICORE_BAD_FRAME, segment.begin, pixel_data);
+        const unsigned marker = segment.marker;
+        const size_t begin = segment.begin, length = segment.length;
+        const uint8_t *body = segment.body;
         int sound = 1;
         switch (marker) {
         case LSE:
