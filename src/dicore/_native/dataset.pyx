@@ -19,7 +19,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, P
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_GetItem, PyDict_GetItemWithError, PyDict_Size
 from cpython.list cimport PyList_Append
-from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject, PyObject_GenericGetAttr
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeLatin1
 from libc.errno cimport EINTR, errno
@@ -27,6 +27,7 @@ from libc.stdint cimport int16_t, int32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strlen
 
+from dicore._native.heap cimport heap
 from dicore._native.libdicore cimport *
 from dicore._native.status cimport check
 
@@ -191,15 +192,7 @@ cdef dict NAMES = {}     # tag: (keyword, name, vm), likewise
 cdef dict VRS = {}       # VR as a number: as text
 
 
-cdef void *resize(void *context, void *pointer, size_t old_size, size_t new_size) noexcept nogil:
-    if new_size == 0:
-        PyMem_RawFree(pointer)
-        return NULL
-    return PyMem_RawRealloc(pointer, new_size)
-
-cdef dicore_allocator HEAP
-HEAP.resize = <void *(*)(void *, void *, size_t, size_t) noexcept>resize
-HEAP.context = NULL
+cdef dicore_allocator HEAP = heap()
 
 
 cdef inline dicore_read_options read_options(bint strict, bint partial, dicore_deviations *deviations) noexcept nogil:

@@ -4,6 +4,7 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.string cimport memcpy
 
 from dicore import errors
+from dicore._native.heap cimport heap
 from dicore._native.libdicore cimport *
 from dicore._native.status cimport check
 
@@ -11,15 +12,7 @@ cdef enum:
     GIL_LIMIT = 1 << 18  # from this many bytes on without the GIL
 
 
-cdef void *resize(void *context, void *pointer, size_t old_size, size_t new_size) noexcept nogil:
-    if new_size == 0:
-        PyMem_RawFree(pointer)
-        return NULL
-    return PyMem_RawRealloc(pointer, new_size)
-
-cdef dicore_allocator HEAP
-HEAP.resize = <void *(*)(void *, void *, size_t, size_t) noexcept>resize
-HEAP.context = NULL
+cdef dicore_allocator HEAP = heap()
 
 
 cdef inline dicore_span span_of(bytes data):

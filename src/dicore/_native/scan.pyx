@@ -8,12 +8,13 @@ import os
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int16_t, int32_t
 from libc.string cimport memcpy, memset, strlen
 
+from dicore._native.heap cimport heap
 from dicore._native.libdicore cimport *
 from dicore._native.status cimport check
 
@@ -21,15 +22,7 @@ cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
     bint PyUnicode_IS_COMPACT_ASCII(object text)
 
-cdef void *resize(void *context, void *pointer, size_t old_size, size_t new_size) noexcept nogil:
-    if new_size == 0:
-        PyMem_RawFree(pointer)
-        return NULL
-    return PyMem_RawRealloc(pointer, new_size)
-
-cdef dicore_allocator HEAP
-HEAP.resize = <void *(*)(void *, void *, size_t, size_t) noexcept>resize
-HEAP.context = NULL
+cdef dicore_allocator HEAP = heap()
 
 IO = {"auto": DICORE_SCAN_AUTO, "pread": DICORE_SCAN_PREAD, "uring": DICORE_SCAN_URING}
 TYPES = ("utf8", "binary", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64", "date32", "time64[us]")
