@@ -168,10 +168,9 @@ static dicore_status find_word(dicore_scan_batch *batch, dicore_scan_array *a, d
     return DICORE_OK;
 }
 
-dicore_status array_null(dicore_scan_batch *batch, dicore_scan_array *a)
+/* A null of `width` bytes, or, when that is 0, of something with offsets. */
+static dicore_status values_null(dicore_scan_batch *batch, dicore_scan_values *v, size_t width)
 {
-    dicore_scan_values *v = &a->values;
-    size_t width = a->flags & DICORE_SCAN_DICTIONARY ? 4 : a->flags & DICORE_SCAN_LIST ? 0 : scan_type_width(a->type);
     if (width) {
         TRY(batch_reserve(batch, &v->data, width));
         TRY(put_bit(batch, v, 0));
@@ -182,6 +181,12 @@ dicore_status array_null(dicore_scan_batch *batch, dicore_scan_array *a)
     TRY(batch_reserve(batch, &v->offsets, 4));
     TRY(put_bit(batch, v, 0));
     return put(batch, &v->offsets, v->offsets.data + v->offsets.size - 4, 4);
+}
+
+dicore_status array_null(dicore_scan_batch *batch, dicore_scan_array *a)
+{
+    size_t width = a->flags & DICORE_SCAN_DICTIONARY ? 4 : a->flags & DICORE_SCAN_LIST ? 0 : scan_type_width(a->type);
+    return values_null(batch, &a->values, width);
 }
 
 static dicore_status values_number(dicore_scan_batch *batch, dicore_scan_values *v, const void *number, size_t width)
@@ -227,18 +232,7 @@ dicore_status list_number(dicore_scan_batch *batch, dicore_scan_array *a, const 
 
 dicore_status list_null(dicore_scan_batch *batch, dicore_scan_array *a)
 {
-    dicore_scan_values *v = &a->child;
-    size_t width = scan_type_width(a->type);
-    if (width) {
-        TRY(batch_reserve(batch, &v->data, width));
-        TRY(put_bit(batch, v, 0));
-        memset(v->data.data + v->data.size, 0, width);
-        v->data.size += width;
-        return DICORE_OK;
-    }
-    TRY(batch_reserve(batch, &v->offsets, 4));
-    TRY(put_bit(batch, v, 0));
-    return put(batch, &v->offsets, v->offsets.data + v->offsets.size - 4, 4);
+    return values_null(batch, &a->child, scan_type_width(a->type));
 }
 
 dicore_status list_end(dicore_scan_batch *batch, dicore_scan_array *a)
