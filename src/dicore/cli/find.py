@@ -9,6 +9,7 @@ import typer
 from dicore.cli import tls
 from dicore.cli.address import ae_title, keys_of, peer
 from dicore.cli.output import say, show_json, show_table
+from dicore.cli.retrieval import check_model
 
 
 def find(
@@ -54,8 +55,7 @@ def find(
     from dicore.net import connect
     from dicore.net.queries import FIND
 
-    if model not in FIND:
-        raise typer.BadParameter(f"{model!r}: one of {', '.join(FIND)}", param_hint="--model")
+    check_model(model, FIND)
 
     async def ask() -> int:
         rows: list[dict[str, str]] = []

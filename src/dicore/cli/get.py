@@ -9,7 +9,8 @@ import typer
 
 from dicore.cli import tls
 from dicore.cli.address import ae_title, keys_of, peer
-from dicore.cli.output import progress, say, show, show_json
+from dicore.cli.output import progress, show_json
+from dicore.cli.retrieval import check_model, finish
 
 
 def get(
@@ -47,14 +48,12 @@ def get(
     wanted, _ = keys_of(keys or [])
     level = wanted.pop("QueryRetrieveLevel", level)
 
-    import asyncio
     import contextlib
 
     from dicore.net import Progress, connect
     from dicore.net.queries import GET
 
-    if model not in GET:
-        raise typer.BadParameter(f"{model!r}: one of {', '.join(GET)}", param_hint="--model")
+    check_model(model, GET)
 
     async def ask() -> Progress | None:
         last = None
@@ -74,15 +73,4 @@ def get(
                         show_json(last._asdict())
         return last
 
-    try:
-        last = asyncio.run(ask())
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    if last is None:
-        raise typer.Exit(1)
-    for uid in last.failed_uids:
-        say(f"dicore: {uid}: the peer could not send it")
-    if not as_json:
-        show(f"got {last.completed or 0} instances; {last.failed or 0} failed, {last.warning or 0} with warnings")
-    if last.failed or last.status == 0xFE00:
-        raise typer.Exit(1)
+    finish(ask, "got", quiet=as_json)

@@ -8,7 +8,8 @@ import typer
 
 from dicore.cli import tls
 from dicore.cli.address import ae_title, keys_of, peer
-from dicore.cli.output import progress, say, show, show_json
+from dicore.cli.output import progress, show_json
+from dicore.cli.retrieval import check_model, finish
 
 
 def move(
@@ -47,13 +48,10 @@ def move(
     wanted, _ = keys_of(keys or [])
     level = wanted.pop("QueryRetrieveLevel", level)
 
-    import asyncio
-
     from dicore.net import Progress, connect
     from dicore.net.queries import MOVE
 
-    if model not in MOVE:
-        raise typer.BadParameter(f"{model!r}: one of {', '.join(MOVE)}", param_hint="--model")
+    check_model(model, MOVE)
 
     async def ask() -> Progress | None:
         last = None
@@ -67,15 +65,4 @@ def move(
                         show_json(last._asdict())
         return last
 
-    try:
-        last = asyncio.run(ask())
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    if last is None:
-        raise typer.Exit(1)
-    for uid in last.failed_uids:
-        say(f"dicore: {uid}: the peer could not send it")
-    if not as_json:
-        show(f"moved {last.completed or 0} instances; {last.failed or 0} failed, {last.warning or 0} with warnings")
-    if last.failed or last.status == 0xFE00:
-        raise typer.Exit(1)
+    finish(ask, "moved", quiet=as_json)
