@@ -26,7 +26,7 @@ from dicore.net import queries as wire
 from dicore.store.query import text_of
 
 if TYPE_CHECKING:
-    from dicore.net.service import FindRequest
+    from dicore.net.service import FindRequest, RetrieveRequest
     from dicore.store import Store
     from dicore.store.match import Fold
 
@@ -57,6 +57,16 @@ _NUMBERS = {"US": int, "SS": int, "UL": int, "SL": int, "SV": int, "UV": int, "F
 
 def refuse(status: int, comment: str) -> DimseError:
     return DimseError(comment, status=int(status), comment=comment)
+
+
+def keys_of(request: FindRequest | RetrieveRequest) -> dict[str, Any]:
+    """The identifier as text by keyword. Raises DimseError with the status to answer when it cannot be read."""
+    try:
+        return text_of(request.identifier)
+    except CharacterSetError as error:
+        raise refuse(Status.UNABLE_TO_PROCESS, str(error)) from None
+    except DicoreError as error:
+        raise refuse(Status.DATA_SET_DOES_NOT_MATCH, f"the identifier cannot be read: {error}") from None
 
 
 def levels_of(model: str) -> tuple[str, ...]:
@@ -117,12 +127,7 @@ class Finder:
     def examine(self, request: FindRequest) -> Asked:
         """Check an identifier against PS3.4 C.4.1.1.3. Raises DimseError with the status to answer."""
         levels = levels_of(request.model)
-        try:
-            keys = text_of(request.identifier)
-        except CharacterSetError as error:
-            raise refuse(Status.UNABLE_TO_PROCESS, str(error)) from None
-        except DicoreError as error:
-            raise refuse(Status.DATA_SET_DOES_NOT_MATCH, f"the identifier cannot be read: {error}") from None
+        keys = keys_of(request)
         level = _level(keys, levels)
         extended = request.extended.ljust(4, b"\0")
         if not extended[0]:

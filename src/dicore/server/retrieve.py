@@ -14,11 +14,10 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from dicore.errors import CharacterSetError, DicoreError
+from dicore.errors import DicoreError
 from dicore.net import Status
 from dicore.net.operations import FilePart, Ready, Unsendable
-from dicore.server.query import UNIQUE, levels_of, refuse
-from dicore.store.query import text_of
+from dicore.server.query import UNIQUE, keys_of, levels_of, refuse
 from dicore.store.reading import Reader
 
 if TYPE_CHECKING:
@@ -93,12 +92,7 @@ class Retriever:
     def examine(self, request: RetrieveRequest) -> Mapping[str, Any]:
         """The unique keys of an identifier, which are all that counts (PS3.4 C.4.2.1.4.1). Raises DimseError."""
         levels = levels_of(request.model)
-        try:
-            keys = text_of(request.identifier)
-        except CharacterSetError as error:
-            raise refuse(Status.UNABLE_TO_PROCESS, str(error)) from None
-        except DicoreError as error:
-            raise refuse(Status.DATA_SET_DOES_NOT_MATCH, f"the identifier cannot be read: {error}") from None
+        keys = keys_of(request)
         level = str(keys.get("QueryRetrieveLevel") or "").strip()
         if level not in levels:
             raise refuse(
