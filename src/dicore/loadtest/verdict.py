@@ -157,7 +157,7 @@ def check_objective(
     return checks
 
 
-def nagle_signature(answers: Histogram, transfers: Histogram | None = None) -> str:
+def nagle_signature(answers: Histogram) -> str:
     """A sentence when answers pile up about 40 ms after the request: a peer that waits for a delayed acknowledgement.
 
     Linux delays an acknowledgement by 40 ms; a peer that keeps Nagle's algorithm on and writes an answer in two pieces

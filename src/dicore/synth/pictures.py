@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dicore.synth import phantom
 
-__all__ = ["activity", "angiogram", "bone_scan", "breast", "chest", "photograph", "tissue", "ultrasound"]
+__all__ = ["activity", "angiogram", "bone_scan", "breast", "chest", "photograph", "ultrasound"]
 
 Plane = npt.NDArray[np.floating[Any]]
 _COARSE = 256  # of the phantoms that are projected
@@ -255,25 +255,4 @@ def photograph(rng: np.random.Generator, rows: int, columns: int, kind: str) -> 
                 cover = np.clip((1 - r) * 10, 0, 1)[..., None]
                 shade = np.clip(1.1 - 0.35 * r - 0.12 * abs(number) / 4, 0, 1)[..., None]
                 image = image * (1 - cover) + np.array([238, 230, 208], np.float32) * shade * cover
-    return np.asarray(np.clip(image, 0, 255), np.uint8)
-
-
-def tissue(rng: np.random.Generator, size: int) -> npt.NDArray[np.uint8]:
-    """A tile of a stained section (size, size, 3): pink matter, violet nuclei."""
-    image = (
-        np.array([231, 178, 208], np.float32)
-        + np.array([10, 22, 12], np.float32) * _smooth(rng, size, size, max(2, size // 10))[..., None]
-    )
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
-    for cx, cy, a, b, tilt in zip(
-        *rng.uniform(0, size, (2, 90)), *rng.uniform(size / 60, size / 28, (2, 90)), rng.uniform(0, 3, 90), strict=True
-    ):
-        reach = int(max(a, b)) + 2
-        rows = slice(max(0, int(cy) - reach), int(cy) + reach)
-        columns = slice(max(0, int(cx) - reach), int(cx) + reach)
-        px, py = x[rows, columns] - cx, y[rows, columns] - cy
-        u, v = np.cos(tilt) * px + np.sin(tilt) * py, np.cos(tilt) * py - np.sin(tilt) * px
-        cover = np.clip((1 - np.hypot(u / a, v / b)) * 4, 0, 0.85)[..., None]
-        image[rows, columns] = image[rows, columns] * (1 - cover) + np.array([92, 58, 140], np.float32) * cover
-    image += 4 * _white(rng, size, size)[..., None]
     return np.asarray(np.clip(image, 0, 255), np.uint8)
