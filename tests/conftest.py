@@ -281,3 +281,13 @@ def pytest_report_header() -> str:
     folder = corpus_folder()
     tools = [tool for tool in ("dcmsend", "strace", "cmake") if shutil.which(tool)]
     return f"corpus: {folder if folder.is_dir() else 'none'}; found: {', '.join(tools) or 'no peers'}; CI: {IN_CI}"
+
+
+@pytest.fixture
+def files(instances: list[Any], tmp_path: Path) -> Path:
+    """A module's `instances`, synthetic ones, as a folder of files."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for number, instance in enumerate(instances):
+        (folder / f"{number}.dcm").write_bytes(instance.data)
+    return folder

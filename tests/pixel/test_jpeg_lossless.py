@@ -18,23 +18,14 @@ from dicore.dataset.encode import encapsulated
 from dicore.errors import PixelDataError
 from dicore.pixel import codec_table
 from dicore.pixel.encoders import Options
+from layouts import layout_of
 from lossless_streams import BACKWARDS, FLAT, STEEP
 
 SV1, ANY = "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.57"
 
 
 def layout(image, bits, syntax=SV1, frames=1):
-    elements = {
-        "Rows": image.shape[0],
-        "Columns": image.shape[1],
-        "SamplesPerPixel": image.shape[2] if image.ndim == 3 else 1,
-        "NumberOfFrames": frames,
-        "BitsAllocated": image.dtype.itemsize * 8,
-        "BitsStored": bits,
-        "PixelRepresentation": int(image.dtype.kind == "i"),
-        "PhotometricInterpretation": "RGB" if image.ndim == 3 else "MONOCHROME2",
-    }
-    return pixel.layout_from(elements.get, syntax)
+    return layout_of(image, bits, syntax, frames)
 
 
 def decode(stream, like):

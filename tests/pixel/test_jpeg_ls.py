@@ -13,6 +13,7 @@ from dicore._native.pixel import jpeg_ls_decode
 from dicore.dataset.encode import encapsulated
 from dicore.errors import PixelDataError
 from dicore.pixel import codec_table
+from layouts import layout_of
 
 JLS, NEAR = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"
 
@@ -139,17 +140,7 @@ def test_large_images(dtype, kind, near):
 
 
 def layout(image, bits, syntax=JLS, frames=1):
-    elements = {
-        "Rows": image.shape[0],
-        "Columns": image.shape[1],
-        "SamplesPerPixel": image.shape[2] if image.ndim == 3 else 1,
-        "NumberOfFrames": frames,
-        "BitsAllocated": image.dtype.itemsize * 8,
-        "BitsStored": bits,
-        "PixelRepresentation": int(image.dtype.kind == "i"),
-        "PhotometricInterpretation": "RGB" if image.ndim == 3 else "MONOCHROME2",
-    }
-    return pixel.layout_from(elements.get, syntax)
+    return layout_of(image, bits, syntax, frames)
 
 
 def test_it_is_the_first_choice():

@@ -22,15 +22,6 @@ def instances() -> list[synth.Instance]:
     return list(synth.studies(12, 2, modality="CT", slices=10, size=64))
 
 
-@pytest.fixture
-def files(instances: list[synth.Instance], tmp_path: Path) -> Path:
-    folder = tmp_path / "files"
-    folder.mkdir()
-    for number, instance in enumerate(instances):
-        (folder / f"{number}.dcm").write_bytes(instance.data)
-    return folder
-
-
 @pytest.mark.parametrize("window", [4, 64, 0])
 def test_a_window_of_messages_is_stored_whole_and_counted_once(
     run: Run, driver: Any, files: Path, instances: list[synth.Instance], tmp_path: Path, window: int

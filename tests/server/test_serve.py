@@ -30,15 +30,6 @@ def instances() -> list[synth.Instance]:
     return list(synth.studies(11, 2, modality="mixed", slices=6, size=64))
 
 
-@pytest.fixture
-def files(instances: list[synth.Instance], tmp_path: Path) -> Path:
-    folder = tmp_path / "files"
-    folder.mkdir()
-    for number, instance in enumerate(instances):
-        (folder / f"{number}.dcm").write_bytes(instance.data)
-    return folder
-
-
 @pytest.mark.parametrize("durability", ["durable", "relaxed"])
 @pytest.mark.parametrize("associations", [1, 4])
 def test_every_instance_sent_is_stored_bit_identical(
