@@ -206,6 +206,20 @@ def test_t20_two_processes_take_two_segments_and_a_dead_one_holds_none(tmp_path)
             assert third.verify().ok
 
 
+def test_a_segment_that_its_writer_sealed_since_we_looked_is_no_damage(tmp_path):
+    with Store(tmp_path / "s", segment_size=1 << 24) as store:
+        for n in range(3):
+            store_one(store, side=64, seed=n)
+        with Store(tmp_path / "s", read_only=True) as other:
+            for n in range(3, 6):
+                store_one(store, side=64, seed=n)
+            store.roll()
+            report = other.verify()
+            assert report.problems == []
+            assert report.instances == 3
+            assert store.verify().instances == 6
+
+
 def test_a_store_is_verified_from_outside_while_it_is_written(tmp_path):
     """What is on its way is not damage: the reader in another process meets half of a write, and looks again."""
     with Store(tmp_path / "s", segment_size=1 << 24) as store:
