@@ -282,7 +282,7 @@ static void inbox_work(thread *t)
 
 /* ---- accepting ------------------------------------------------------------------------------------------------------ */
 
-static void address_of(const struct sockaddr_storage *from, connection *c)
+void address_of(const struct sockaddr_storage *from, connection *c)
 {
     static const uint8_t mapped[12] = {[10] = 0xFF, [11] = 0xFF};
     memset(c->address, 0, sizeof c->address);
@@ -480,6 +480,7 @@ static void free_all(dicore_engine *e)
     dicore_engine_event event;
     while (e->events.slots && ring_take(&e->events, &event))
         if (event.kind == DICORE_ENGINE_HANDOVER) {
+            dicore_capture_end(event.stream, DICORE_CAPTURE_CLOSED, (dicore_span){0});
             close(event.socket);
             dicore_engine_release(e, &event);
         }

@@ -145,6 +145,8 @@ struct peer {
     uint8_t *raw;                       /* before negotiation, when connections may be handed over */
     size_t raw_size, raw_capacity;
     uint64_t stores, stored_bytes, echoes;
+    dicore_capture_stream *shown;       /* NULL: nobody captures */
+    dicore_capture_how how;             /* the connection has ended, for the capture */
     char calling_ae[17], called_ae[17];
 };
 
@@ -232,6 +234,8 @@ void wheel_put(thread *t, peer *p, uint64_t due);   /* look at it then */
 void wheel_remove(thread *t, peer *p);
 host *host_take(dicore_engine *e, uint8_t family, const uint8_t address[16]); /* NULL: no memory */
 void host_leave(dicore_engine *e, host *h);
+struct sockaddr_storage;
+void address_of(const struct sockaddr_storage *from, connection *c); /* also the port */
 bool admitted_address(const dicore_engine *e, const host *h);
 void watch(peer *p);                                /* tell epoll what it waits for */
 void event_put(thread *t, const dicore_engine_event *event);

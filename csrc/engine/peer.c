@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -179,6 +181,46 @@ static void says(peer *p, dicore_engine_why why)
     }
 }
 
+/* ---- the capture, where there is one ---------------------------------------------------------------------------------- */
+
+static void show_begin(peer *p, const connection *c)
+{
+    dicore_capture_end_point own = {0}, other = {.family = c->family, .port = c->port};
+    memcpy(other.address, c->address, sizeof other.address);
+    connection here;
+    struct sockaddr_storage bound;
+    socklen_t size = sizeof bound;
+    if (getsockname(p->fd, (struct sockaddr *)&bound, &size) == 0) {
+        address_of(&bound, &here);
+        own.family = here.family;
+        own.port = here.port;
+        memcpy(own.address, here.address, sizeof own.address);
+    }
+    p->shown = dicore_capture_begin(p->thread->engine->options.capture, &own, &other, true, (dicore_span){0});
+    p->how = DICORE_CAPTURE_CLOSED;
+}
+
+static void show(peer *p, bool ours, const uint8_t *data, size_t size)
+{
+    const dicore_span piece = {data, size};
+    dicore_capture_data(p->shown, ours, &piece, 1);
+}
+
+/** Before the socket is closed: with bytes unread in it the kernel resets the connection. */
+static void show_end(peer *p)
+{
+    char text[48];
+    int unread = 0;
+    const int size = snprintf(text, sizeof text, "%s -> %s", p->calling_ae, p->called_ae);
+    for (int i = 0; i < size; i++)
+        if (text[i] < ' ' || text[i] > '~')
+            text[i] = '?';
+    if (p->how == DICORE_CAPTURE_CLOSED && ioctl(p->fd, FIONREAD, &unread) == 0 && unread)
+        p->how = DICORE_CAPTURE_RESET;
+    dicore_capture_end(p->shown, p->how, (dicore_span){(const uint8_t *)text, p->calling_ae[0] ? (size_t)size : 0});
+    p->shown = NULL;
+}
+
 static void bury(peer *p) /* nothing of it is anywhere else: freed at the end of the round */
 {
     if (p->fd >= 0 || p->unanswered || p->job)
@@ -216,6 +258,8 @@ void peer_connect(thread *t, const connection *c)
     t->peers = p;
     t->living++;
     count_more(t, DICORE_COUNT_CONNECTIONS, 1);
+    if (e->options.capture)
+        show_begin(p, c);
     (void)dicore_association_connected(p->core);
     if (atomic_load_explicit(&e->open, memory_order_relaxed) > e->options.associations + OVERFLOW) {
         count_more(t, DICORE_COUNT_LIMIT_ASSOCIATIONS, 1);
@@ -267,6 +311,8 @@ static void lost(peer *p)
         says(p, p->why_system ? DICORE_WHY_LOST : p->calling_ae[0] || p->negotiated ? DICORE_WHY_CLOSED : DICORE_WHY_CLOSED_EARLY);
     }
     end(p);
+    if (p->shown)
+        show_end(p);
     close(p->fd);
     leave(p);
     if (t->engine->options.report_ends) {
@@ -428,6 +474,8 @@ void peer_flush(peer *p)
             break;
         const ssize_t n = send(p->fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n >= 0) {
+            if (p->shown)
+                show(p, true, data, (size_t)n);
             dicore_association_sent(p->core, (size_t)n);
         } else if (errno == EAGAIN) {
             blocked = true;
@@ -435,6 +483,7 @@ void peer_flush(peer *p)
         } else if (errno != EINTR) {
             if (!p->why_set)
                 p->why_system = errno;
+            p->how = DICORE_CAPTURE_RESET_BY_PEER;
             lost(p);
             return;
         }
@@ -668,7 +717,7 @@ static bool hand_over(peer *p, const uint8_t *data, size_t size)
         memcpy(bytes, p->raw, p->raw_size);
     memcpy(bytes + p->raw_size, data, size);
     dicore_engine_event said = {.kind = DICORE_ENGINE_HANDOVER, .socket = p->fd, .family = p->host->family, .port = p->port,
-                                .data = bytes, .size = total, .started = p->started};
+                                .data = bytes, .size = total, .started = p->started, .stream = p->shown};
     memcpy(said.address, p->host->address, sizeof said.address);
     struct epoll_event none = {0};
     epoll_ctl(t->epoll, EPOLL_CTL_DEL, p->fd, &none);
@@ -678,6 +727,7 @@ static bool hand_over(peer *p, const uint8_t *data, size_t size)
         return false;
     }
     count_more(t, DICORE_COUNT_HANDED_OVER, 1);
+    p->shown = NULL;
     p->ended = true;
     leave(p);
     bury(p);
@@ -1255,6 +1305,7 @@ void peer_ready(peer *p, uint32_t events)
     }
     if (p->job || p->is_waiting || p->blocked) {
         if (events & (EPOLLERR | EPOLLHUP)) {
+            p->how = DICORE_CAPTURE_RESET_BY_PEER;
             if (!p->why_set)
                 p->why_system = ECONNRESET;
             lost(p);
@@ -1274,12 +1325,15 @@ void peer_ready(peer *p, uint32_t events)
     if (n <= 0) {
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
+        p->how = n < 0 ? DICORE_CAPTURE_RESET_BY_PEER : DICORE_CAPTURE_CLOSED_BY_PEER;
         if (n < 0 && !p->why_set)
             p->why_system = errno;
         lost(p);
         return;
     }
     b->holders++; /* for the length of this call */
+    if (p->shown)
+        show(p, false, b->data + at, (size_t)n);
     const bool raw = !p->negotiated && !p->ended && t->engine->foreign.count;
     const bool mine = feed(p, b, at, at + (size_t)n);
     if (mine && raw && !p->negotiated && !p->ended && !remember_raw(p, b->data + at, (size_t)n))

@@ -3,6 +3,7 @@
 #define DICORE_DICORE_H
 
 #include "dicore/base.h"
+#include "dicore/capture.h"
 #include "dicore/dataset.h"
 #include "dicore/deidentify.h"
 #include "dicore/kernels.h"

@@ -15,6 +15,7 @@
 #ifndef DICORE_ENGINE_H
 #define DICORE_ENGINE_H
 
+#include "dicore/capture.h"
 #include "dicore/net.h"
 #include "dicore/store.h"
 
@@ -59,6 +60,7 @@ typedef struct dicore_engine_options {
     void (*lane_stored)(void *context, uint64_t segment); /* NULL allowed: an instance has become that segment. Called by a
                                           helper thread before the success is answered */
     void *context;
+    dicore_capture *capture;           /* NULL allowed: where all that is said is shown. Outlives the threads */
 } dicore_engine_options;
 
 /** The defaults of docs (DESIGN 5); allocator, store and implementation UID are the caller's to set. */
@@ -131,6 +133,7 @@ typedef struct dicore_engine_event {
     char text[65];
     uint8_t *data;
     size_t size;
+    dicore_capture_stream *stream;     /* of a HANDOVER: the caller's, to go on with and to end; it has `data`. NULL: no capture */
 } dicore_engine_event;
 
 /** Becomes readable when there are events; the engine's. */

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Sequence
 
+from dicore._native.capture import Capture, Stream
 from dicore._native.store import Native
 
 HANDOVER: int
@@ -20,6 +21,7 @@ class Event:
     text: str
     address: bytes
     data: bytes
+    stream: Stream | None
     port: int
     started: int
     stores: int
@@ -60,6 +62,7 @@ class Engine:
         transfer_syntaxes: Sequence[bytes] | None,
         foreign: Sequence[bytes] | None,
         networks: Sequence[tuple[int, bytes, int]] | None,
+        capture: Capture | None = None,
         implementation_uid: bytes,
         implementation_version: bytes,
     ) -> None: ...

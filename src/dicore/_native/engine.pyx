@@ -6,6 +6,7 @@ from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
+from dicore._native.capture cimport Capture, Stream
 from dicore._native.libdicore cimport *
 from dicore._native.status cimport check_os
 
@@ -86,6 +87,7 @@ cdef class Event:
     cdef readonly int kind, socket, status, system, why
     cdef readonly str calling_ae, called_ae, text
     cdef readonly bytes address, data
+    cdef readonly Stream stream      # of a capture, which has `data`
     cdef readonly int port
     cdef readonly uint64_t started, stores, stored_bytes, echoes
     cdef int source, reason
@@ -117,13 +119,14 @@ cdef class Engine:
     """Running threads over listening sockets, from construction until `stop`."""
     cdef dicore_engine *engine
     cdef object native               # the lent store
+    cdef Capture capture
     cdef readonly object on_lane     # callable(segment id): a helper thread calls it
 
     def __cinit__(self, list sockets not None, *, native, on_lane, unsigned int threads, uint32_t window, uint32_t pdu, uint32_t negotiation,
                   uint32_t command, uint64_t artim, uint64_t network, uint64_t dimse, uint64_t idle, uint64_t interval,
                   uint64_t associations, uint64_t associations_per_peer, uint64_t dataset, uint64_t stream_from, uint64_t in_flight,
                   uint64_t in_flight_per_peer, uint32_t turn, bint report_ends, called_ae, calling_ae, sop_classes, transfer_syntaxes, foreign,
-                  networks, bytes implementation_uid not None, bytes implementation_version not None):
+                  networks, Capture capture=None, bytes implementation_uid not None, bytes implementation_version not None):
         cdef dicore_engine_options options
         cdef dicore_error error
         cdef dicore_status status
@@ -167,6 +170,9 @@ cdef class Engine:
         options.implementation_uid.size = <size_t>PyBytes_GET_SIZE(implementation_uid)
         options.implementation_version.data = <const uint8_t *>PyBytes_AS_STRING(implementation_version)
         options.implementation_version.size = <size_t>PyBytes_GET_SIZE(implementation_version)
+        self.capture = capture
+        if capture is not None:
+            options.capture = capture.capture
         self.on_lane = on_lane
         if on_lane is not None:
             options.lane_stored = _lane_stored
@@ -220,6 +226,7 @@ cdef class Engine:
         out.address = event.address[:4 if event.family == 4 else 16]
         out.started, out.stores, out.stored_bytes, out.echoes = event.started, event.stores, event.stored_bytes, event.echoes
         out.calling_ae, out.called_ae, out.text = _text(event.calling_ae), _text(event.called_ae), _text(event.text)
+        out.stream = Stream.of(event.stream)
         if event.data != NULL:
             out.data = PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.size)
             dicore_engine_release(self.engine, &event)

@@ -947,6 +947,35 @@ cdef extern from "dicore/scan.h" nogil:
     dicore_status dicore_scan_export_stream(const dicore_scan_column *columns, const char *const *names, size_t count, dicore_scan_batch *const *batches, size_t batch_count, const dicore_allocator *allocator, ArrowArrayStream *out)
 
 
+# ---- capture.h -----------------------------------------------------------------------------------------------------
+
+cdef extern from "dicore/capture.h" nogil:
+    ctypedef struct dicore_capture:
+        pass
+
+    ctypedef struct dicore_capture_stream:
+        pass
+
+    ctypedef struct dicore_capture_end_point:
+        uint8_t family
+        uint8_t address[16]
+        uint16_t port
+
+    ctypedef enum dicore_capture_how:
+        DICORE_CAPTURE_CLOSED_BY_PEER
+        DICORE_CAPTURE_CLOSED
+        DICORE_CAPTURE_RESET_BY_PEER
+        DICORE_CAPTURE_RESET
+
+    dicore_status dicore_capture_open(const char *path, size_t buffer, dicore_span application, const dicore_allocator *allocator, void (*failed)(void *context, int system) noexcept nogil, void *context, dicore_capture **out, dicore_error *error)
+    void dicore_capture_close(dicore_capture *capture)
+    int dicore_capture_error(const dicore_capture *capture)
+    void dicore_capture_counts(dicore_capture *capture, uint64_t *packets, uint64_t *lost)
+    dicore_capture_stream *dicore_capture_begin(dicore_capture *capture, const dicore_capture_end_point *own, const dicore_capture_end_point *peer, bint called, dicore_span comment)
+    void dicore_capture_data(dicore_capture_stream *stream, bint ours, const dicore_span *pieces, size_t count)
+    void dicore_capture_end(dicore_capture_stream *stream, dicore_capture_how how, dicore_span comment)
+
+
 # ---- engine.h ------------------------------------------------------------------------------------------------------
 
 cdef extern from "dicore/engine.h" nogil:
@@ -985,6 +1014,7 @@ cdef extern from "dicore/engine.h" nogil:
         dicore_span implementation_version
         void (*lane_stored)(void *context, uint64_t segment) noexcept nogil
         void *context
+        dicore_capture *capture
 
     ctypedef struct dicore_engine:
         pass
@@ -1040,6 +1070,7 @@ cdef extern from "dicore/engine.h" nogil:
         char text[65]
         uint8_t *data
         size_t size
+        dicore_capture_stream *stream
 
     enum:
         DICORE_COUNTERS

@@ -14,6 +14,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 from dicore import errors
+from dicore._native.capture cimport Stream
 from dicore._native.command cimport Command
 from dicore._native.libdicore cimport *
 from dicore._native.status cimport check
@@ -420,6 +421,7 @@ cdef class Hub:
     cdef public object on_role                                    # callable(SOP class) -> bool: can we be its SCU
     cdef public object on_identity                                # callable(Acceptor, type, primary, secondary, asked) or None
     cdef public object call_soon                                  # of the loop
+    cdef public object capture                                    # a Capture that shows what is said, or None
     cdef public dict extended                                     # SOP class -> bytes of extended negotiation that we support
     cdef public int window                                        # operations at a time, when the peer asks for more than one
     cdef public uint64_t limit_identifier                         # bytes of a data set that is not a C-STORE's
@@ -639,6 +641,9 @@ cdef class Acceptor:
     cdef size_t batch_size
     cdef bint pumping, feeding, flush_due
     cdef const dicore_associate *proposal      # while the user's identity is looked at
+    cdef Stream shown          # of the capture; None: nobody captures
+    cdef size_t shown_before   # bytes that come again, and stand in the capture already
+    cdef bint peer_closed
     cdef size_t stalled_size   # bytes the transport could not send ..
     cdef uint64_t stalled_since                # .. since then
 
@@ -684,6 +689,8 @@ cdef class Acceptor:
         if not self.secure:
             self.fd = transport.get_extra_info("socket").fileno()
         self.started = now_ms()
+        if hub.capture is not None and self.shown is None:
+            self.shown = hub.capture.begin(transport.get_extra_info("sockname"), name, True, self.secured())
         hub.count("connections")
         hub.open.add(self)
         if <uint64_t>len(hub.open) > hub.limit_associations + OVERFLOW:
@@ -694,6 +701,36 @@ cdef class Acceptor:
             return
         check(dicore_association_connected(self.core), NULL)
         dicore_association_deadline(self.core, self.started)
+
+    def show_on(self, Stream shown not None, size_t before):
+        """Go on with the stream of a capture that has the first `before` bytes. Before `connection_made`."""
+        self.shown = shown
+        self.shown_before = before
+
+    cdef str secured(self):
+        """What TLS there is, for the capture."""
+        connection = self.extra("ssl_object")
+        if connection is None:
+            return ""
+        cipher = connection.cipher()
+        return f"decrypted: {connection.version()} {cipher[0] if cipher else ''}"
+
+    cdef int show(self, bint ours, const uint8_t *data, size_t size) except -1:
+        cdef size_t known = 0
+        if not ours and self.shown_before:
+            known = min(self.shown_before, size)
+            self.shown_before -= known
+        return self.shown.data(ours, data + known, size - known)
+
+    cdef int show_end(self, object error) except -1:
+        cdef dicore_capture_how how = DICORE_CAPTURE_CLOSED
+        if error is not None:
+            how = DICORE_CAPTURE_RESET_BY_PEER
+        elif self.peer_closed:
+            how = DICORE_CAPTURE_CLOSED_BY_PEER
+        self.shown.end(how, f"{self.calling_ae} -> {self.called_ae}: {self.why}" if self.calling_ae else self.why)
+        self.shown = None
+        return 0
 
     def get_buffer(self, Py_ssize_t hint):
         cdef Window window = self.hub.room
@@ -713,6 +750,8 @@ cdef class Acceptor:
         cdef Buffer buffer = window.buffer
         cdef bint answered
         buffer.holders += 1                    # for the length of this call
+        if self.shown is not None:
+            self.show(False, buffer.data + window.start, <size_t>size)
         try:
             answered = self.feed(buffer, window.start, <size_t>size)
         finally:
@@ -723,6 +762,7 @@ cdef class Acceptor:
             self.relieve()
 
     def eof_received(self):
+        self.peer_closed = not self.closing_since
         return None
 
     def pause_writing(self):
@@ -752,6 +792,8 @@ cdef class Acceptor:
             else:
                 self.why = "connection closed without release" if self.calling_ae else "connection closed before an association"
         self.end()
+        if self.shown is not None:
+            self.show_end(error)
         self.hub.open.discard(self)
         if self.admitted:
             self.hub.admitted -= 1
@@ -1481,6 +1523,9 @@ cdef class Acceptor:
                 self.add_to_batch(pieces[i].data, pieces[i].size)
             return 0
         self.write_batch(MSG_MORE)             # a command and its data set wake the peer once
+        if self.shown is not None:
+            for i in range(count):
+                self.show(True, pieces[i].data, pieces[i].size)
         if self.fd >= 0 and not self.is_queued():
             for i in range(count):
                 vector[i].iov_base = <void *>pieces[i].data
@@ -1536,6 +1581,8 @@ cdef class Acceptor:
 
     cdef int write_bytes(self, const uint8_t *data, size_t size, int flags=0) except -1:
         cdef ssize_t n = 0
+        if self.shown is not None:
+            self.show(True, data, size)
         if self.fd >= 0 and not self.is_queued():
             n = c_send(self.fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT | flags)
             n = 0 if n < 0 else n              # what is wrong with the socket the transport will find out
@@ -1812,8 +1859,10 @@ cdef enum:
 
 cdef struct link_t:
     dicore_association *core
+    dicore_capture_stream *shown   # NULL: nobody captures
     int fd
     int error
+    bint peer_closed           # .. the connection
     bint sending               # a message is under way
     dicore_sender sender
     size_t piece, piece_count
@@ -1821,6 +1870,25 @@ cdef struct link_t:
     dicore_span data           # what the sender was supplied with last
     uint8_t headers[12 * PIECES]
     uint8_t command[512]
+
+
+cdef void link_show(link_t *link, bint ours, const uint8_t *data, size_t size) noexcept nogil:
+    cdef dicore_span piece
+    piece.data = data
+    piece.size = size
+    dicore_capture_data(link.shown, ours, &piece, 1)
+
+
+cdef void link_show_pieces(link_t *link, size_t sent) noexcept nogil:
+    """The first `sent` bytes of the pieces that are to be sent."""
+    cdef dicore_span shown[PIECES]
+    cdef size_t count = 0
+    while sent:
+        shown[count] = link.pieces[link.piece + count]
+        shown[count].size = min(sent, shown[count].size)
+        sent -= shown[count].size
+        count += 1
+    dicore_capture_data(link.shown, True, shown, count)
 
 
 cdef int link_push(link_t *link) noexcept nogil:
@@ -1836,6 +1904,8 @@ cdef int link_push(link_t *link) noexcept nogil:
         if size:
             n = c_send(link.fd, output, size, MSG_NOSIGNAL | MSG_DONTWAIT)
             if n >= 0:
+                if link.shown != NULL:
+                    link_show(link, True, output, <size_t>n)
                 dicore_association_sent(link.core, <size_t>n)
                 continue
         elif link.piece < link.piece_count:
@@ -1848,6 +1918,8 @@ cdef int link_push(link_t *link) noexcept nogil:
             message.msg_iovlen = count
             n = c_sendmsg(link.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
             if n >= 0:
+                if link.shown != NULL:
+                    link_show_pieces(link, <size_t>n)
                 while link.piece < link.piece_count and <size_t>n >= link.pieces[link.piece].size:
                     n -= <ssize_t>link.pieces[link.piece].size
                     link.piece += 1
@@ -1917,6 +1989,7 @@ cdef class Link:
     cdef readonly str implementation_uid, implementation_version   # of the peer
     cdef readonly int window_invoked, window_performed             # operations at a time: ours, the peer's
     cdef public object owner        # what is told to go on: `resume()`, `stop(why)`
+    cdef Stream shown               # of a capture
     cdef object keep                # owner of the data set that is being sent
     cdef object queue               # deque of Outgoing
     cdef Outgoing current           # the one that is being sent
@@ -2014,14 +2087,22 @@ cdef class Link:
             free(extended_items)
         self.proposed = contexts
 
-    def attach(self, int fd):
-        """The socket is connected: the request may go out."""
+    def attach(self, int fd, Stream shown=None):
+        """The socket is connected: the request may go out. `shown`: of a capture."""
         self.link.fd = fd
+        self.shown = shown
+        if shown is not None:
+            self.link.shown = shown.stream
         check(dicore_association_connected(self.link.core), NULL)
 
-    def detach(self):
-        """The socket is going to be closed."""
+    def detach(self, str why="", bint reset=False):
+        """The socket is going to be closed; `why` and whether by a reset of the peer, for the capture."""
         cdef dicore_event event
+        self.link.shown = NULL
+        if self.shown is not None:
+            self.shown.end(DICORE_CAPTURE_CLOSED_BY_PEER if self.link.peer_closed else
+                           DICORE_CAPTURE_RESET_BY_PEER if reset else DICORE_CAPTURE_CLOSED, why)
+            self.shown = None
         if self.link.fd >= 0:
             self.link.fd = -1
             dicore_association_closed(self.link.core, &event)
@@ -2100,9 +2181,12 @@ cdef class Link:
                 return said
             raise OSError(errno, "the connection is broken")
         if n == 0:
+            self.link.peer_closed = True
             dicore_association_closed(self.link.core, &event)
             said.append(("closed",))
             return said
+        if self.link.shown != NULL:
+            link_show(&self.link, False, memory, <size_t>n)
         while True:
             status = dicore_association_receive(self.link.core, memory + at, <size_t>n - at, &consumed, &event)
             at += consumed
@@ -2827,9 +2911,12 @@ cdef class Pump:
                 self.die(one, 0, 0, 0, 0)
             return
         if n == 0:
+            one.link.peer_closed = True
             dicore_association_closed(one.link.core, &event)
             self.die(one, DICORE_EVENT_CLOSED, 0, 0, 0)
             return
+        if one.link.shown != NULL:
+            link_show(one.link, False, memory, <size_t>n)
         while True:
             status = dicore_association_receive(one.link.core, memory + at, <size_t>n - at, &consumed, &event)
             at += consumed

@@ -12,6 +12,7 @@ import typer
 from dicore.cli import tls
 from dicore.cli.address import ae_title
 from dicore.cli.output import escape, log_to_stderr, say, show, show_json
+from dicore.cli.wire import Wire
 
 if TYPE_CHECKING:
     import ssl
@@ -75,6 +76,7 @@ def serve(
         list[str] | None,
         typer.Option("--allow-cert", metavar="NAME", help="Only this certificate: CN=.., DNS:.., sha256:..."),
     ] = None,
+    wire: Wire = None,
     log_json: Annotated[bool, typer.Option("--log-json", help="The log as JSON, a line an association.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Where it listens, as one line of JSON.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more than one line per association.")] = False,
@@ -138,7 +140,9 @@ def serve(
         raise typer.BadParameter("--allow-cert needs --tls-cert and --tls-ca", param_hint="--allow-cert")
     access_of(rules).check_bind(str(given["host"]), tls=tls_ca is not None)
     log_to_stderr("DEBUG" if verbose else "INFO", json=log_json)
-    _run(given, destinations, config, rules, access_of, driver, engine_threads, as_json=as_json, secure=secure)
+    _run(
+        given, destinations, config, rules, access_of, driver, engine_threads, as_json=as_json, secure=secure, wire=wire
+    )
 
 
 def _destination(text: str) -> tuple[str, str]:
@@ -165,6 +169,7 @@ def _run(
     *,
     as_json: bool,
     secure: ssl.SSLContext | None,
+    wire: Path | None,
 ) -> None:
     import asyncio
     import contextlib
@@ -207,6 +212,7 @@ def _run(
                     driver="asyncio" if config is not None and driver == "auto" else driver,
                     engine_threads=engine_threads,
                     tls=secure,
+                    wire=wire,
                 )
             )
 

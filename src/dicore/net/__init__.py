@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dicore.net.address import Address
+from dicore.net.capture import Capture
 from dicore.net.client import Association, connect
 from dicore.net.commitment import CommitmentResult, Commitments
 from dicore.net.identity import Identity, UserIdentity
@@ -21,6 +22,7 @@ __all__ = [
     "Answers",
     "Association",
     "AssociationRecord",
+    "Capture",
     "CommitmentResult",
     "Commitments",
     "FindRequest",

@@ -15,6 +15,7 @@ from typing import Any
 
 from dicore import uid
 from dicore._native import net as native
+from dicore._native.capture import Stream
 from dicore._native.command import Command
 from dicore._native.net import Link, Paths, Pump
 from dicore._native.status import status_text
@@ -31,6 +32,7 @@ from dicore.errors import (
 from dicore.net import exchange as x
 from dicore.net import queries
 from dicore.net.address import Address, check_ae_title
+from dicore.net.capture import CaptureFile, opened
 from dicore.net.commitment import Commitments
 from dicore.net.exchange import Exchange, Responses
 from dicore.net.identity import Identity
@@ -130,6 +132,7 @@ class Association(Operations):
         self._loop = asyncio.get_running_loop()
         self._on_event = on_n_event_report
         self._relay: Relay | None = None  # of a TLS connection
+        self._wire: opened | None = None  # a capture
         self._reports: Commitments | None = None
         self._services = Services(on_n_event_report=self._event)
         self._exchange = Exchange(self, self._services)
@@ -320,15 +323,16 @@ class Association(Operations):
     async def release(self) -> None:
         """End the association in order. Nothing when it is over already."""
         if not self.open:
-            return
+            return await self._end_wire()
         async with self._exchange.exclusive():
             if self.open:
                 try:
                     await self._operate(self._link.start_release)
                 except NetworkError:
-                    return  # it is over, which is what was asked for
+                    pass  # it is over, which is what was asked for
                 finally:
                     self._close(AssociationStateError("the association is released", peer=str(self.address)))
+        await self._end_wire()
 
     def abort(self) -> None:
         """End the association now, with an A-ABORT. Nothing when it is over already."""
@@ -344,6 +348,20 @@ class Association(Operations):
             await self.release()
         else:
             self.abort()
+            await self._end_wire()
+
+    async def _end_wire(self) -> None:
+        """The capture's file is whole."""
+        if self._wire is not None:
+            await self._wire.close()
+
+    def _begin_wire(self) -> Stream | None:
+        if self._wire is None or self._wire.capture is None:
+            return None
+        if self._relay is None:
+            return self._wire.capture.begin(self._socket.getsockname(), self._socket.getpeername(), False, "")
+        own, peer = self._relay.ends
+        return self._wire.capture.begin(own, peer, False, f"decrypted: {self._relay.version} {self._relay.cipher}")
 
     # -- C-STORE
 
@@ -647,7 +665,7 @@ class Association(Operations):
         if self._writing:
             self._writing = False
             self._loop.remove_writer(self._socket.fileno())
-        self._link.detach()
+        self._link.detach(f"{self.calling_ae} -> {self.called_ae}: {why}", isinstance(why, ConnectionFailed))
         self._socket.close()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(why)
@@ -682,7 +700,7 @@ class Association(Operations):
         )
 
         def begin() -> None:
-            self._link.attach(self._socket.fileno())
+            self._link.attach(self._socket.fileno(), self._begin_wire())
             self._watch()
 
         await self._operate(begin)
@@ -705,7 +723,9 @@ class _Connecting:
         negotiated: dict[str, Any],
         source: str | None,
         tls: ssl.SSLContext | None,
+        wire: CaptureFile | None,
     ) -> None:
+        self._wire = wire
         self._address, self._calling, self._contexts = address, calling, contexts
         self._timeouts, self._limits = timeouts, limits
         self._on_event, self._negotiated, self._source, self._tls = on_n_event_report, negotiated, source, tls
@@ -746,6 +766,9 @@ class _Connecting:
             association = Association(self._address, link, sock, times, limits, self._calling, self._on_event)
             association._relay = relay
             association.connect_seconds = connect_seconds
+            if self._wire is not None:
+                association._wire = opened(self._wire)
+                await association._wire.open()
         except BaseException:
             sock.close()
             raise
@@ -753,6 +776,7 @@ class _Connecting:
             await association._associate(self._calling, self._contexts, **self._negotiated)
         except BaseException:
             association.abort()
+            await association._end_wire()
             raise
         return association
 
@@ -833,6 +857,7 @@ def connect(
     limits: Limits | None = None,
     source: str | None = None,
     tls: ssl.SSLContext | None = None,
+    wire: CaptureFile | None = None,
 ) -> _Connecting:
     """Open an association: `async with dicore.connect("dicom://CALLED@host:port") as assoc:`, or `await` it.
 
@@ -844,7 +869,8 @@ def connect(
     `Association.window` is what came of it. `identity` is who the user is. `on_n_event_report(request)` is called for
     the peer's event reports (see `dicore.net.service`). `source` is the address to connect from. `tls` (see
     `dicore.net.tls.client_context`) encrypts, as does a `dicoms://` address, without `tls` trusting whom the system
-    trusts. Leaving the block releases the association, an exception in it aborts.
+    trusts. `wire` is a file for what is said, pcapng, or a `dicore.net.Capture`. Leaving the block releases the
+    association, an exception in it aborts.
 
     Raises ConnectionFailed, NetworkTimeout, AssociationRejected, AssociationAborted, ProtocolViolation.
     """
@@ -872,4 +898,5 @@ def connect(
         negotiated,
         source,
         tls,
+        wire,
     )

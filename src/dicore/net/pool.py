@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +17,7 @@ from dicore.net.operations import FilePart, Ready, Storable
 
 if TYPE_CHECKING:
     from dicore.net.address import Address
+    from dicore.net.capture import Capture
     from dicore.net.client import Association
     from dicore.net.limits import Limits, Timeouts
 
@@ -55,7 +57,11 @@ class Pool:
         idle: float = 0.5,
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
+        wire: Capture | None = None,
     ) -> None:
+        self._tls = tls  # for dicoms:// addresses; None: trusting whom the system trusts
+        self.wire = wire
         self._most, self._idle, self._timeouts, self._limits = most, idle, timeouts, limits
         self._destinations: dict[tuple[Address, str], _Destination] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -121,7 +127,13 @@ class Pool:
             destination.seen.pop(next(iter(destination.seen)))
         contexts = _contexts(list(destination.seen))
         association = await connect(
-            address, calling=calling, contexts=contexts, timeouts=self._timeouts, limits=self._limits
+            address,
+            calling=calling,
+            contexts=contexts,
+            timeouts=self._timeouts,
+            limits=self._limits,
+            tls=self._tls if address.tls else None,
+            wire=self.wire,
         )
         self.opened += 1
         return _Line(association, frozenset((one, syntax) for one, syntaxes in contexts for syntax in syntaxes))

@@ -73,11 +73,8 @@ def is_storage(sop_class: str) -> bool:
 
 
 def parse_destinations(destinations: Mapping[str, str | Address]) -> dict[str, Address]:
-    """{AE title: address} of what is given as "host:port" or "AE@host:port". Raises ValueError."""
-    return {
-        title: place if isinstance(place, Address) else Address.parse(place if "@" in place else f"{title}@{place}")
-        for title, place in destinations.items()
-    }
+    """{AE title: address} of what `Address.of` reads. Raises ValueError."""
+    return {title: Address.of(title, place) for title, place in destinations.items()}
 
 
 class Peer(Operations):

@@ -268,12 +268,14 @@ class Relay:
         self.sock: socket.socket
         self.version = self.cipher = ""
         self.certificate: Certificate | None = None
+        self.ends: tuple[Any, Any] = (None, None)  # our name and the peer's
 
     @classmethod
     async def open(cls, sock: socket.socket, context: ssl.SSLContext, host: str, limit: float) -> Relay:
         """Handshake over a connected socket. Raises OSError (ssl.SSLError among them), TimeoutError."""
         loop = asyncio.get_running_loop()
         relay = cls()
+        relay.ends = sock.getsockname(), sock.getpeername()
         ours, theirs = socket.socketpair()
         try:
             for one in (ours, theirs):

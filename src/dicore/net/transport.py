@@ -14,10 +14,12 @@ from types import TracebackType
 from typing import Any
 
 from dicore import uid
+from dicore._native.capture import Stream
 from dicore._native.command import Command
 from dicore._native.net import Acceptor, Hub, Request, StoreRequest
 from dicore.errors import StoreFull
 from dicore.net.address import Address, check_ae_title, printable
+from dicore.net.capture import CaptureFile, opened
 from dicore.net.exchange import Exchange
 from dicore.net.identity import UserIdentity
 from dicore.net.limits import Limits, Timeouts
@@ -44,8 +46,10 @@ class _Adopted(_Protocol):
 
     __slots__ = ("_read",)
 
-    def __init__(self, hub: Hub, read: bytes) -> None:
+    def __init__(self, hub: Hub, read: bytes, shown: Stream | None) -> None:
         self._read = memoryview(read)
+        if shown is not None:
+            self.show_on(shown, len(read))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -86,6 +90,8 @@ class Listener:
         on_user_identity: Callable[[UserIdentity], Any] | None,
         extended: Mapping[str, bytes] | None,
         window: int,
+        wire: CaptureFile | None,
+        destination_tls: ssl.SSLContext | None,
     ) -> None:
         self.ae_title = check_ae_title(ae_title)
         self.limits = limits or Limits()
@@ -147,7 +153,8 @@ class Listener:
         hub.ensure_future = self._ensure_future
         if not 1 <= window <= 64:
             raise ValueError(f"a window of {window} operations: 1 to 64")
-        self._pool = Pool(timeouts=self.timeouts, limits=self.limits)
+        self._wire = opened(wire)
+        self._pool = Pool(timeouts=self.timeouts, limits=self.limits, tls=destination_tls)
         self._services = services = Services(
             **handlers, destinations=destinations, ae_title=self.ae_title, pool=self._pool, count=hub.counted
         )
@@ -167,6 +174,7 @@ class Listener:
         """Bind and listen. Raises OSError when the address is not to be had. `bind=False`: only connections that are
         adopted."""
         loop = asyncio.get_running_loop()
+        self._hub.capture = self._pool.wire = await self._wire.open()
         if not bind:
             self._begin(loop)
             return self
@@ -193,6 +201,7 @@ class Listener:
         finally:
             if self._server is None:
                 self._end()
+                await self._wire.close()
         self._socket = sock
         log.info("listening as %s on %s port %d", self.ae_title, self.host, self.port)
         return self
@@ -223,6 +232,7 @@ class Listener:
                 future.cancel()
             await asyncio.wait(left)
         await self._pool.close()
+        await self._wire.close()
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._empty = asyncio.Event()
@@ -257,11 +267,12 @@ class Listener:
         self._tls.reload()
         log.info("the certificate is read again")
 
-    async def adopt(self, sock: socket.socket, data: bytes) -> None:
-        """Serve a connection that somebody else has accepted and of which `data` was read."""
+    async def adopt(self, sock: socket.socket, data: bytes, shown: Stream | None = None) -> None:
+        """Serve a connection that somebody else has accepted and of which `data` was read; `shown`, of a capture, has
+        that already."""
         assert self._empty is not None
         self._empty.clear()
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: _Adopted(self._hub, data), sock)
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: _Adopted(self._hub, data, shown), sock)
 
     def admit_only(self, calling_ae: Iterable[str] | None, admit: Callable[[str], bool] | None) -> None:
         """Other rules for those who call from now on; see `listen`."""
@@ -414,6 +425,8 @@ def listen(
     transfer_syntaxes: Iterable[str] | None = None,
     reuse_port: bool = False,
     grace: float = 10.0,
+    wire: CaptureFile | None = None,
+    destination_tls: ssl.SSLContext | None = None,
 ) -> Listener:
     """A listener: `async with dicore.listen(port=11112, on_c_store=sink) as scp:`. Port 0 takes a free one, `scp.port`.
 
@@ -435,7 +448,9 @@ def listen(
 
     `tls` (see `dicore.net.tls.server_context`) makes it TLS, and plain peers are refused;
     `admit_certificate(certificate)` says of what a peer has shown (None: nothing) whether it may associate.
+    `destination_tls` (see `dicore.net.tls.client_context`) is for destinations that are `dicoms://` addresses.
     `on_audit(record)` is told of every association that is over, an `AssociationRecord`.
+    `wire` is a file for what is said, pcapng, or a `dicore.net.Capture`.
 
     Leaving the block stops listening, finishes messages in progress for up to `grace` seconds and aborts the rest.
     """
@@ -472,4 +487,6 @@ def listen(
         on_user_identity=on_user_identity,
         extended=extended,
         window=window,
+        wire=wire,
+        destination_tls=destination_tls,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dicore.errors import DicoreError
 from dicore.net import listen
+from dicore.net.capture import CaptureFile, opened
 from dicore.server.access import Access
 from dicore.server.commitment import Committer
 from dicore.server.engine import EngineListener, default_threads
@@ -113,6 +114,8 @@ async def serve(
     worklist: str | os.PathLike[str] | None = None,
     hooks: Hooks | None = None,
     services: bool = True,
+    wire: CaptureFile | None = None,
+    destination_tls: ssl.SSLContext | None = None,
     **options: Any,
 ) -> AsyncIterator[Server]:
     """An archive for as long as the block runs: C-ECHO, C-STORE of every SOP class in every transfer syntax into
@@ -124,7 +127,9 @@ async def serve(
     aborted; the store stays open. `destinations` are those of a C-MOVE, {AE title: "host:port"}; any other is refused.
     `worklist` is a folder of worklist items (.wl, .dcm, .json), for C-FIND. Performed procedure steps are recorded in
     the store's folder `mpps/`; storage commitment reads and checks what it commits to. `hooks` filter, coerce and
-    forward what comes in. `services=False` only receives. Other options are those of `dicore.listen`, whose handlers go
+    forward what comes in. `services=False` only receives. `wire` is a file for what is said, pcapng, or a
+    `dicore.net.Capture`: by who calls, and to destinations. `destination_tls` (see `dicore.net.tls.client_context`) is
+    for destinations that are `dicoms://` addresses. Other options are those of `dicore.listen`, whose handlers go
     before the archive's.
 
     `driver`: "engine" serves in C threads, which a busy Python does not slow down (`engine_threads`, 0: by the number
@@ -150,20 +155,30 @@ async def serve(
         raise ValueError(f"engine_threads {engine_threads}: from 1 to 64, or 0")
     where = dict(destinations or {})
     async with AsyncExitStack() as stack:
+        capture = await stack.enter_async_context(opened(wire))
         sink = StoreSink(store)
         forwarder = None
         if hooks:
             if hooks.route is not None:
                 queue = Queue(store.path / "forward.sqlite")
                 stack.callback(queue.close)
-                forwarder = Forwarder(store, queue, ae_title=ae_title, destinations=where)
+                forwarder = Forwarder(
+                    store, queue, ae_title=ae_title, destinations=where, tls=destination_tls, wire=capture
+                )
                 forwarder.start()
                 stack.push_async_callback(forwarder.close)
             sink = hooked = HookedSink(store, hooks, ae_title=ae_title, forwarder=forwarder)
             stack.callback(hooked.close)
         of_services: dict[str, Any] = {}
         if services:
-            committer = Committer(store, store.path / "commitment", ae_title=ae_title, destinations=where)
+            committer = Committer(
+                store,
+                store.path / "commitment",
+                ae_title=ae_title,
+                destinations=where,
+                tls=destination_tls,
+                wire=capture,
+            )
             stack.push_async_callback(committer.close)
             archive = Services(
                 store,
@@ -185,6 +200,8 @@ async def serve(
             admit=rule.admits if rule.networks else None,
             admit_certificate=rule.admits_certificate if rule.certificates else None,
             grace=grace,
+            wire=capture,
+            destination_tls=destination_tls,
             **(of_services | options),
         )
         if driver == "asyncio" or others:
@@ -203,6 +220,7 @@ async def serve(
             access=rule,
             threads=engine_threads or default_threads(),
             grace=grace,
+            capture=capture,
             **of_engine,
         )
         await engine.start()

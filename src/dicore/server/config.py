@@ -40,7 +40,7 @@ Title = Annotated[str, AfterValidator(check_ae_title)]
 
 
 def _place(text: str) -> str:
-    Address.parse(text if "@" in text else f"X@{text}")
+    Address.of("X", text)
     return text
 
 

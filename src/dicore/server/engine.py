@@ -23,7 +23,7 @@ from dicore.net.address import check_ae_title, printable
 from dicore.net.record import AssociationRecord, Audit, tell
 
 if TYPE_CHECKING:
-    from dicore.net import Listener
+    from dicore.net import Capture, Listener
     from dicore.server.access import Access
     from dicore.store import Store
 
@@ -77,6 +77,7 @@ class EngineListener:
         reuse_port: bool = False,
         grace: float = 5.0,
         on_audit: Audit | None = None,
+        capture: Capture | None = None,
     ) -> None:
         self._store, self._rest = store, rest
         self._host, self._port, self._reuse_port = host, port, reuse_port
@@ -88,7 +89,7 @@ class EngineListener:
             None if transfer_syntaxes is None else [uid.transfer_syntax(one).uid for one in transfer_syntaxes]
         )
         self._grace = grace
-        self._audit = on_audit
+        self._audit, self._capture = on_audit, capture
         self._engine: native.Engine | None = None
         self._closing = False
         self._lost = 0
@@ -137,6 +138,7 @@ class EngineListener:
                 ),
                 foreign=[one.encode() for one in self._foreign],
                 networks=networks,
+                capture=self._capture,
                 implementation_uid=uid.IMPLEMENTATION_CLASS.encode(),
                 implementation_version=uid.IMPLEMENTATION_VERSION.encode(),
             )
@@ -247,7 +249,7 @@ class EngineListener:
 
     def _adopt(self, event: native.Event) -> None:
         sock = socket.socket(fileno=event.socket)
-        task = self._loop.create_task(self._rest.adopt(sock, event.data))
+        task = self._loop.create_task(self._rest.adopt(sock, event.data, event.stream))
         self._adopting.add(task)
         task.add_done_callback(self._adopted)
 
