@@ -70,6 +70,7 @@ typedef struct token {
     uint64_t size;                      /* of the data set */
     dicore_status status;               /* what the commit loop said */
     int system;
+    uint64_t commanded, first, last, settled; /* ns: see dicore/phases.h */
     uint16_t message_id;
     uint8_t context_id, class_size, instance_size;
     uint8_t sop_class[64], sop_instance[64];
@@ -145,6 +146,13 @@ struct peer {
     uint8_t *raw;                       /* before negotiation, when connections may be handed over */
     size_t raw_size, raw_capacity;
     uint64_t stores, stored_bytes, echoes;
+    uint64_t accepted, asked, echoed;   /* ns; of the A-ASSOCIATE-RQ and C-ECHO that are not answered, else 0 */
+    uint64_t commanded, first_byte;     /* of the data set that is coming */
+    token *settled;                     /* what has a response that is not with the kernel yet, the newest first */
+    uint64_t accept_time, negotiate_time;
+    uint64_t single[4];                 /* the phases of the first message: most associations have only one */
+    uint64_t timed;                     /* messages */
+    dicore_times *times;                /* the phases of all, from the second message on */
     dicore_capture_stream *shown;       /* NULL: nobody captures */
     dicore_capture_how how;             /* the connection has ended, for the capture */
     char calling_ae[17], called_ae[17];
@@ -173,6 +181,8 @@ struct thread {
     bool draining_seen, accepting, accept_paused, stopping_seen;
     bool stored;                        /* since the last DICORE_ENGINE_STORED */
     uint64_t stored_said;
+    uint64_t read_at;                   /* ns of the last read */
+    dicore_times times[DICORE_PHASES];
     atomic_uint_least64_t counters[DICORE_COUNTERS];
 };
 
@@ -204,6 +214,8 @@ struct dicore_engine {
     host *hosts[HOSTS];
     name_set called_ae, calling_ae, sop_classes, transfer_syntaxes, foreign;
     dicore_network *networks;
+    size_t network_count;
+    pthread_mutex_t policy;             /* over calling_ae and networks, which may be changed */
     uint8_t implementation_uid[64], implementation_version[16];
     pthread_t helpers[HELPERS];
     unsigned helper_count;

@@ -221,6 +221,68 @@ static void show_end(peer *p)
     p->shown = NULL;
 }
 
+/* ---- how long it takes ------------------------------------------------------------------------------------------------ */
+
+/** The response to a C-STORE is with the kernel. */
+static void timed(peer *p, const token *k, uint64_t now)
+{
+    thread *t = p->thread;
+    const uint64_t took[4] = {k->first - k->commanded, k->last - k->first, k->settled - k->last, now - k->settled};
+    for (unsigned i = 0; i < 4; i++)
+        dicore_times_add(&t->times[DICORE_PHASE_FIRST_BYTE + i], took[i]);
+    if (!t->engine->options.report_ends)
+        return;
+    if (p->timed++ == 0) {
+        memcpy(p->single, took, sizeof took);
+        return;
+    }
+    if (!p->times) {
+        p->times = engine_resize(t->engine, NULL, 0, 4 * sizeof *p->times);
+        if (!p->times)
+            return; /* the first one stands for all */
+        memset(p->times, 0, 4 * sizeof *p->times);
+        for (unsigned i = 0; i < 4; i++)
+            dicore_times_add(&p->times[i], p->single[i]);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        dicore_times_add(&p->times[i], took[i]);
+}
+
+/** All that was to be sent is with the kernel. */
+static void sent_all(peer *p)
+{
+    thread *t = p->thread;
+    if (!p->settled && !p->echoed && !p->asked)
+        return;
+    const uint64_t now = dicore_now_ns();
+    if (p->asked) {
+        p->negotiate_time = now - p->asked;
+        dicore_times_add(&t->times[DICORE_PHASE_NEGOTIATE], p->negotiate_time);
+        p->asked = 0;
+    }
+    if (p->echoed)
+        dicore_times_add(&t->times[DICORE_PHASE_ANSWER], now - p->echoed);
+    p->echoed = 0;
+    for (token *k; (k = p->settled);) {
+        p->settled = (token *)k->item.next;
+        timed(p, k, now);
+        token_drop(t, k);
+    }
+}
+
+static void summarise(const peer *p, dicore_time_summary out[DICORE_PHASES])
+{
+    const uint64_t once[2] = {p->accept_time, p->negotiate_time};
+    for (unsigned i = 0; i < 2; i++)
+        if (once[i])
+            out[i] = (dicore_time_summary){1, once[i], once[i], once[i]};
+    for (unsigned i = 0; i < 4; i++)
+        if (p->times)
+            dicore_times_summary(&p->times[i], &out[DICORE_PHASE_FIRST_BYTE + i]);
+        else if (p->timed)
+            out[DICORE_PHASE_FIRST_BYTE + i] = (dicore_time_summary){1, p->single[i], p->single[i], p->single[i]};
+}
+
 static void bury(peer *p) /* nothing of it is anywhere else: freed at the end of the round */
 {
     if (p->fd >= 0 || p->unanswered || p->job)
@@ -252,6 +314,7 @@ void peer_connect(thread *t, const connection *c)
     p->port = c->port;
     p->interest = UINT32_MAX;
     p->started = t->now;
+    p->accepted = dicore_now_ns();
     p->next = t->peers;
     if (p->next)
         p->next->previous = p;
@@ -319,8 +382,10 @@ static void lost(peer *p)
         dicore_engine_event said = {.kind = DICORE_ENGINE_ENDED, .why = (dicore_engine_why)p->why, .socket = -1,
                                     .family = p->host->family, .source = p->why_source, .reason = p->why_reason, .port = p->port,
                                     .status = p->why_status, .system = p->why_system, .offset = p->why_offset,
-                                    .started = p->started, .stores = p->stores, .stored_bytes = p->stored_bytes,
-                                    .echoes = p->echoes};
+                                    .started = p->started, .accepted = p->accepted, .stores = p->stores,
+                                    .stored_bytes = p->stored_bytes, .echoes = p->echoes,
+                                    .contexts = (uint32_t)p->context_count};
+        summarise(p, said.phases);
         memcpy(said.address, p->host->address, sizeof said.address);
         memcpy(said.calling_ae, p->calling_ae, sizeof said.calling_ae);
         memcpy(said.called_ae, p->called_ae, sizeof said.called_ae);
@@ -375,6 +440,10 @@ static void end(peer *p)
     if (p->token)
         token_drop(p->thread, p->token);
     p->token = NULL;
+    for (token *k; (k = p->settled);) {
+        p->settled = (token *)k->item.next;
+        token_drop(p->thread, k);
+    }
     p->kind = GATHER_NONE;
 }
 
@@ -401,6 +470,8 @@ void peer_free(peer *p)
         engine_resize(e, p->contexts, p->context_bytes, 0);
     if (p->raw)
         engine_resize(e, p->raw, p->raw_capacity, 0);
+    if (p->times)
+        engine_resize(e, p->times, 4 * sizeof *p->times, 0);
     host_leave(e, p->host);
     p->thread->living--;
     engine_resize(e, p, sizeof *p, 0);
@@ -488,6 +559,8 @@ void peer_flush(peer *p)
             return;
         }
     }
+    if (!blocked)
+        sent_all(p);
     const bool over = dicore_association_closing(p->core) || (p->ended && t->draining_seen);
     if (over && !blocked) {
         lost(p);
@@ -549,7 +622,14 @@ static void settle(peer *p, token *k, uint16_t status)
         respond(p, k->context_id, &answer);
         mark(p);
     }
-    token_drop(t, k);
+    if (p->ended) {
+        token_drop(t, k);
+        return;
+    }
+    if (!k->settled)
+        k->settled = dicore_now_ns();
+    k->item.next = (item *)p->settled;
+    p->settled = k;
 }
 
 static uint16_t failure(peer *p, const token *k, dicore_status status, int system)
@@ -661,14 +741,29 @@ static bool accept_contexts(peer *p, const dicore_associate *proposal)
     return done;
 }
 
+/** Why it may not come in: 0, DICORE_WHY_REJECTED_CALLING, DICORE_WHY_REJECTED_ADDRESS. */
+static int is_stranger(dicore_engine *e, const peer *p, const dicore_associate *proposal)
+{
+    pthread_mutex_lock(&e->policy);
+    const int why = !name_in(&e->calling_ae, proposal->calling_ae) ? DICORE_WHY_REJECTED_CALLING
+                    : !admitted_address(e, p->host)                ? DICORE_WHY_REJECTED_ADDRESS
+                                                                   : 0;
+    pthread_mutex_unlock(&e->policy);
+    return why;
+}
+
 /** Accept or reject, by the options (PS3.8 table 9-21 for the reasons). */
 static void negotiate(peer *p, const dicore_associate *proposal)
 {
     thread *t = p->thread;
     dicore_engine *e = t->engine;
+    int stranger;
     const bool more = atomic_fetch_add(&e->admitted, 1) < e->options.associations;
     const bool more_of_it = atomic_fetch_add(&p->host->admitted, 1) < e->options.associations_per_peer || p->host->local;
     p->admitted = true; /* counted; leave() takes it back */
+    p->accept_time = t->read_at - p->accepted;
+    p->asked = t->read_at;
+    dicore_times_add(&t->times[DICORE_PHASE_ACCEPT], p->accept_time);
     copy_title(p->calling_ae, proposal->calling_ae);
     copy_title(p->called_ae, proposal->called_ae);
     if (t->draining_seen) {
@@ -683,10 +778,8 @@ static void negotiate(peer *p, const dicore_associate *proposal)
         reject(p, DICORE_WHY_REJECTED_CONTEXT, 1, 1, 2);
     } else if (!name_in(&e->called_ae, proposal->called_ae)) {
         reject(p, DICORE_WHY_REJECTED_CALLED, 1, 1, 7);
-    } else if (!name_in(&e->calling_ae, proposal->calling_ae)) {
-        reject(p, DICORE_WHY_REJECTED_CALLING, 1, 1, 3);
-    } else if (!admitted_address(e, p->host)) {
-        reject(p, DICORE_WHY_REJECTED_ADDRESS, 1, 1, 1);
+    } else if ((stranger = is_stranger(e, p, proposal))) {
+        reject(p, (dicore_engine_why)stranger, 1, 1, stranger == DICORE_WHY_REJECTED_CALLING ? 3 : 1);
     } else if (!accept_contexts(p, proposal)) {
         give_up(p, DICORE_WHY_NO_MEMORY, 0, 0);
     } else {
@@ -717,7 +810,7 @@ static bool hand_over(peer *p, const uint8_t *data, size_t size)
         memcpy(bytes, p->raw, p->raw_size);
     memcpy(bytes + p->raw_size, data, size);
     dicore_engine_event said = {.kind = DICORE_ENGINE_HANDOVER, .socket = p->fd, .family = p->host->family, .port = p->port,
-                                .data = bytes, .size = total, .started = p->started, .stream = p->shown};
+                                .data = bytes, .size = total, .started = p->started, .accepted = p->accepted, .stream = p->shown};
     memcpy(said.address, p->host->address, sizeof said.address);
     struct epoll_event none = {0};
     epoll_ctl(t->epoll, EPOLL_CTL_DEL, p->fd, &none);
@@ -846,6 +939,7 @@ static void on_committed(void *argument, dicore_status status, int system) /* by
     token *k = argument;
     k->status = status;
     k->system = system;
+    k->settled = dicore_now_ns();
     thread_post(k->peer->thread, &k->item);
 }
 
@@ -1052,6 +1146,9 @@ static void begin_store(peer *p, const dicore_event *event)
         give_up(p, DICORE_WHY_NO_MEMORY, 0, 0);
         return;
     }
+    p->commanded = p->thread->read_at;
+    p->first_byte = 0;
+    k->settled = 0;
     k->message_id = c->message_id;
     k->context_id = event->context_id;
     k->class_size = (uint8_t)c->affected_class.size;
@@ -1072,6 +1169,8 @@ static void command(peer *p, const dicore_event *event)
         begin_store(p, event);
     } else if (c->command_field == DICORE_C_ECHO_RQ) {
         p->echoes++;
+        if (!p->echoed)
+            p->echoed = p->thread->read_at;
         count_more(p->thread, DICORE_COUNT_ECHOES, 1);
         refuse_message(p, event, STATUS_SUCCESS);
     } else if (c->command_field == DICORE_C_CANCEL_RQ) {
@@ -1091,6 +1190,14 @@ static void data(peer *p, landing *b, const dicore_event *event)
         return;
     p->message_size += event->size;
     count_more(p->thread, DICORE_COUNT_BYTES, event->size);
+    if (!p->first_byte)
+        p->first_byte = p->thread->read_at;
+    token *const whole = !event->last ? NULL : p->kind == GATHER_STREAM ? p->stream->token : p->token;
+    if (whole) {
+        whole->commanded = p->commanded;
+        whole->first = p->first_byte;
+        whole->last = p->thread->read_at;
+    }
     if (p->message_size > o->dataset) {
         count_more(p->thread, DICORE_COUNT_LIMIT_DATASET, 1);
         give_up(p, DICORE_WHY_DATASET_LIMIT, 0, 0);
@@ -1332,6 +1439,7 @@ void peer_ready(peer *p, uint32_t events)
         return;
     }
     b->holders++; /* for the length of this call */
+    t->read_at = dicore_now_ns();
     if (p->shown)
         show(p, false, b->data + at, (size_t)n);
     const bool raw = !p->negotiated && !p->ended && t->engine->foreign.count;

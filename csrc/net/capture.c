@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
@@ -290,6 +291,9 @@ dicore_status dicore_capture_open(const char *path, size_t size, dicore_span app
     pthread_condattr_destroy(&monotonic);
     dicore_status status = DICORE_OK;
     int system = 0;
+    sigset_t all, before; /* signals are for the owner's threads, and a broken pipe is an error like another */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     c->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0600);
     if (c->fd < 0) {
         system = errno;
@@ -299,6 +303,7 @@ dicore_status dicore_capture_open(const char *path, size_t size, dicore_span app
     } else if ((system = pthread_create(&c->thread, NULL, run, c)) != 0) {
         status = DICORE_IO;
     }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (status == DICORE_OK) {
         *out = c;
         return DICORE_OK;

@@ -8,6 +8,7 @@
 #include "dicore/deidentify.h"
 #include "dicore/kernels.h"
 #include "dicore/net.h"
+#include "dicore/phases.h"
 #include "dicore/pixel.h"
 #include "dicore/scan.h"
 #include "dicore/store.h"

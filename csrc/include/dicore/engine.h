@@ -17,6 +17,7 @@
 
 #include "dicore/capture.h"
 #include "dicore/net.h"
+#include "dicore/phases.h"
 #include "dicore/store.h"
 
 #ifdef __cplusplus
@@ -128,7 +129,10 @@ typedef struct dicore_engine_event {
     int system;
     uint64_t offset;
     uint64_t started;                  /* ms */
+    uint64_t accepted;                 /* ns of dicore_now_ns */
     uint64_t stores, stored_bytes, echoes;
+    uint32_t contexts;                 /* that were accepted */
+    dicore_time_summary phases[DICORE_PHASES]; /* of its C-STOREs; of the first two there is one each */
     char calling_ae[17], called_ae[17];
     char text[65];
     uint8_t *data;
@@ -156,6 +160,14 @@ typedef enum dicore_engine_counter {
     DICORE_COUNT_IN_FLIGHT,            /* bytes now */
     DICORE_COUNTERS
 } dicore_engine_counter;
+
+/** Other callers from now on, as the options of these names have it. What is open stays open. From any thread.
+ *  @return DICORE_OK, DICORE_BAD_ARGUMENT, DICORE_NO_MEMORY: the rules stay as they were. */
+DICORE_API dicore_status dicore_engine_admit(dicore_engine *engine, dicore_names calling_ae, const dicore_network *networks,
+                                             size_t network_count);
+
+/** The times of all messages, from any thread. */
+DICORE_API void dicore_engine_times(dicore_engine *engine, dicore_times out[DICORE_PHASES]);
 
 /** All counters, from any thread. */
 DICORE_API void dicore_engine_count(dicore_engine *engine, uint64_t out[DICORE_COUNTERS]);

@@ -9,6 +9,7 @@ FAILED: int
 STORED: int
 EMPTY: int
 COUNTERS: tuple[str, ...]
+PHASES: tuple[str, ...]
 
 class Event:
     kind: int
@@ -24,6 +25,9 @@ class Event:
     stream: Stream | None
     port: int
     started: int
+    accepted: int
+    contexts: int
+    phases: dict[str, tuple[int, int, int, int]] | None
     stores: int
     stored_bytes: int
     echoes: int
@@ -70,4 +74,8 @@ class Engine:
     def next(self) -> Event | None: ...
     def drain(self) -> None: ...
     def stop(self) -> None: ...
+    def admit(
+        self, calling_ae: Sequence[bytes] | None, networks: Sequence[tuple[int, bytes, int]] | None
+    ) -> None: ...
+    def times_by_phase(self) -> dict[str, tuple[int, int, list[int]]]: ...
     def counts(self) -> dict[str, int]: ...

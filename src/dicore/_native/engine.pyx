@@ -14,6 +14,8 @@ HANDOVER, ENDED, FAILED, STORED, EMPTY = (
     <int>DICORE_ENGINE_HANDOVER, <int>DICORE_ENGINE_ENDED, <int>DICORE_ENGINE_FAILED, <int>DICORE_ENGINE_STORED,
     <int>DICORE_ENGINE_EMPTY)
 
+PHASES = ("accept", "negotiate", "first_byte", "last_byte", "commit", "answer")   # in the order of dicore_phase
+
 COUNTERS = (  # in the order of dicore_engine_counter
     "connections", "associations", "released", "aborted_by_peer", "aborted", "closed", "rejected", "violations",
     "limit_associations", "limit_per_peer", "limit_in_flight", "limit_dataset", "timeout_artim", "timeout_network",
@@ -82,6 +84,30 @@ cdef class _Names:
         free(self.items)
 
 
+cdef class _Networks:
+    """A list of (family, address, bits)."""
+    cdef dicore_network *items       # NULL: any
+    cdef size_t count
+
+    def __cinit__(self, networks):
+        self.items = NULL
+        self.count = 0
+        if networks is None:
+            return
+        self.items = <dicore_network *>malloc((<size_t>len(networks) + 1) * sizeof(dicore_network))
+        if self.items == NULL:
+            raise MemoryError
+        for family, address, bits in networks:
+            self.items[self.count].family = family
+            self.items[self.count].bits = bits
+            memset(self.items[self.count].address, 0, 16)
+            memcpy(self.items[self.count].address, PyBytes_AS_STRING(<bytes?>address), <size_t>min(16, len(address)))
+            self.count += 1
+
+    def __dealloc__(self):
+        free(self.items)
+
+
 cdef class Event:
     """What the engine has to say; only what its kind has is set."""
     cdef readonly int kind, socket, status, system, why
@@ -89,7 +115,9 @@ cdef class Event:
     cdef readonly bytes address, data
     cdef readonly Stream stream      # of a capture, which has `data`
     cdef readonly int port
-    cdef readonly uint64_t started, stores, stored_bytes, echoes
+    cdef readonly uint64_t started, accepted, stores, stored_bytes, echoes
+    cdef readonly int contexts
+    cdef readonly dict phases        # {phase: (count, p50, p99, longest)} in ns
     cdef int source, reason
     cdef uint64_t offset
 
@@ -131,8 +159,8 @@ cdef class Engine:
         cdef dicore_error error
         cdef dicore_status status
         cdef int[64] fds
-        cdef size_t count = 0, i
-        cdef dicore_network *nets = NULL
+        cdef size_t count = 0
+        cdef _Networks nets = _Networks(networks)
         cdef _Names called = _Names(called_ae), calling = _Names(calling_ae), classes = _Names(sop_classes)
         cdef _Names syntaxes = _Names(transfer_syntaxes), others = _Names(foreign)
         dicore_engine_defaults(&options)
@@ -177,25 +205,12 @@ cdef class Engine:
         if on_lane is not None:
             options.lane_stored = _lane_stored
             options.context = <void *>self
-        try:
-            if networks is not None:
-                nets = <dicore_network *>malloc((len(networks) + 1) * sizeof(dicore_network))
-                if nets == NULL:
-                    raise MemoryError
-                options.networks = nets
-                for family, address, bits in networks:
-                    i = options.network_count
-                    nets[i].family = family
-                    nets[i].bits = bits
-                    memset(nets[i].address, 0, 16)
-                    memcpy(nets[i].address, PyBytes_AS_STRING(<bytes?>address), <size_t>min(16, len(address)))
-                    options.network_count = i + 1
-            if native is not None:
-                options.store = <dicore_store *><size_t>native.lend()
-                self.native = native
-            status = dicore_engine_start(&options, fds, count, &self.engine, &error)
-        finally:
-            free(nets)
+        options.networks = nets.items
+        options.network_count = nets.count
+        if native is not None:
+            options.store = <dicore_store *><size_t>native.lend()
+            self.native = native
+        status = dicore_engine_start(&options, fds, count, &self.engine, &error)
         if status != DICORE_OK:
             self._return_store()
         check_os(status, &error, None)
@@ -217,6 +232,7 @@ cdef class Engine:
         """The next Event, or None."""
         cdef dicore_engine_event event
         cdef Event out
+        cdef int i
         if self.engine == NULL or not dicore_engine_next(self.engine, &event):
             return None
         out = Event.__new__(Event)
@@ -225,6 +241,12 @@ cdef class Engine:
         out.port = event.port
         out.address = event.address[:4 if event.family == 4 else 16]
         out.started, out.stores, out.stored_bytes, out.echoes = event.started, event.stores, event.stored_bytes, event.echoes
+        out.accepted, out.contexts = event.accepted, event.contexts
+        if event.kind == DICORE_ENGINE_ENDED:
+            out.phases = {}
+            for i in range(<int>DICORE_PHASES):
+                if event.phases[i].count:
+                    out.phases[PHASES[i]] = (event.phases[i].count, event.phases[i].p50, event.phases[i].p99, event.phases[i].longest)
         out.calling_ae, out.called_ae, out.text = _text(event.calling_ae), _text(event.called_ae), _text(event.text)
         out.stream = Stream.of(event.stream)
         if event.data != NULL:
@@ -245,6 +267,27 @@ cdef class Engine:
             with nogil:
                 dicore_engine_stop(self.engine)
             self._return_store()
+
+    def admit(self, calling_ae, networks):
+        """Other callers from now on: as the arguments of these names. Raises ValueError, MemoryError."""
+        cdef _Names calling = _Names(calling_ae)
+        cdef _Networks nets = _Networks(networks)
+        cdef dicore_error error
+        memset(&error, 0, sizeof(error))
+        if self.engine != NULL:
+            check_os(dicore_engine_admit(self.engine, calling.names, nets.items, nets.count), &error, None)
+
+    def times_by_phase(self):
+        """{phase: (count, sum in ns, counts of the buckets)} of all messages; see dicore._native.net.PHASES."""
+        cdef dicore_times times[<int>DICORE_PHASES]
+        cdef dict out = {}
+        cdef int i, j
+        if self.engine == NULL:
+            return out
+        dicore_engine_times(self.engine, times)
+        for i in range(<int>DICORE_PHASES):
+            out[PHASES[i]] = (times[i].count, times[i].sum, [times[i].buckets[j] for j in range(<int>DICORE_PHASE_BUCKETS)])
+        return out
 
     def counts(self):
         """All counters by name."""

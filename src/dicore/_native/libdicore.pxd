@@ -976,6 +976,39 @@ cdef extern from "dicore/capture.h" nogil:
     void dicore_capture_end(dicore_capture_stream *stream, dicore_capture_how how, dicore_span comment)
 
 
+# ---- phases.h ------------------------------------------------------------------------------------------------------
+
+cdef extern from "dicore/phases.h" nogil:
+    enum:
+        DICORE_PHASE_ACCEPT
+        DICORE_PHASE_NEGOTIATE
+        DICORE_PHASE_FIRST_BYTE
+        DICORE_PHASE_LAST_BYTE
+        DICORE_PHASE_COMMIT
+        DICORE_PHASE_ANSWER
+        DICORE_PHASES
+        DICORE_PHASE_FIRST
+        DICORE_PHASE_LAST
+        DICORE_PHASE_BUCKETS
+
+    ctypedef struct dicore_times:
+        uint64_t count
+        uint64_t sum
+        uint64_t longest
+        uint64_t buckets[122]
+
+    ctypedef struct dicore_time_summary:
+        uint64_t count
+        uint64_t p50
+        uint64_t p99
+        uint64_t longest
+
+    uint64_t dicore_now_ns()
+    void dicore_times_add(dicore_times *times, uint64_t ns)
+    void dicore_times_merge(dicore_times *to, const dicore_times *source)
+    void dicore_times_summary(const dicore_times *times, dicore_time_summary *out)
+
+
 # ---- engine.h ------------------------------------------------------------------------------------------------------
 
 cdef extern from "dicore/engine.h" nogil:
@@ -1062,9 +1095,12 @@ cdef extern from "dicore/engine.h" nogil:
         int system
         uint64_t offset
         uint64_t started
+        uint64_t accepted
         uint64_t stores
         uint64_t stored_bytes
         uint64_t echoes
+        uint32_t contexts
+        dicore_time_summary phases[6]
         char calling_ae[17]
         char called_ae[17]
         char text[65]
@@ -1083,6 +1119,8 @@ cdef extern from "dicore/engine.h" nogil:
     int dicore_engine_descriptor(const dicore_engine *engine)
     bint dicore_engine_next(dicore_engine *engine, dicore_engine_event *event)
     void dicore_engine_release(dicore_engine *engine, dicore_engine_event *event)
+    dicore_status dicore_engine_admit(dicore_engine *engine, dicore_names calling_ae, const dicore_network *networks, size_t network_count)
+    void dicore_engine_times(dicore_engine *engine, dicore_times *out)
     void dicore_engine_count(dicore_engine *engine, uint64_t *out)
 
 

@@ -37,6 +37,10 @@ class Request:
     @property
     def peer(self) -> str: ...
 
+PHASES: tuple[str, ...]
+PHASE_FIRST: int
+PHASE_LAST: int
+
 class StoreRequest(Request):
     """One C-STORE-RQ. `priority` as in PS3.7 9.3.1: 0 medium, 1 high, 2 low."""
 
@@ -70,6 +74,7 @@ class Hub:
     on_role: Callable[[str], bool] | None
     on_identity: Callable[[Any, int, bytes, bytes, bool], Any] | None
     call_soon: Callable[..., object]
+    on_done: Callable[..., object] | None
     capture: Capture | None
     extended: dict[str, bytes]
     window: int
@@ -92,6 +97,7 @@ class Hub:
     ) -> None: ...
     def counts(self) -> dict[str, int]: ...
     def counted(self, name: str) -> None: ...
+    def times_by_phase(self) -> dict[str, tuple[int, int, list[int]]]: ...
     def tick(self) -> None: ...
     def drain(self) -> None: ...
 
@@ -118,6 +124,19 @@ class Acceptor:
     wants_room: bool
     def __init__(self, hub: Hub) -> None: ...
     def show_on(self, shown: Stream, before: int) -> None: ...
+    accepted_at: int
+    @property
+    def phases(self) -> dict[str, tuple[int, int, int, int]]: ...
+    def operated(
+        self,
+        service: str,
+        message_id: int,
+        sop_class: str,
+        sop_instance: str,
+        status: int,
+        began: int,
+        settled: int,
+    ) -> None: ...
     @property
     def idle(self) -> bool: ...
     @property

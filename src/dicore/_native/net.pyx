@@ -376,6 +376,8 @@ cdef class StoreRequest(Request):
     cdef list _buffers         # held until the answer
     cdef object _handle        # of the sink, when the data set is streamed
     cdef uint64_t _size        # of the data set
+    cdef uint64_t _commanded, _first, _last, _settled   # ns: see dicore/phases.h
+    cdef int _status
     cdef uint8_t _context
     cdef bint _answered, _waits
 
@@ -401,6 +403,22 @@ cdef class StoreRequest(Request):
     def _written(self, future):
         error = errors.AssociationStateError("the sink was cancelled") if future.cancelled() else future.exception()
         self._association.written(self, error)
+
+
+# ---- times -----------------------------------------------------------------------------------------------------------
+
+PHASES = ("accept", "negotiate", "first_byte", "last_byte", "commit", "answer")
+"""In the order of dicore_phase."""
+PHASE_FIRST, PHASE_LAST = <int>DICORE_PHASE_FIRST, <int>DICORE_PHASE_LAST
+"""Powers of two, in ns: four buckets from each to the next, one for what is less, one for what is not."""
+
+
+cdef dict times_of(const dicore_times *times):
+    cdef dict out = {}
+    cdef int i, j
+    for i in range(<int>DICORE_PHASES):
+        out[PHASES[i]] = (times[i].count, times[i].sum, [times[i].buckets[j] for j in range(<int>DICORE_PHASE_BUCKETS)])
+    return out
 
 
 # ---- the listener's side ---------------------------------------------------------------------------------------------
@@ -442,6 +460,9 @@ cdef class Hub:
     cdef list waiting          # associations that are not read because of the limits in flight
     # hot counters, folded into `counters` when they are asked for
     cdef uint64_t echoes, stores, stores_failed, bytes_in, streamed
+    cdef uint64_t read_at      # ns of the last read
+    cdef dicore_times times[<int>DICORE_PHASES]
+    cdef public object on_done # callable(Acceptor, service, message id, SOP class, instance, status, bytes, ns of the phases), or None
 
     def __init__(self, *, uint32_t pdu, uint32_t negotiation, uint32_t command, uint64_t artim, uint64_t network,
                  uint64_t dimse, uint64_t idle):
@@ -474,6 +495,10 @@ cdef class Hub:
         counts.update(echoes=self.echoes, stores=self.stores, stores_failed=self.stores_failed, streamed=self.streamed,
                       bytes=self.bytes_in, open=len(self.open), in_flight=self.in_flight)
         return counts
+
+    def times_by_phase(self):
+        """{phase: (count, sum in ns, counts of the buckets)} of all messages."""
+        return times_of(self.times)
 
     def tick(self):
         """Look at every association's deadline: called by the listener's one timer."""
@@ -641,6 +666,16 @@ cdef class Acceptor:
     cdef size_t batch_size
     cdef bint pumping, feeding, flush_due
     cdef const dicore_associate *proposal      # while the user's identity is looked at
+    cdef public uint64_t accepted_at                               # ns
+    cdef uint64_t asked_at     # of the A-ASSOCIATE-RQ, while it is not answered
+    cdef bint concluded
+    cdef uint64_t commanded_at, first_byte_at                      # of the data set that is coming
+    cdef uint64_t accept_time, negotiate_time
+    cdef list settled          # C-STOREs whose responses are to be sent; None: never had one
+    cdef list echoed           # (message id, status, ns) of C-ECHOs
+    cdef uint64_t single[4]    # the phases of the first message
+    cdef uint64_t timed_count  # messages
+    cdef dicore_times *times   # the phases of all, from the second message on
     cdef Stream shown          # of the capture; None: nobody captures
     cdef size_t shown_before   # bytes that come again, and stand in the capture already
     cdef bint peer_closed
@@ -662,6 +697,7 @@ cdef class Acceptor:
         free(self.fragments)
         free(self.out)
         free(self.batch)
+        free(self.times)
         dicore_association_free(self.core)
 
     @property
@@ -689,6 +725,8 @@ cdef class Acceptor:
         if not self.secure:
             self.fd = transport.get_extra_info("socket").fileno()
         self.started = now_ms()
+        if not self.accepted_at:
+            self.accepted_at = dicore_now_ns()
         if hub.capture is not None and self.shown is None:
             self.shown = hub.capture.begin(transport.get_extra_info("sockname"), name, True, self.secured())
         hub.count("connections")
@@ -750,6 +788,7 @@ cdef class Acceptor:
         cdef Buffer buffer = window.buffer
         cdef bint answered
         buffer.holders += 1                    # for the length of this call
+        self.hub.read_at = dicore_now_ns()
         if self.shown is not None:
             self.show(False, buffer.data + window.start, <size_t>size)
         try:
@@ -855,6 +894,9 @@ cdef class Acceptor:
     cdef int negotiate(self, const dicore_associate *proposal) except -1:
         """Accept or reject, by the listener's settings (PS3.8 table 9-21 for the reasons)."""
         cdef Hub hub = self.hub
+        self.asked_at = hub.read_at
+        self.accept_time = hub.read_at - self.accepted_at
+        dicore_times_add(&hub.times[<int>DICORE_PHASE_ACCEPT], self.accept_time)
         self.calling_ae = hub.shared(proposal.calling_ae)
         self.called_ae = hub.shared(proposal.called_ae)
         if hub.draining:
@@ -972,6 +1014,7 @@ cdef class Acceptor:
             free(contexts)
             free(roles)
             free(extended)
+        self.concluded = True
         self.contexts = tuple(accepted)
         self.context_ids = bytes(ids)
         self.admitted = True
@@ -1050,6 +1093,7 @@ cdef class Acceptor:
 
     cdef int refuse(self, str why, uint8_t result, uint8_t source, uint8_t reason) except -1:
         self.why = f"rejected: {why}"
+        self.concluded = True
         self.hub.count("rejected")
         check(dicore_association_reject(self.core, result, source, reason), NULL)
         self.end()
@@ -1129,6 +1173,9 @@ cdef class Acceptor:
                 status = <uint16_t>(<int>self.hub.on_echo(request))
             except Exception as error:
                 status = <uint16_t>(<int>self.hub.on_error(request, error))
+        if self.echoed is None:
+            self.echoed = []
+        self.echoed.append((event.command.message_id, status, self.hub.read_at))
         return self.refuse_message(event, status)
 
     cdef int refuse_message(self, const dicore_event *event, uint16_t status) except -1:
@@ -1154,6 +1201,8 @@ cdef class Acceptor:
             self.hub.stores_failed += 1
             return self.refuse_message(event, 0xC000 if event.last else 0x0117)
         request = StoreRequest.__new__(StoreRequest)
+        self.commanded_at = self.hub.read_at
+        self.first_byte_at = 0
         request._association = self
         request._context = event.context_id
         request.message_id = command.message_id
@@ -1177,6 +1226,12 @@ cdef class Acceptor:
             return 0
         self.message_size += event.size
         hub.bytes_in += event.size
+        if not self.first_byte_at:
+            self.first_byte_at = hub.read_at
+        if event.last and self.request is not None:
+            self.request._commanded = self.commanded_at
+            self.request._first = self.first_byte_at
+            self.request._last = hub.read_at
         if self.kind == MESSAGE_OTHER:
             return self.message_data(buffer, event)
         if self.kind == MESSAGE_STORE or self.kind == MESSAGE_STREAM:
@@ -1373,6 +1428,8 @@ cdef class Acceptor:
         cdef dicore_command answer
         cdef Hub hub = self.hub
         request._answered = True
+        request._settled = dicore_now_ns()
+        request._status = status
         if request._waits:
             self.unanswered -= 1
             hub.in_flight -= MESSAGE_COST
@@ -1394,6 +1451,9 @@ cdef class Acceptor:
             answer.affected_class = span_of_text(request.sop_class_uid)
             answer.affected_instance = span_of_text(request.sop_instance_uid)
             self.respond(request._context, &answer)
+            if self.settled is None:
+                self.settled = []
+            self.settled.append(request)
         if request._buffers is not None:
             self.let_go(request._buffers)
             request._buffers = None
@@ -1747,6 +1807,8 @@ cdef class Acceptor:
         if size:
             self.write_bytes(data, size)
             dicore_association_sent(self.core, size)
+        if self.settled or self.echoed or (self.concluded and self.asked_at):
+            self.sent_all()
         if self.queued and not self.ended and self.transport.get_write_buffer_size() > BACKLOG:
             self.give_up("its answers are not read", 0, 0)
             self.hang_up()
@@ -1754,6 +1816,83 @@ cdef class Acceptor:
         if dicore_association_closing(self.core) or (self.ended and self.hub.draining):
             self.hang_up()
         return batched or size != 0
+
+    cdef int sent_all(self) except -1:
+        """Responses are with the kernel, or with the transport where the peer does not read."""
+        cdef Hub hub = self.hub
+        cdef uint64_t now = dicore_now_ns()
+        cdef uint64_t took[4]
+        cdef StoreRequest request
+        cdef list settled
+        cdef int i
+        if self.concluded and self.asked_at:
+            self.negotiate_time = now - self.asked_at
+            self.asked_at = 0
+            dicore_times_add(&hub.times[<int>DICORE_PHASE_NEGOTIATE], self.negotiate_time)
+        if self.echoed:
+            settled, self.echoed = self.echoed, None
+            for number, status, at in settled:
+                dicore_times_add(&hub.times[<int>DICORE_PHASE_ANSWER], now - <uint64_t>at)
+                if hub.on_done is not None:
+                    hub.on_done(self, "C-ECHO", number, "1.2.840.10008.1.1", "", status, 0, (0, 0, 0, now - <uint64_t>at))
+        if self.settled:
+            settled, self.settled = self.settled, None
+            for request in settled:
+                took[0] = request._first - request._commanded
+                took[1] = request._last - request._first
+                took[2] = request._settled - request._last
+                took[3] = now - request._settled
+                self.timed(took)
+                if hub.on_done is not None:
+                    hub.on_done(self, "C-STORE", request.message_id, request.sop_class_uid, request.sop_instance_uid, request._status,
+                                request._size, (took[0], took[1], took[2], took[3]))
+        return 0
+
+    cdef int timed(self, const uint64_t *took) except -1:
+        """The phases of a message."""
+        cdef int i, j
+        for i in range(4):
+            dicore_times_add(&self.hub.times[<int>DICORE_PHASE_FIRST_BYTE + i], took[i])
+        self.timed_count += 1
+        if self.timed_count == 1:
+            for i in range(4):
+                self.single[i] = took[i]
+            return 0
+        if self.times == NULL:
+            self.times = <dicore_times *>calloc(4, sizeof(dicore_times))
+            if self.times == NULL:
+                return 0                       # the first one stands for all
+            for i in range(4):
+                dicore_times_add(&self.times[i], self.single[i])
+        for i in range(4):
+            dicore_times_add(&self.times[i], took[i])
+        return 0
+
+    def operated(self, str service, int message_id, str sop_class, str sop_instance, int status, uint64_t began, uint64_t settled):
+        """A service that is none of C-STORE and C-ECHO is over, and its last response is on its way."""
+        cdef uint64_t now = dicore_now_ns()
+        dicore_times_add(&self.hub.times[<int>DICORE_PHASE_COMMIT], settled - began)
+        dicore_times_add(&self.hub.times[<int>DICORE_PHASE_ANSWER], now - settled)
+        if self.hub.on_done is not None:
+            self.hub.on_done(self, service, message_id, sop_class, sop_instance, status, 0, (0, 0, settled - began, now - settled))
+
+    @property
+    def phases(self):
+        """{phase: (count, p50, p99, longest)} in ns, of C-STOREs; the first two are the association's."""
+        cdef dicore_time_summary one
+        cdef dict out = {}
+        cdef int i
+        if self.accept_time:
+            out["accept"] = (1, self.accept_time, self.accept_time, self.accept_time)
+        if self.negotiate_time:
+            out["negotiate"] = (1, self.negotiate_time, self.negotiate_time, self.negotiate_time)
+        for i in range(4):
+            if self.times != NULL:
+                dicore_times_summary(&self.times[i], &one)
+                out[PHASES[2 + i]] = (one.count, one.p50, one.p99, one.longest)
+            elif self.timed_count:
+                out[PHASES[2 + i]] = (1, self.single[i], self.single[i], self.single[i])
+        return out
 
     cdef int hang_up(self) except -1:
         self.fd = -1
