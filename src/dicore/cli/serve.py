@@ -208,8 +208,7 @@ def _run(
                     destinations=places(),
                     worklist=given["worklist"],
                     hooks=hooks,
-                    # what SIGHUP reads again can change callers, which the engine's threads do not take
-                    driver="asyncio" if config is not None and driver == "auto" else driver,
+                    driver=driver,
                     engine_threads=engine_threads,
                     tls=secure,
                     wire=wire,

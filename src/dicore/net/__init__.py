@@ -9,7 +9,7 @@ from dicore.net.commitment import CommitmentResult, Commitments
 from dicore.net.identity import Identity, UserIdentity
 from dicore.net.limits import Limits, Timeouts
 from dicore.net.operations import Answers, Progress, Reply
-from dicore.net.record import AssociationRecord
+from dicore.net.record import AssociationRecord, MessageRecord, Phase
 from dicore.net.send import SendProgress, SendReport, send
 from dicore.net.service import FindRequest, NormalizedRequest, Peer, RetrieveRequest, ServiceRequest
 from dicore.net.sink import PENDING, Sink, StoreRequest, function_sink
@@ -29,8 +29,10 @@ __all__ = [
     "Identity",
     "Limits",
     "Listener",
+    "MessageRecord",
     "NormalizedRequest",
     "Peer",
+    "Phase",
     "Progress",
     "Reply",
     "RetrieveRequest",

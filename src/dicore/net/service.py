@@ -228,6 +228,7 @@ class _Operation:
     def __init__(self, request: ServiceRequest) -> None:
         self.request = request
         self.task: asyncio.Task[None] | None = None
+        self.begun = 0  # ns
         self.producing = False  # the handler has the word, so a C-CANCEL may interrupt it
 
     def cancel(self) -> None:
@@ -332,6 +333,7 @@ class Services:
         exchange.running[command.message_id] = operation
         wire.operations += 1
         self._count("operations")
+        operation.begun = time.monotonic_ns()
         operation.task = asyncio.get_running_loop().create_task(self._run(exchange, operation, handler))
         self.tasks.add(operation.task)
         operation.task.add_done_callback(self.tasks.discard)
@@ -363,8 +365,19 @@ class Services:
         if exchange.ended is None:
             if is_failure(fields["status"]) and fields["status"] != Status.CANCELLED:
                 self._count("operations_failed")
+            decided = time.monotonic_ns()
             try:
                 self._respond(exchange.wire, request.context_id, command, [data] if data else None, **fields)
+                if isinstance(exchange.wire, native.Acceptor):
+                    exchange.wire.operated(
+                        x.SERVICES.get(command.field, f"{command.field:04X}"),
+                        request.message_id,
+                        command.sop_class,
+                        request.sop_instance_uid,
+                        fields["status"],
+                        operation.begun,
+                        decided,
+                    )
             except Exception:
                 log.exception("%s: %r cannot be answered", request.peer, request)
                 exchange.wire.stop("an answer that cannot be sent")

@@ -24,7 +24,7 @@ from dicore.net.exchange import Exchange
 from dicore.net.identity import UserIdentity
 from dicore.net.limits import Limits, Timeouts
 from dicore.net.pool import Pool
-from dicore.net.record import AssociationRecord, Audit, tell
+from dicore.net.record import PHASES, AssociationRecord, Audit, MessageRecord, OnMessage, Phase, Times, tell, times_of
 from dicore.net.service import Handler, Services, parse_destinations
 from dicore.net.sink import Sink, StoreFunction, as_sink
 from dicore.net.status import Status
@@ -46,7 +46,8 @@ class _Adopted(_Protocol):
 
     __slots__ = ("_read",)
 
-    def __init__(self, hub: Hub, read: bytes, shown: Stream | None) -> None:
+    def __init__(self, hub: Hub, read: bytes, shown: Stream | None, accepted: int) -> None:
+        self.accepted_at = accepted
         self._read = memoryview(read)
         if shown is not None:
             self.show_on(shown, len(read))
@@ -92,6 +93,7 @@ class Listener:
         window: int,
         wire: CaptureFile | None,
         destination_tls: ssl.SSLContext | None,
+        on_message: OnMessage | None,
     ) -> None:
         self.ae_title = check_ae_title(ae_title)
         self.limits = limits or Limits()
@@ -128,7 +130,8 @@ class Listener:
         hub.called_ae = frozenset((self.ae_title,)) if check_called_ae else None
         hub.calling_ae = None if calling_ae is None else frozenset(check_ae_title(title) for title in calling_ae)
         hub.admit = admit
-        self._audit = on_audit
+        self._audit, self._on_message = on_audit, on_message
+        hub.on_done = None if on_message is None else self._answered
         self._tls = tls
         if isinstance(tls, ServerContext):
             tls.on_failure = self._tls_failed
@@ -267,12 +270,14 @@ class Listener:
         self._tls.reload()
         log.info("the certificate is read again")
 
-    async def adopt(self, sock: socket.socket, data: bytes, shown: Stream | None = None) -> None:
+    async def adopt(self, sock: socket.socket, data: bytes, shown: Stream | None = None, accepted: int = 0) -> None:
         """Serve a connection that somebody else has accepted and of which `data` was read; `shown`, of a capture, has
-        that already."""
+        that already; `accepted` is when, in ns of the monotonic clock."""
         assert self._empty is not None
         self._empty.clear()
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: _Adopted(self._hub, data, shown), sock)
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: _Adopted(self._hub, data, shown, accepted), sock
+        )
 
     def admit_only(self, calling_ae: Iterable[str] | None, admit: Callable[[str], bool] | None) -> None:
         """Other rules for those who call from now on; see `listen`."""
@@ -322,6 +327,12 @@ class Listener:
         """Counts since the start: what was done, what was refused, which limit or timeout struck how often."""
         return self._hub.counts()
 
+    @property
+    def phases(self) -> dict[str, Times]:
+        """How long the phases of all messages took, see `AssociationRecord.phases`; 'commit' and 'answer' of other
+        services than C-STORE, and 'answer' of C-ECHO, among them."""
+        return times_of(self._hub.times_by_phase())
+
     # -- what the hub calls
 
     def _protocol(self) -> _Protocol:
@@ -356,6 +367,38 @@ class Listener:
         )
         return self._on_user_identity(said)
 
+    def _answered(
+        self,
+        association: Acceptor,
+        service: str,
+        message_id: int,
+        sop_class: str,
+        sop_instance: str,
+        status: int,
+        size: int,
+        took: tuple[int, int, int, int],
+    ) -> None:
+        assert self._on_message is not None
+        phases = dict(
+            zip(PHASES[2:] if service == "C-STORE" else PHASES[4:], took if service == "C-STORE" else took[2:])
+        )
+        record = MessageRecord(
+            association.peer,
+            printable(association.calling_ae),
+            printable(association.called_ae),
+            service,
+            message_id,
+            sop_class,
+            sop_instance,
+            status,
+            size,
+            phases,
+        )
+        try:
+            self._on_message(record)
+        except Exception:
+            log.exception("on_message failed")
+
     def _ended(self, association: Acceptor) -> None:
         if not self._hub.open and self._empty is not None:
             self._empty.set()
@@ -375,6 +418,7 @@ class Listener:
             seconds=time.clock_gettime(time.CLOCK_MONOTONIC) - association.started / 1000,
             tls="" if connection is None else connection.version() or "",
             certificate="" if shown is None else shown.subject,
+            phases={name: Phase(*took) for name, took in association.phases.items()},
         )
         tell(log, record, self._audit)
 
@@ -427,6 +471,7 @@ def listen(
     grace: float = 10.0,
     wire: CaptureFile | None = None,
     destination_tls: ssl.SSLContext | None = None,
+    on_message: OnMessage | None = None,
 ) -> Listener:
     """A listener: `async with dicore.listen(port=11112, on_c_store=sink) as scp:`. Port 0 takes a free one, `scp.port`.
 
@@ -450,6 +495,7 @@ def listen(
     `admit_certificate(certificate)` says of what a peer has shown (None: nothing) whether it may associate.
     `destination_tls` (see `dicore.net.tls.client_context`) is for destinations that are `dicoms://` addresses.
     `on_audit(record)` is told of every association that is over, an `AssociationRecord`.
+    `on_message(record)` of every message that is answered, a `MessageRecord` with its times.
     `wire` is a file for what is said, pcapng, or a `dicore.net.Capture`.
 
     Leaving the block stops listening, finishes messages in progress for up to `grace` seconds and aborts the rest.
@@ -489,4 +535,5 @@ def listen(
         window=window,
         wire=wire,
         destination_tls=destination_tls,
+        on_message=on_message,
     )

@@ -23,6 +23,7 @@ from dicore.server.worklist import Worklist
 
 if TYPE_CHECKING:
     from dicore.net import Address, Listener
+    from dicore.net.record import Times
     from dicore.store import Store
 
 __all__ = ["Server", "serve"]
@@ -82,11 +83,11 @@ class Server:
         """Other callers and other C-MOVE and forward destinations from now on; open associations go on. Raises
         DicoreError where `serve` would have, and changes nothing then."""
         if isinstance(self.listener, EngineListener):
-            raise DicoreError(
-                "the engine's callers are fixed while it runs; serve with driver='asyncio' to change them"
-            )
-        access.check_bind(self.listener.host, tls=self.listener.asks_for_certificates)
-        self.listener.admit_only(access.ae_titles or None, access.admits if access.networks else None)
+            access.check_bind(self.listener.host)
+            self.listener.admit_only(access)
+        else:
+            access.check_bind(self.listener.host, tls=self.listener.asks_for_certificates)
+            self.listener.admit_only(access.ae_titles or None, access.admits if access.networks else None)
         self._destinations.clear()
         self._destinations.update(destinations)
         self.listener.move_to(self._destinations)
@@ -95,8 +96,23 @@ class Server:
 
     @property
     def counters(self) -> dict[str, int]:
-        """What was done and what was refused since the start, as `Listener.counters`."""
+        """What was done and what was refused since the start, as `Listener.counters`: of both drivers, where the engine
+        serves and asyncio what it hands over."""
         return self.listener.counters
+
+    @property
+    def counters_by_driver(self) -> dict[str, dict[str, int]]:
+        """{"engine" or "asyncio": counters}, which add up to `counters`."""
+        if isinstance(self.listener, EngineListener):
+            return self.listener.counters_by_driver
+        return {"asyncio": self.listener.counters}
+
+    @property
+    def phases_by_driver(self) -> dict[str, dict[str, Times]]:
+        """{"engine" or "asyncio": {phase: times of all messages}}, see `dicore.net.AssociationRecord.phases`."""
+        if isinstance(self.listener, EngineListener):
+            return self.listener.phases_by_driver
+        return {"asyncio": self.listener.phases}
 
 
 @asynccontextmanager
