@@ -54,7 +54,11 @@ def serve(
     ] = 0,
     destination: Annotated[
         list[str] | None,
-        typer.Option("--destination", metavar="AE=HOST:PORT", help="Where a C-MOVE may send to; repeatable."),
+        typer.Option(
+            "--destination",
+            metavar="AE=HOST:PORT",
+            help="Where a C-MOVE may send to; AE=dicoms://.. for TLS; repeatable.",
+        ),
     ] = None,
     worklist: Annotated[
         Path | None,
@@ -72,6 +76,12 @@ def serve(
     tls_key: tls.Key = None,
     tls_ca: tls.Ca = None,
     tls_profile: tls.Profile = "bcp195",
+    destination_tls_ca: tls.DestinationCa = None,
+    destination_tls_cert: tls.DestinationCert = None,
+    destination_tls_key: tls.DestinationKey = None,
+    destination_any_name: Annotated[
+        bool, typer.Option("--destination-tls-any-name", help="Their certificates need not name the host.")
+    ] = False,
     allow_cert: Annotated[
         list[str] | None,
         typer.Option("--allow-cert", metavar="NAME", help="Only this certificate: CN=.., DNS:.., sha256:..."),
@@ -130,30 +140,63 @@ def serve(
                 callers,
                 networks,
                 insecure=insecure or bool(rules and rules.server.insecure),
-                certificates=allow_cert or (),
+                certificates=(*(allow_cert or ()), *(rules.server.allow_cert if rules is not None else ())),
             )
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--allow-net") from None
 
+    if rules is not None and tls_cert is None:
+        of_file = rules.server
+        tls_cert, tls_key, tls_ca = of_file.tls_cert, of_file.tls_key, tls_ca or of_file.tls_ca
+        tls_profile = of_file.tls_profile if tls_profile == "bcp195" else tls_profile
     secure = tls.server(tls_cert, tls_key, tls_ca, tls_profile)
     if allow_cert and tls_ca is None:
         raise typer.BadParameter("--allow-cert needs --tls-cert and --tls-ca", param_hint="--allow-cert")
     access_of(rules).check_bind(str(given["host"]), tls=tls_ca is not None)
+
+    def towards(rules: Config | None) -> ssl.SSLContext | None:
+        """The TLS of dicoms:// destinations: what the line says, else the file. Read anew each time."""
+        if destination_tls_ca or destination_tls_cert or destination_tls_key or destination_any_name:
+            from dicore.net.tls import client_context
+
+            return client_context(
+                destination_tls_ca,
+                destination_tls_cert,
+                destination_tls_key,
+                tls_profile,
+                check_hostname=not destination_any_name,
+            )
+        return None if rules is None or rules.destination_tls is None else rules.destination_tls.context()
+
+    try:
+        towards(rules)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--destination-tls-...") from None
     log_to_stderr("DEBUG" if verbose else "INFO", json=log_json)
     _run(
-        given, destinations, config, rules, access_of, driver, engine_threads, as_json=as_json, secure=secure, wire=wire
+        given,
+        destinations,
+        config,
+        rules,
+        access_of,
+        driver,
+        engine_threads,
+        as_json=as_json,
+        secure=secure,
+        wire=wire,
+        towards=towards,
     )
 
 
 def _destination(text: str) -> tuple[str, str]:
-    """AE=host:port."""
+    """AE=host:port or AE=dicoms://host:port."""
     from dicore.net import Address
 
     title, mark, place = text.partition("=")
     try:
         if not mark or "@" in place:
-            raise ValueError(f"{text!r}: write AE=host:port")
-        return ae_title(title), str(Address.parse(f"{title.strip()}@{place}"))
+            raise ValueError(f"{text!r}: write AE=host:port or AE=dicoms://host:port")
+        return ae_title(title), str(Address.of(title.strip(), place))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--destination") from None
 
@@ -170,6 +213,7 @@ def _run(
     as_json: bool,
     secure: ssl.SSLContext | None,
     wire: Path | None,
+    towards: Callable[[Config | None], ssl.SSLContext | None],
 ) -> None:
     import asyncio
     import contextlib
@@ -212,6 +256,7 @@ def _run(
                     engine_threads=engine_threads,
                     tls=secure,
                     wire=wire,
+                    destination_tls=towards(rules),
                 )
             )
 
@@ -223,13 +268,17 @@ def _run(
                     except (OSError, ValueError) as error:
                         say(f"dicore: the certificates stay as they were: {escape(str(error))}")
                 if config is None:
+                    if (context := towards(None)) is not None:
+                        server.reload(access=access_of(None), destinations=places(), destination_tls=context)
                     return
                 from dicore.server.config import load
 
                 before = current[0]
                 try:
                     current[0] = load(config)
-                    server.reload(access=access_of(current[0]), destinations=places())
+                    server.reload(
+                        access=access_of(current[0]), destinations=places(), destination_tls=towards(current[0])
+                    )
                 except (DicoreError, OSError, ValueError, typer.BadParameter) as error:
                     current[0] = before
                     say(f"dicore: {config} is not taken: {error}")

@@ -55,8 +55,8 @@ class Address:
 
     @classmethod
     def of(cls, title: str, place: str | Address) -> Address:
-        """Where `title` is: "host:port", "AE@host:port" when it is called by another title, with "dicoms://" or without;
-        raises ValueError."""
+        """Where `title` is: "host:port", "AE@host:port" when it is called by another title, either with a scheme or
+        without; raises ValueError."""
         if isinstance(place, Address) or "@" in place:
             return cls.parse(place)
         scheme, mark, rest = place.rpartition("://")

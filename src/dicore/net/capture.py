@@ -6,8 +6,8 @@
         await dicore.send(paths, to="PACS@pacs.example:104", wire=capture)
 
 Each association is a TCP stream as it would have been captured, without rights to capture: what is said under TLS is
-shown decrypted, a Unix socket as one between two ports of 127.0.0.1. The file holds what patients' data were sent: it is
-made for its owner alone (mode 0600)."""
+shown decrypted, a Unix socket as one between two ports of 127.0.0.1. The file holds what patients' data were sent: it
+is made for its owner alone (mode 0600)."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def _failed(path: str, error: OSError) -> None:
 class Capture(native.Capture):
     """A pcapng file that any number of associations write to, until `close`; a context manager.
 
-    Packets wait in memory (up to `buffer` bytes, twice) and are written by a thread of its own. When they come faster than
-    the disk takes them, an association waits once, 50 ms at most; then packets are left out, which Wireshark shows as "not
-    captured" and `counts` counts. When the disk is full the file ends with its last whole packet, and a line of the log
-    says so. Raises OSError when it cannot be made."""
+    Packets wait in memory (up to `buffer` bytes, twice) and are written by a thread of its own. When they come faster
+    than the disk takes them, an association waits once, 50 ms at most; then packets are left out, which Wireshark shows
+    as "not captured" and `counts` counts. When the disk is full the file ends with its last whole packet, and a line of
+    the log says so. Raises OSError when it cannot be made."""
 
     def __new__(cls, path: str | os.PathLike[str], *, buffer: int = 32 << 20) -> Capture:
         return super().__new__(

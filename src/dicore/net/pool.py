@@ -60,7 +60,7 @@ class Pool:
         tls: ssl.SSLContext | None = None,
         wire: Capture | None = None,
     ) -> None:
-        self._tls = tls  # for dicoms:// addresses; None: trusting whom the system trusts
+        self.tls = tls  # for dicoms:// addresses; None: trusting whom the system trusts
         self.wire = wire
         self._most, self._idle, self._timeouts, self._limits = most, idle, timeouts, limits
         self._destinations: dict[tuple[Address, str], _Destination] = {}
@@ -132,7 +132,7 @@ class Pool:
             contexts=contexts,
             timeouts=self._timeouts,
             limits=self._limits,
-            tls=self._tls if address.tls else None,
+            tls=self.tls if address.tls else None,
             wire=self.wire,
         )
         self.opened += 1

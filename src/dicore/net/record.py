@@ -1,5 +1,5 @@
-"""What is known of an association once it is over, and of a message once it is answered: for the log line, for who audits,
-and for the metrics."""
+"""What is known of an association once it is over, and of a message once it is answered: for the log line, for who
+audits, and for the metrics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Phase(NamedTuple):
 
 
 class Times(NamedTuple):
-    """The durations of a phase, of all messages of a driver: how many, their sum in ns, and how many are in each bucket."""
+    """The durations of a phase, of all messages of a driver: how many, their sum in ns, how many are in each bucket."""
 
     count: int
     sum: int
@@ -74,8 +74,8 @@ class AssociationRecord:
     """One association that was served, or refused. `calling_ae` and `called_ae` are what the peer said, made safe for a
     terminal; `certificate` is the common name of what it showed; `contexts` were accepted (None: not known);
     `seconds` from accept to end. `phases` are the durations of its parts: 'accept' (from the connection, under TLS from
-    the handshake on, to the whole A-ASSOCIATE-RQ), 'negotiate' (to its answer), and of its C-STOREs 'first_byte' (from the
-    command to the first byte of the data set), 'last_byte', 'commit' (the store or sink has decided), 'answer' (the
+    the handshake on, to the whole A-ASSOCIATE-RQ), 'negotiate' (to its answer), and of its C-STOREs 'first_byte' (from
+    the command to the first byte of the data set), 'last_byte', 'commit' (the store or sink has decided), 'answer' (the
     response is with the kernel)."""
 
     peer: str

@@ -63,6 +63,61 @@ class _Adopted(_Protocol):
             data = data[size:]
 
 
+class _Secured:
+    """A listening socket under TLS. asyncio's own server keeps to itself how a handshake ended when it was not TLS that
+    said so: here each is a call that fails, for whatever reason."""
+
+    def __init__(self, listener: Listener, sock: socket.socket, context: ssl.SSLContext) -> None:
+        self._listener, self._socket, self._context = listener, sock, context
+        self._loop = asyncio.get_running_loop()
+        self._handshakes: set[asyncio.Task[None]] = set()
+        sock.listen(4096)
+        self._watch()
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        return (self._socket,)
+
+    def _watch(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(64):
+            try:
+                connection, name = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no descriptors: it would be readable on and on
+                log.error("cannot accept: %s", error.strerror)
+                self._loop.remove_reader(self._socket.fileno())
+                self._loop.call_later(0.1, self._watch)
+                return
+            connection.setblocking(False)
+            task = self._loop.create_task(self._handshake(connection, f"{name[0]}:{name[1]}"))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+
+    async def _handshake(self, connection: socket.socket, peer: str) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                self._listener._protocol,
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=self._listener.timeouts.artim,
+                ssl_shutdown_timeout=2.0,
+            )
+        except (OSError, EOFError) as error:
+            self._listener._tls_failed(peer, error)
+
+    def close(self) -> None:
+        """What is in its handshake is not waited for."""
+        self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
+        for task in self._handshakes:
+            task.cancel()
+
+
 class Listener:
     """A bare SCP: C-ECHO, C-STORE into a sink, and what there are handlers for; see `listen`."""
 
@@ -103,7 +158,7 @@ class Listener:
         self._reuse_port = reuse_port
         self._grace = grace
         self._sink = None if on_c_store is None else as_sink(on_c_store)
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | _Secured | None = None
         self._socket: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event | None = None
@@ -133,8 +188,6 @@ class Listener:
         self._audit, self._on_message = on_audit, on_message
         hub.on_done = None if on_message is None else self._answered
         self._tls = tls
-        if isinstance(tls, ServerContext):
-            tls.on_failure = self._tls_failed
         if admit_certificate is not None:
             admits = admit_certificate
             hub.admit_certificate = lambda association: admits(Certificate.of(association.extra("ssl_object")))
@@ -193,7 +246,10 @@ class Listener:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what accept() gives inherits it
             sock.bind(address)
             self._begin(loop)
-            self._server = await loop.create_server(self._protocol, sock=sock, backlog=4096, **self._secure())
+            if self._tls is not None:
+                self._server = _Secured(self, sock, self._tls)
+            else:
+                self._server = await loop.create_server(self._protocol, sock=sock, backlog=4096)
         except OSError as error:
             sock.close()
             where = f"{self.host or 'every address'} port {self._port}"
@@ -248,14 +304,9 @@ class Listener:
             self._timer.cancel()
             self._timer = None
 
-    def _secure(self) -> dict[str, Any]:
-        if self._tls is None:
-            return {}
-        return {"ssl": self._tls, "ssl_handshake_timeout": self.timeouts.artim, "ssl_shutdown_timeout": 2.0}
-
-    def _tls_failed(self, error: ssl.SSLError) -> None:
+    def _tls_failed(self, peer: str, error: Exception) -> None:
         self._hub.counted("tls_failures")
-        log.warning("a TLS handshake failed: %s", explain(error))
+        log.warning("%s: the TLS handshake failed: %s", peer, explain(error))
 
     @property
     def asks_for_certificates(self) -> bool:
@@ -284,8 +335,9 @@ class Listener:
         titles = None if calling_ae is None else frozenset(check_ae_title(title) for title in calling_ae)
         self._hub.calling_ae, self._hub.admit = titles, admit
 
-    def move_to(self, destinations: Mapping[str, str | Address]) -> None:
-        """Other C-MOVE destinations from now on; see `listen`."""
+    def move_to(self, destinations: Mapping[str, str | Address], tls: ssl.SSLContext | None = None) -> None:
+        """Other C-MOVE destinations, and `destination_tls`, from now on; see `listen`."""
+        self._pool.tls = tls
         self._services.destinations = parse_destinations(destinations)
 
     async def __aenter__(self) -> Listener:
@@ -379,9 +431,9 @@ class Listener:
         took: tuple[int, int, int, int],
     ) -> None:
         assert self._on_message is not None
-        phases = dict(
-            zip(PHASES[2:] if service == "C-STORE" else PHASES[4:], took if service == "C-STORE" else took[2:])
-        )
+        phases = dict(zip(PHASES[2:], took, strict=True))
+        if service != "C-STORE":
+            phases = {name: phases[name] for name in (("commit", "answer") if service != "C-ECHO" else ("answer",))}
         record = MessageRecord(
             association.peer,
             printable(association.calling_ae),

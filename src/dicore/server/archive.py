@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from dicore.errors import DicoreError
 from dicore.net import listen
 from dicore.net.capture import CaptureFile, opened
 from dicore.server.access import Access
@@ -53,10 +52,12 @@ class Server:
         *,
         destinations: dict[str, str | Address] | None = None,
         forwarder: Forwarder | None = None,
+        committer: Committer | None = None,
     ) -> None:
         self.store = store
         self.listener = listener
         self.forwarder = forwarder
+        self._committer = committer
         self._destinations = destinations if destinations is not None else {}
 
     @property
@@ -79,9 +80,15 @@ class Server:
             raise ValueError("there is nothing to reload: serve with tls=")
         self.listener.reload_tls()
 
-    def reload(self, *, access: Access, destinations: Mapping[str, str | Address]) -> None:
-        """Other callers and other C-MOVE and forward destinations from now on; open associations go on. Raises
-        DicoreError where `serve` would have, and changes nothing then."""
+    def reload(
+        self,
+        *,
+        access: Access,
+        destinations: Mapping[str, str | Address],
+        destination_tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Other callers, other C-MOVE and forward destinations and their TLS from now on; open associations go on.
+        Raises DicoreError where `serve` would have, and changes nothing then."""
         if isinstance(self.listener, EngineListener):
             access.check_bind(self.listener.host)
             self.listener.admit_only(access)
@@ -90,8 +97,11 @@ class Server:
             self.listener.admit_only(access.ae_titles or None, access.admits if access.networks else None)
         self._destinations.clear()
         self._destinations.update(destinations)
-        self.listener.move_to(self._destinations)
+        self.listener.move_to(self._destinations, destination_tls)
+        if self._committer is not None:
+            self._committer.tls = destination_tls
         if self.forwarder is not None:
+            self.forwarder.secure(destination_tls)
             self.forwarder.start()
 
     @property
@@ -186,6 +196,7 @@ async def serve(
             sink = hooked = HookedSink(store, hooks, ae_title=ae_title, forwarder=forwarder)
             stack.callback(hooked.close)
         of_services: dict[str, Any] = {}
+        committer = None
         if services:
             committer = Committer(
                 store,
@@ -223,7 +234,7 @@ async def serve(
         if driver == "asyncio" or others:
             await stack.enter_async_context(listener)
             store.prepare()
-            yield Server(store, listener, destinations=where, forwarder=forwarder)
+            yield Server(store, listener, destinations=where, forwarder=forwarder, committer=committer)
             return
         of_engine = {name: value for name, value in options.items() if name != "check_called_ae" and name in _OF_ENGINE}
         if options.get("check_called_ae"):
@@ -242,4 +253,4 @@ async def serve(
         await engine.start()
         stack.push_async_callback(engine.close)
         store.prepare()
-        yield Server(store, engine, destinations=where, forwarder=forwarder)
+        yield Server(store, engine, destinations=where, forwarder=forwarder, committer=committer)

@@ -53,7 +53,7 @@ class Committer:
         tls: ssl.SSLContext | None = None,
         wire: Capture | None = None,
     ) -> None:
-        self._tls, self._wire = tls, wire
+        self.tls, self._wire = tls, wire
         self._store, self._title, self._pauses = store, ae_title, pauses
         self._destinations = destinations
         self._reader = Reader(store)
@@ -165,7 +165,7 @@ class Committer:
                     calling=self._title,
                     contexts=[(COMMITMENT, (uid.EXPLICIT_LITTLE, uid.IMPLICIT_LITTLE))],
                     roles={COMMITMENT: (False, True)},
-                    tls=self._tls if to.tls else None,
+                    tls=self.tls if to.tls else None,
                     wire=self._wire,
                 ) as association:
                     await association.n_event_report(COMMITMENT, INSTANCE, event, report)

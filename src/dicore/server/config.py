@@ -8,8 +8,16 @@
     worklist = "/var/lib/dicore-worklist"
     metrics_port = 9464
 
+    tls_cert = "/etc/dicore/archive.pem"
+    tls_ca = "/etc/dicore/modalities.pem"
+
     [destinations]
     PACS2 = "10.1.2.3:104"
+    PACS3 = "dicoms://10.1.2.4:2762"
+
+    [destination_tls]
+    ca = "/etc/dicore/hospital.pem"
+    cert = "/etc/dicore/archive.pem"
 
     [[forward]]
     to = ["PACS2"]
@@ -20,6 +28,7 @@ A mistake is named with its path: `server.port: Input should be less than or equ
 from __future__ import annotations
 
 import os
+import ssl
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -29,6 +38,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from dicore.errors import DicoreError
 from dicore.net import Address
 from dicore.net.address import check_ae_title
+from dicore.net.tls import PROFILES, client_context
 from dicore.server.access import Access
 
 if TYPE_CHECKING:
@@ -37,6 +47,15 @@ if TYPE_CHECKING:
 __all__ = ["Config", "Forward", "load"]
 
 Title = Annotated[str, AfterValidator(check_ae_title)]
+
+
+def _profile(name: str) -> str:
+    if name not in PROFILES:
+        raise ValueError(f"one of {', '.join(PROFILES)}")
+    return name
+
+
+Profile = Annotated[str, AfterValidator(_profile)]
 
 
 def _place(text: str) -> str:
@@ -66,6 +85,19 @@ class Listen(_Model):
     insecure: bool = False
     worklist: Path | None = None
     metrics_port: int | None = Field(None, ge=0, le=65535)
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    tls_profile: Profile = "bcp195"
+    allow_cert: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _tls(self) -> Listen:
+        if self.tls_cert is None and (self.tls_key is not None or self.tls_ca is not None):
+            raise ValueError("tls_key and tls_ca need tls_cert")
+        if self.allow_cert and self.tls_ca is None:
+            raise ValueError("allow_cert needs tls_ca")
+        return self
 
     @model_validator(mode="after")
     def _networks(self) -> Listen:
@@ -74,6 +106,20 @@ class Listen(_Model):
 
     def access(self) -> Access:
         return Access.of(self.allow_ae, self.allow_net, insecure=self.insecure)
+
+
+class DestinationTls(_Model):
+    """[destination_tls]: for the destinations that are dicoms:// addresses."""
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    profile: Profile = "bcp195"
+    any_name: bool = False
+
+    def context(self) -> ssl.SSLContext:
+        """Raises OSError, ValueError."""
+        return client_context(self.ca, self.cert, self.key, self.profile, check_hostname=not self.any_name)
 
 
 class Forward(_Model):
@@ -94,6 +140,7 @@ class Config(_Model):
 
     server: Listen
     destinations: dict[Title, Place] = Field(default_factory=dict)
+    destination_tls: DestinationTls | None = None
     forward: tuple[Forward, ...] = ()
 
     @model_validator(mode="after")

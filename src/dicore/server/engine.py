@@ -12,6 +12,7 @@ import ipaddress
 import logging
 import os
 import socket
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -245,9 +246,9 @@ class EngineListener:
         self._engine.admit(callers, networks)
         self._rest.admit_only(access.ae_titles or None, access.admits if access.networks else None)
 
-    def move_to(self, destinations: Mapping[str, str | Address]) -> None:
-        """Other C-MOVE destinations from now on; see `dicore.listen`."""
-        self._rest.move_to(destinations)
+    def move_to(self, destinations: Mapping[str, str | Address], tls: ssl.SSLContext | None = None) -> None:
+        """As `Listener.move_to`."""
+        self._rest.move_to(destinations, tls)
 
     # -- events
 

@@ -130,6 +130,10 @@ class Forwarder:
         self._awake: dict[str, asyncio.Event] = {}
         self._loop = asyncio.get_running_loop()
 
+    def secure(self, tls: ssl.SSLContext | None) -> None:
+        """Another context for dicoms:// destinations, for associations from now on."""
+        self._pool.tls = tls
+
     def start(self) -> None:
         """Send to every destination; take up what waits from before, too. Again, when there are new destinations."""
         for title in {*self._destinations, *self.queue.counts()}:
