@@ -16,8 +16,8 @@ Profiles, all TLS 1.2 and 1.3 with forward secrecy:
 
 B.12 is the newest, by RFC 8996 and 9325. B.13, its modified form, is not claimed: servers need all of a list of TLS 1.3
 suites for it, some with CCM, which cannot be turned on through Python. Keys of RSA and DHE have 2048 bits or more
-(B.10, B.11), which is security level 2 of OpenSSL. DHE is offered where we call; where we are called the key exchange is over
-elliptic curves.
+(B.10, B.11), which is security level 2 of OpenSSL. DHE is offered where we call; where we are called the key exchange
+is over elliptic curves.
 """
 
 from __future__ import annotations
