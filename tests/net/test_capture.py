@@ -102,7 +102,7 @@ def test_an_abort_a_reset_and_silence_end_as_they_ended(run: Run, tmp_path: Path
             return scp.port
 
     port = run(main())
-    assert "A-ABORT" in said(path, port)
+    assert "ABORT DICORE --> X" in said(path, port)
     assert ends(path, port) == ["FIN+FIN", "FIN+FIN", "RST"]
 
 

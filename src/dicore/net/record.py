@@ -16,7 +16,8 @@ from dicore.net.address import printable
 __all__ = ["PHASES", "AssociationRecord", "Audit", "JsonLines", "MessageRecord", "OnMessage", "Phase", "Times"]
 
 
-class Phase(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Phase:
     """How long a phase took, in ns: quantiles are at most 25 % too long, `longest` is exact."""
 
     count: int
@@ -28,7 +29,8 @@ class Phase(NamedTuple):
         return {"count": self.count, "p50_ns": self.p50, "p99_ns": self.p99, "max_ns": self.longest}
 
 
-class Times(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Times:
     """The durations of a phase, of all messages of a driver: how many, their sum in ns, how many are in each bucket."""
 
     count: int

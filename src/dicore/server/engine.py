@@ -201,6 +201,11 @@ class EngineListener:
     # -- what there is to see
 
     @property
+    def host(self) -> str:
+        """The address that is listened on, as it was given."""
+        return self._host
+
+    @property
     def port(self) -> int:
         """The port that is listened on."""
         return self._port
