@@ -703,6 +703,14 @@ void dicore_engine_release(dicore_engine *e, dicore_engine_event *event)
     event->size = 0;
 }
 
+void dicore_engine_hold(dicore_engine *e, int more)
+{
+    if (more >= 0)
+        atomic_fetch_add(&e->admitted, (uint64_t)more);
+    else
+        atomic_fetch_sub(&e->admitted, (uint64_t)-(int64_t)more);
+}
+
 void dicore_engine_times(dicore_engine *e, dicore_times out[DICORE_PHASES])
 {
     memset(out, 0, DICORE_PHASES * sizeof *out);

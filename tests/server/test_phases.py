@@ -14,6 +14,7 @@ import pytest
 
 import dicore
 from dicore import synth
+from dicore.errors import AssociationRejected
 from dicore.net import AssociationRecord, MessageRecord
 from dicore.net.record import PHASES, JsonLines, Times
 from dicore.server import Health
@@ -144,3 +145,32 @@ def test_each_message_is_told_where_that_was_asked_for(
     assert (find.service, find.status, tuple(find.phases), find.calling_ae) == (
         "C-FIND", 0, ("commit", "answer"), "WS1",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("first", ["echo", "query"])
+def test_the_limit_of_associations_is_one_for_both_drivers(run: Run, driver: Any, tmp_path: Path, first: str) -> None:
+    """Who is served by the engine, and who was handed over, take each other's places; and give them back."""
+    kinds = {"echo": ["1.2.840.10008.1.1"], "query": ["1.2.840.10008.5.1.4.1.2.2.1"]}
+    others = kinds["query" if first == "echo" else "echo"]
+
+    async def main() -> None:
+        with dicore.Store(tmp_path / "store", durability="relaxed") as store:
+            limits = dicore.net.Limits(associations=2)
+            async with dicore.serve(store, port=0, driver=driver, limits=limits) as server:
+                to = f"DICORE@127.0.0.1:{server.port}"
+                for _ in range(2):
+                    mine = [await dicore.connect(to, contexts=kinds[first]) for _ in range(2)]
+                    for contexts in kinds.values():
+                        with pytest.raises(AssociationRejected) as caught:
+                            await dicore.connect(to, contexts=contexts)
+                        assert (caught.value.result, caught.value.source, caught.value.reason) == (2, 3, 2)
+                    for one in mine:
+                        await one.release()
+                    while server.associations:  # noqa: ASYNC110 a counter sets no event
+                        await asyncio.sleep(0.002)
+                    async with dicore.connect(to, contexts=others):
+                        pass
+                    while server.associations:  # noqa: ASYNC110
+                        await asyncio.sleep(0.002)
+
+    run(main())

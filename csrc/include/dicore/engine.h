@@ -166,6 +166,10 @@ typedef enum dicore_engine_counter {
 DICORE_API dicore_status dicore_engine_admit(dicore_engine *engine, dicore_names calling_ae, const dicore_network *networks,
                                              size_t network_count);
 
+/** So many associations more (or less) are with somebody else, who was handed them, and count against `associations`. From any
+ *  thread. */
+DICORE_API void dicore_engine_hold(dicore_engine *engine, int more);
+
 /** The times of all messages, from any thread. */
 DICORE_API void dicore_engine_times(dicore_engine *engine, dicore_times out[DICORE_PHASES]);
 

@@ -277,6 +277,11 @@ cdef class Engine:
         if self.engine != NULL:
             check_os(dicore_engine_admit(self.engine, calling.names, nets.items, nets.count), &error, None)
 
+    def hold(self, int more):
+        """So many associations more (or less) are with who was handed them, and count against the limit."""
+        if self.engine != NULL:
+            dicore_engine_hold(self.engine, more)
+
     def times_by_phase(self):
         """{phase: (count, sum in ns, counts of the buckets)} of all messages; see dicore._native.net.PHASES."""
         cdef dicore_times times[<int>DICORE_PHASES]

@@ -1120,6 +1120,7 @@ cdef extern from "dicore/engine.h" nogil:
     bint dicore_engine_next(dicore_engine *engine, dicore_engine_event *event)
     void dicore_engine_release(dicore_engine *engine, dicore_engine_event *event)
     dicore_status dicore_engine_admit(dicore_engine *engine, dicore_names calling_ae, const dicore_network *networks, size_t network_count)
+    void dicore_engine_hold(dicore_engine *engine, int more)
     void dicore_engine_times(dicore_engine *engine, dicore_times *out)
     void dicore_engine_count(dicore_engine *engine, uint64_t *out)
 

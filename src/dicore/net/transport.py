@@ -215,6 +215,7 @@ class Listener:
             **handlers, destinations=destinations, ae_title=self.ae_title, pool=self._pool, count=hub.counted
         )
         self._on_user_identity = on_user_identity
+        self.on_left: Callable[[], object] | None = None  # a connection is over
         stores = self._sink is not None
         hub.limit_identifier = self.limits.identifier
         hub.window = window
@@ -335,6 +336,10 @@ class Listener:
         titles = None if calling_ae is None else frozenset(check_ae_title(title) for title in calling_ae)
         self._hub.calling_ae, self._hub.admit = titles, admit
 
+    def leave_to_others(self, associations: int) -> None:
+        """So many of those that `Limits.associations` allows are somebody else's."""
+        self._hub.limit_associations = max(0, self.limits.associations - associations)
+
     def move_to(self, destinations: Mapping[str, str | Address], tls: ssl.SSLContext | None = None) -> None:
         """Other C-MOVE destinations, and `destination_tls`, from now on; see `listen`."""
         self._pool.tls = tls
@@ -454,6 +459,8 @@ class Listener:
     def _ended(self, association: Acceptor) -> None:
         if not self._hub.open and self._empty is not None:
             self._empty.set()
+        if self.on_left is not None:
+            self.on_left()
         if self._audit is None and not log.isEnabledFor(logging.INFO):
             return
         connection = association.extra("ssl_object")

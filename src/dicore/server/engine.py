@@ -109,6 +109,7 @@ class EngineListener:
         times, limits, access = self._timeouts, self._limits, self._access
         networks = [_network(one) for one in access.networks] if access.networks else None
         await self._rest.start(bind=False)
+        self._rest.on_left = self._left
         try:
             self._engine = native.Engine(
                 [one.fileno() for one in self._sockets],
@@ -282,6 +283,9 @@ class EngineListener:
 
     def _adopt(self, event: native.Event) -> None:
         sock = socket.socket(fileno=event.socket)
+        assert self._engine is not None
+        self._engine.hold(1)  # the limit is one for both drivers: each knows how many the other one has
+        self._rest.leave_to_others(self._engine.counts()["open"])
         task = self._loop.create_task(self._rest.adopt(sock, event.data, event.stream, event.accepted))
         self._adopting.add(task)
         task.add_done_callback(self._adopted)
@@ -290,6 +294,11 @@ class EngineListener:
         self._adopting.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a connection could not be taken over", exc_info=task.exception())
+            self._left()
+
+    def _left(self) -> None:
+        if self._engine is not None:
+            self._engine.hold(-1)
 
     def _lane_stored(self, segment: int) -> None:
         """In a helper thread, before the success is answered."""
