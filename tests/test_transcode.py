@@ -269,6 +269,8 @@ def test_the_corpus_comes_back(corpus: Path):
             continue
         for syntax in ("1.2.840.10008.1.2.5", P + "80", P + "90", uid.EXPLICIT_BIG):
             deep = ds.get("BitsAllocated") == 1 or ds.get("BitsStored", 0) > 16
+            if syntax == ds.transfer_syntax:
+                continue
             if deep and "PixelData" in ds and syntax not in ("1.2.840.10008.1.2.5", uid.EXPLICIT_BIG):
                 with pytest.raises((dicore.PixelDataError, dicore.TransferSyntaxError), match=r"Bits|cannot be"):
                     dicore.transcode(ds, syntax)
