@@ -10,11 +10,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STEP := .ci/step
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-SOURCES := $(shell find src csrc/include csrc/base csrc/dataset csrc/pixel csrc/scan csrc/net csrc/store -type f \
+SOURCES := $(shell find src csrc/include csrc/base csrc/dataset csrc/pixel csrc/scan csrc/net csrc/store csrc/engine -type f \
              \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.c' -o -name '*.h' \) 2>/dev/null)
 export PYTHON
 
-.PHONY: demo test lint test-c test-python bench fuzz clean
+.PHONY: demo test lint test-c test-python test-faults bench fuzz clean
 .DEFAULT_GOAL := test
 
 # ---- the environment --------------------------------------------------------------------------------------------------
@@ -62,6 +62,10 @@ test-c: $(VENV)/.test build/.tools
 test-python: $(VENV)/.test build/.tools
 	@echo
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(PYTEST)
+
+# the faults at their full counts; `make test` does a part of them
+test-faults: $(VENV)/.test build/.tools
+	@DICORE_FAULTS=all $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/faults $(PYTEST)
 
 bench: $(VENV)/.bench build/.tools
 	@$(BIN)/python -m benchmarks.report $(BENCH)

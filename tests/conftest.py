@@ -125,6 +125,18 @@ def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
     return lambda coroutine, timeout=60: run_on(kind, coroutine, timeout)
 
 
+# ---- the two drivers of a server
+@pytest.fixture(scope="session")
+def driver() -> str:
+    """How `dicore serve` serves. tests/server and tests/faults run with each driver: one conformance suite."""
+    return "auto"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "driver" in metafunc.fixturenames and Path(metafunc.module.__file__ or "").parent.name in ("server", "faults"):
+        metafunc.parametrize("driver", ["engine", "asyncio"], scope="session")
+
+
 # ---- dicore as a process
 def dicore_command() -> list[str]:
     """`dicore` of the very package that the tests import, whatever script stands on the PATH."""
@@ -197,6 +209,7 @@ class Serving:
     """serve(store, *options, env=..., wrapper=[...]) -> Served; what still runs at the end of the test is killed."""
 
     folder: Path
+    driver: str = "auto"
     started: list[Served] = field(default_factory=list)
 
     def __call__(
@@ -211,7 +224,7 @@ class Serving:
         path = store if store is not None else self.folder / "store"
         log = self.folder / f"serve-{len(self.started)}.log"
         program = command or [*dicore_command(), "serve"]
-        command = [*wrapper, *program, str(path), "--port", "0", "--json", *options]
+        command = [*wrapper, *program, str(path), "--port", "0", "--json", "--driver", self.driver, *options]
         with open(log, "wb") as opened:
             process = subprocess.Popen(
                 command,
@@ -233,8 +246,8 @@ class Serving:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serving]:
-    serving = Serving(tmp_path)
+def serve(tmp_path: Path, driver: str) -> Iterator[Serving]:
+    serving = Serving(tmp_path, driver)
     try:
         yield serving
     finally:

@@ -4,6 +4,7 @@ import asyncio
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,3 +74,35 @@ def test_it_works_where_a_loop_is_running_already() -> None:
 def test_attributes_exist_inside_the_block_only() -> None:
     with pytest.raises(AttributeError, match="enter the block"):
         _ = blocking.listen(port=0).port
+
+
+def test_queries_and_retrievals_are_loops() -> None:
+    import dicore
+    from dicore import blocking
+
+    held = [dicore.new("CT Image Storage", SOPInstanceUID=f"1.2.{n}", PatientID=str(n)) for n in (1, 2, 3)]
+
+    def find(request: Any) -> Any:
+        yield from [{"PatientID": ds.PatientID} for ds in held]
+        if request.level == "IMAGE":
+            raise ValueError("no images today")
+
+    with (
+        blocking.listen(
+            port=0, on_c_find=find, on_c_get=lambda request: held, on_n_get=lambda r: {"PatientID": "7"}
+        ) as scp,
+        blocking.connect(f"SCP@127.0.0.1:{scp.port}", receive=True) as assoc,
+    ):
+        assert [ds.PatientID for ds in assoc.c_find(level="STUDY")] == ["1", "2", "3"]
+        for _ in assoc.c_find(level="STUDY"):
+            break  # cancels
+        found = []
+        with pytest.raises(DimseError, match="no images today"):  # noqa: PT012 (the loop raises)
+            for ds in assoc.c_find(level="IMAGE"):
+                found.append(ds.PatientID)
+        assert found == ["1", "2", "3"]
+        answers = assoc.c_get(StudyInstanceUID="1")
+        assert [ds.SOPInstanceUID for ds in answers] == ["1.2.1", "1.2.2", "1.2.3"]
+        assert answers.status == 0
+        assert assoc.n_get("1.2.840.10008.3.1.2.3.3", "1.2.9").dataset.PatientID == "7"
+        assert assoc.c_echo() == 0

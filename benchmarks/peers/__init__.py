@@ -26,6 +26,8 @@ class Server:
 
     name = "?"
     ae_title = "DICORE"
+    keeps = True  # received() has what was sent
+    settles = True  # it comes to rest after starting
 
     def __init__(self, folder: Path, *, nagle: bool = False) -> None:
         folder.mkdir(parents=True)
@@ -36,7 +38,8 @@ class Server:
             self.command(), env=env, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
         )
         self._await_port()
-        self._settle()
+        if self.settles:
+            self._settle()
         self._cpu_before = self._cpu()
 
     def command(self) -> Sequence[str]:

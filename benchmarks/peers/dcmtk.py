@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.material import data_set
-from benchmarks.peers import Sent, Server, run_timed
+from benchmarks.peers import TICK, Sent, Server, run_timed
 
 
 class StoreSCP(Server):
@@ -18,6 +18,19 @@ class StoreSCP(Server):
     def received(self) -> Iterator[bytes]:
         for path in self.folder.iterdir():
             yield bytes(data_set(path.read_bytes()))
+
+
+class StoreSCPFork(StoreSCP):
+    """A process per association; its CPU is known once they have ended."""
+
+    name = "storescp --fork"
+
+    def command(self) -> Sequence[str]:
+        return [*super().command()[:-1], "--fork", str(self.port)]
+
+    def _cpu(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(int(field) for field in fields[11:15]) / TICK
 
 
 class DcmSend:

@@ -28,7 +28,7 @@ class DicoreServe(Server):
 
     def command(self) -> Sequence[str]:
         return [
-            *(command_path(), "serve", str(self.folder / "store"), "--port", str(self.port)),
+            *(sys.executable, "-m", "dicore", "serve", str(self.folder / "store"), "--port", str(self.port)),
             *("--ae-title", self.ae_title, "--durability", self.durability),
         ]
 
@@ -49,15 +49,54 @@ class DicoreServeDurable(DicoreServe):
     name = "dicore serve, durable"
 
 
+class DicoreServeTwoThreads(DicoreServeRelaxed):
+    name = "dicore serve, relaxed, 2 engine threads"
+
+    def command(self) -> Sequence[str]:
+        return [*super().command(), "--engine-threads", "2"]
+
+
+class DicoreServeAsyncio(DicoreServeRelaxed):
+    name = "dicore serve, relaxed, on the event loop"
+
+    def command(self) -> Sequence[str]:
+        return [*super().command(), "--driver", "asyncio"]
+
+
+class DicoreServeBusy(DicoreServeRelaxed):
+    """With a thread of pure Python that never rests in the same process. Its CPU time counts as the server's."""
+
+    name = "dicore serve, relaxed, a busy Python thread in it"
+    settles = False
+
+    def command(self) -> Sequence[str]:
+        busy = "import threading\nthreading.Thread(target=lambda: exec('while True: pass'), daemon=True).start()\n"
+        program = f"{busy}import sys\nfrom dicore.cli import main\nsys.argv[0] = 'dicore'\nsys.exit(main())"
+        return [sys.executable, "-c", program, *super().command()[3:]]
+
+
+class DicoreDiscard(DicoreServe):
+    """The engine without a store: each data set is checked, summed up and dropped."""
+
+    name = "dicore engine, data sets dropped"
+    keeps = False
+
+    def command(self) -> Sequence[str]:
+        return [sys.executable, "-m", "benchmarks.peers.discard", str(self.port)]
+
+
 class DicoreSend:
     """`dicore.send()` in a warm process; the wall time of the call."""
 
-    def __init__(self, associations: int) -> None:
-        self.associations = associations
+    def __init__(self, associations: int, window: int = 1) -> None:
+        self.associations, self.window = associations, window
         self.name = f"dicore.send, {associations} association{'s' * (associations > 1)}"
+        if window > 1:
+            self.name += f", window {window}"
 
     def __call__(self, files: Sequence[Path], port: int, *, nagle: bool = False) -> Sent:
         command = [sys.executable, "-m", "benchmarks.peers.dicore", str(port), str(self.associations)]
+        command.append(str(self.window))
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdin is not None
             assert process.stdout is not None
@@ -84,7 +123,7 @@ class DicoreSendCommand:
         return Sent(run_timed([command_path(), "send", str(files[0].parent), *where], nagle=nagle)[0])
 
 
-async def _warm_sender(port: int, associations: int) -> None:
+async def _warm_sender(port: int, associations: int, window: int) -> None:
     import dicore
 
     to = f"{Server.ae_title}@127.0.0.1:{port}"
@@ -93,7 +132,7 @@ async def _warm_sender(port: int, associations: int) -> None:
     print("ready", flush=True)
     paths = json.loads(sys.stdin.readline())
     start = time.perf_counter()
-    report = await dicore.send(paths, to=to, associations=associations)
+    report = await dicore.send(paths, to=to, associations=associations, window=window)
     seconds = time.perf_counter() - start
     result = {"seconds": seconds, "sent": report.sent, "failed": report.failed, "peak": peak_memory()}
     print(json.dumps(result), flush=True)
@@ -104,4 +143,4 @@ if __name__ == "__main__":
         from uvloop import run  # as the commands do
     except ImportError:
         from asyncio import run
-    run(_warm_sender(int(sys.argv[1]), int(sys.argv[2])))
+    run(_warm_sender(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1))

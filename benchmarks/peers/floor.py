@@ -26,6 +26,7 @@ class Sink(Server):
     """Has to know the size of a message, since it does not look at what it receives."""
 
     name = "raw sink"
+    keeps = False
 
     def __init__(self, folder: Path, *, size: int, nagle: bool = False) -> None:
         self._size = size

@@ -263,3 +263,22 @@ dicore_status dicore_file_unlink(int folder, const char *name, dicore_error *err
 {
     return unlinkat(folder, name, 0) == 0 ? DICORE_OK : io_failed(error, 0);
 }
+
+dicore_status dicore_file_create_locked(int folder, const char *name, int *file, dicore_error *error)
+{
+    dicore_status status = DICORE_OK;
+    for (int attempt = 0; attempt < 16; attempt++) {
+        struct stat made;
+        status = dicore_file_open(folder, name, O_RDWR | O_CREAT | O_EXCL, 0666, file, error);
+        if (status != DICORE_OK)
+            return status;
+        status = dicore_file_lock(*file, error);
+        if (status == DICORE_OK && fstat(*file, &made) == 0 && made.st_nlink > 0)
+            return DICORE_OK;
+        (void)dicore_file_unlink(folder, name, NULL);
+        dicore_file_close(*file);
+        if (status == DICORE_IO)
+            return status;
+    }
+    return status == DICORE_OK ? dicore_fail(error, DICORE_LIMIT, 0, 0) : status;
+}

@@ -58,6 +58,10 @@ dicore_status dicore_file_resize(int file, uint64_t size, dicore_error *error);
 /** Take the exclusive lock of the file, which ends with its descriptor. DICORE_LIMIT: someone else has it. */
 dicore_status dicore_file_lock(int file, dicore_error *error);
 
+/** Make a new file and take its lock. Whoever clears away what dead processes left may see it before it is locked, and take it
+ *  for such: then another is made. */
+dicore_status dicore_file_create_locked(int folder, const char *name, int *file, dicore_error *error);
+
 /** Rename without replacing. `error->system` is EEXIST when `to` is there. */
 dicore_status dicore_file_rename_new(int folder, const char *from, const char *to, dicore_error *error);
 

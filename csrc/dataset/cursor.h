@@ -162,6 +162,8 @@ static inline __attribute__((always_inline)) int plain_element(const uint8_t *da
     }
     if (length & 1 || length > end - *position - header) /* an undefined length is odd, too */
         return 0;
+    if ((tag & 0x1FF00) == 0x10000 && length && p[header] > ' ') /* a creator: what follows is its block as a rule */
+        f->block = tag;
     out->offset = *position;
     out->length = length;
     out->tag = tag;
@@ -181,6 +183,29 @@ static inline int cursor_plain(dicore_walk *c, dicore_walk_frame *f, dicore_entr
     if (!(f->flags & FRAME_IN_ITEM) || f->encoding > DICORE_EXPLICIT_LE)
         return 0;
     return plain_element(c->data, f->item_end, f->encoding, c->depth, f, &c->position, &f->last_tag, out);
+}
+
+/* As many of them as stand here in a row; what goes from one to the next stays in registers. */
+static inline size_t plain_elements(dicore_walk *c, dicore_entry *out, size_t capacity)
+{
+    dicore_walk_frame *f = &c->frames[c->depth];
+    if (!(f->flags & FRAME_IN_ITEM) || f->encoding > DICORE_EXPLICIT_LE)
+        return 0;
+    const uint8_t *data = c->data;
+    const uint64_t end = f->item_end;
+    const unsigned encoding = f->encoding, depth = c->depth;
+    uint64_t position = c->position;
+    uint32_t last = f->last_tag;
+    size_t count = 0;
+    if (encoding == DICORE_EXPLICIT_LE)
+        while (count < capacity && plain_element(data, end, DICORE_EXPLICIT_LE, depth, f, &position, &last, &out[count]))
+            count++;
+    else
+        while (count < capacity && plain_element(data, end, encoding, depth, f, &position, &last, &out[count]))
+            count++;
+    c->position = position;
+    f->last_tag = last;
+    return count;
 }
 
 static inline dicore_status cursor_next(dicore_walk *c, cursor_mode mode, dicore_entry *out, dicore_error *error)

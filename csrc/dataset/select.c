@@ -63,7 +63,7 @@ static inline size_t pass_plain(dicore_walk *c, const uint32_t *tags, size_t wan
     if (!is_explicit)
         layout = NULL;
     for (;;) {
-        if (layout) {
+        if (layout && position <= end) { /* a value may reach beyond the bytes that are here */
             last = pass_alike(c->data, end, &position, last, &wanted, tags, out, layout);
             while (tags[wanted] <= last) /* stops: the last of them is not passed here */
                 wanted++;

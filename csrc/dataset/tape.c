@@ -21,25 +21,13 @@ static dicore_status grow(dicore_tape *tape, const dicore_allocator *allocator)
 }
 
 /* As many elements of the usual kind as stand here and as there is room for. */
-static void plain_elements(dicore_walk *c, dicore_tape *tape)
+static void put_plain(dicore_walk *c, dicore_tape *tape)
 {
-    dicore_walk_frame *f = &c->frames[c->depth];
-    if (!(f->flags & FRAME_IN_ITEM) || f->encoding > DICORE_EXPLICIT_LE)
+    if (tape->count == tape->capacity) /* or there is no memory yet */
         return;
-    const uint8_t *data = c->data;
-    const uint64_t end = f->item_end;
-    const unsigned encoding = f->encoding, depth = c->depth;
-    const uint32_t room = tape->capacity;
-    uint64_t position = c->position;
-    uint32_t last = f->last_tag, count = tape->count;
-    dicore_entry *entries = tape->entries;
-    while (count < room && plain_element(data, end, encoding, depth, f, &position, &last, &entries[count])) {
-        entries[count].next = count + 1;
-        count++;
-    }
-    c->position = position;
-    f->last_tag = last;
-    tape->count = count;
+    uint32_t count = tape->count, more = (uint32_t)plain_elements(c, tape->entries + count, tape->capacity - count);
+    for (tape->count += more; count < tape->count; count++)
+        tape->entries[count].next = count + 1;
 }
 
 dicore_status dicore_tape_read(dicore_tape *tape, const uint8_t *data, size_t size, uint64_t start, dicore_encoding encoding,
@@ -52,7 +40,7 @@ dicore_status dicore_tape_read(dicore_tape *tape, const uint8_t *data, size_t si
     c.tape = tape;
     dicore_status status;
     for (;;) {
-        plain_elements(&c, tape);
+        put_plain(&c, tape);
         dicore_entry e, *slot = tape->count < tape->capacity ? tape->entries + tape->count : &e;
         status = cursor_next(&c, CURSOR_WALK, slot, error);
         if (status != DICORE_OK)

@@ -20,6 +20,19 @@ dicore_status dicore_walk_next(dicore_walk *walk, dicore_entry *out, dicore_erro
     return next_of_any_kind(walk, out, error);
 }
 
+dicore_status dicore_walk_some(dicore_walk *walk, dicore_entry *out, size_t capacity, size_t *count, dicore_error *error)
+{
+    dicore_status status = DICORE_OK;
+    for (*count = 0; *count < capacity && status == DICORE_OK;) {
+        *count += plain_elements(walk, out + *count, capacity - *count);
+        if (*count < capacity) {
+            status = next_of_any_kind(walk, out + *count, error);
+            *count += status == DICORE_OK;
+        }
+    }
+    return status;
+}
+
 /* Only with options.partial: `bytes` are needed at least. */
 static dicore_status need(const dicore_walk *c, uint64_t bytes, uint32_t tag, dicore_error *error)
 {

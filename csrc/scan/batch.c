@@ -197,6 +197,11 @@ dicore_status array_number(dicore_scan_batch *batch, dicore_scan_array *a, const
     return values_number(batch, &a->values, number, scan_type_width(a->type));
 }
 
+dicore_status array_word(dicore_scan_batch *batch, dicore_scan_array *a, const void *number)
+{
+    return values_number(batch, &a->values, number, 4);
+}
+
 dicore_status array_text(dicore_scan_batch *batch, dicore_scan_array *a, dicore_scan_values *v, dicore_span text)
 {
     if (a->flags & DICORE_SCAN_DICTIONARY) {

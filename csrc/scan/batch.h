@@ -24,6 +24,7 @@ size_t scan_type_width(unsigned type);
 /* Append one value to a column (not of a list). */
 dicore_status array_null(dicore_scan_batch *batch, dicore_scan_array *array);
 dicore_status array_number(dicore_scan_batch *batch, dicore_scan_array *array, const void *number);
+dicore_status array_word(dicore_scan_batch *batch, dicore_scan_array *array, const void *number); /* of the dictionary */
 dicore_status array_text(dicore_scan_batch *batch, dicore_scan_array *array, dicore_scan_values *values, dicore_span text);
 
 /* Append a list: any number of items, then the end. */

@@ -10,7 +10,8 @@
 #include "scan/uring.h"
 #include "scan/value.h"
 
-#define FIRST_LEAST 4096u  /* the first read: a CT's attributes are found in it */
+#define FIRST_LEAST 1024u
+#define FIRST_START 4096u  /* the first read: a CT's attributes are found in it */
 #define FIRST_MOST 16384u
 #define WINDOW 64u         /* files by which the size of the first read is judged */
 #define BATCH_MOST (64u << 20)
@@ -30,6 +31,16 @@ typedef struct plan { /* where a column's value comes from */
     uint8_t meta;
 } plan;
 
+#define REPEATED_MOST 64u
+
+typedef struct repeated { /* the value that a column had last, and what became of it */
+    uint8_t raw[REPEATED_MOST];
+    uint8_t number[8];
+    uint32_t size; /* 0: none */
+    uint16_t vr;
+    uint8_t from, length; /* of `raw`: the text */
+} repeated;
+
 struct dicore_scan {
     dicore_allocator allocator;
     size_t size; /* of this block */
@@ -40,6 +51,7 @@ struct dicore_scan {
     dicore_scan_column *columns;
     dicore_scan_step *steps;
     plan *plans;
+    repeated *last; /* of each column, in the batch at hand */
     uint32_t *tags, *meta_tags;
     dicore_selected *found, *meta_found;
     size_t tag_count, meta_count;
@@ -49,7 +61,7 @@ struct dicore_scan {
     uint32_t tape_of; /* index in `found` that the tape is over, or NONE */
     uring ring;
     uint32_t first; /* bytes of the first read */
-    uint32_t judged, grown, small;
+    uint32_t judged, grown, needed; /* of a window of files: how many had to be read on, what the others needed at most */
     select_layout layout;
 };
 
@@ -137,10 +149,10 @@ dicore_status dicore_scan_open(const dicore_scan_options *options, const dicore_
         steps += options->columns[i].count;
     }
     size_t tags = count + 2, at[8], size = aligned(sizeof(dicore_scan));
-    const size_t parts[7] = {count * sizeof(dicore_scan_column), steps * sizeof(dicore_scan_step), count * sizeof(plan),
+    const size_t parts[8] = {count * sizeof(dicore_scan_column), steps * sizeof(dicore_scan_step), count * sizeof(plan),
                              tags * sizeof(uint32_t), tags * sizeof(uint32_t), tags * sizeof(dicore_selected),
-                             tags * sizeof(dicore_selected)};
-    for (size_t i = 0; i < 7; i++) {
+                             tags * sizeof(dicore_selected), count * sizeof(repeated)};
+    for (size_t i = 0; i < 8; i++) {
         at[i] = size;
         size += aligned(parts[i]);
     }
@@ -163,7 +175,8 @@ dicore_status dicore_scan_open(const dicore_scan_options *options, const dicore_
     s->meta_tags = (uint32_t *)(void *)(block + at[4]);
     s->found = (dicore_selected *)(void *)(block + at[5]);
     s->meta_found = (dicore_selected *)(void *)(block + at[6]);
-    s->first = FIRST_LEAST;
+    s->last = (repeated *)(void *)(block + at[7]);
+    s->first = FIRST_START;
     s->ring.fd = -1;
     s->tape_of = NONE;
     int charset = 0, sign = 0;
@@ -351,10 +364,45 @@ static dicore_status append_fixed(dicore_scan_batch *batch, dicore_scan_array *a
     return list ? list_end(batch, a) : DICORE_OK;
 }
 
+/* Once more what the column had last: most of what a series says is the same in all its files. */
+static dicore_status append_again(dicore_scan_batch *batch, dicore_scan_array *a, const repeated *r)
+{
+    if (a->flags & DICORE_SCAN_DICTIONARY)
+        return array_word(batch, a, r->number);
+    if (a->type == DICORE_SCAN_TEXT)
+        return array_text(batch, a, &a->values, (dicore_span){r->raw + r->from, r->length});
+    return array_number(batch, a, r->number);
+}
+
+/* The value was appended. Only what is no null and means the same in every file: no list, no text but ASCII. */
+static void remember(const dicore_scan_array *a, const value *v, repeated *r)
+{
+    r->size = 0;
+    if (v->bytes.size > REPEATED_MOST || a->flags & DICORE_SCAN_LIST || a->type == DICORE_SCAN_BINARY || v->big)
+        return;
+    if (a->type == DICORE_SCAN_TEXT) {
+        dicore_span text = value_trimmed(v->bytes, v->vr);
+        if (text.size == 0 || value_bits(v->bytes))
+            return;
+        r->from = (uint8_t)(text.data - v->bytes.data);
+        r->length = (uint8_t)text.size;
+    }
+    size_t width = a->flags & DICORE_SCAN_DICTIONARY ? 4 : scan_type_width(a->type);
+    if (width)
+        memcpy(r->number, a->values.data.data + a->values.data.size - width, width);
+    memcpy(r->raw, v->bytes.data, v->bytes.size);
+    r->vr = v->vr;
+    r->size = (uint32_t)v->bytes.size;
+}
+
 static dicore_status append(dicore_scan *s, const file *f, dicore_scan_batch *batch, size_t column, value *v)
 {
     dicore_scan_array *a = &batch->arrays[column];
+    repeated *last = &s->last[column];
     dicore_status bad = DICORE_OK;
+    if (last->size && v->bytes.size == last->size && v->vr == last->vr && !v->big &&
+        memcmp(v->bytes.data, last->raw, last->size) == 0)
+        return append_again(batch, a, last);
     if (v->bytes.size == 0 || (a->type != DICORE_SCAN_BINARY && value_is_text(v->vr) &&
                                dicore_value_trim(v->bytes.data, v->bytes.size) == 0))
         return array_null(batch, a);
@@ -368,7 +416,16 @@ static dicore_status append(dicore_scan *s, const file *f, dicore_scan_batch *ba
     } else {
         TRY(append_fixed(batch, a, v, &bad));
     }
-    return bad == DICORE_OK ? DICORE_OK : problem(f, batch, column, v, bad);
+    if (bad != DICORE_OK)
+        return problem(f, batch, column, v, bad);
+    remember(a, v, last);
+    return DICORE_OK;
+}
+
+static void forget_values(dicore_scan *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        s->last[i].size = 0;
 }
 
 /* ---- one file ------------------------------------------------------------------------------------------------------- */
@@ -561,7 +618,10 @@ static dicore_status read_file(dicore_scan *s, file *f, dicore_scan_batch *batch
             *need = end;
             return DICORE_TRUNCATED;
         }
-        s->small += end <= s->first / 2 && position <= s->first / 2;
+        if (end < position)
+            end = position;
+        if (end > s->needed && end <= s->first)
+            s->needed = (uint32_t)end;
     }
     if (s->meta_count) {
         uint64_t ignored;
@@ -574,6 +634,7 @@ static dicore_status read_file(dicore_scan *s, file *f, dicore_scan_batch *batch
     status = add_row(s, f, batch);
     if (status != DICORE_OK) {
         batch_undo(batch);
+        forget_values(s);
         dicore_fail(error, status, 0, 0);
     }
     return status;
@@ -599,6 +660,13 @@ static int reaches(dicore_scan *s, int opened, uint32_t slot, uint64_t size)
     if (opened >= 0)
         return dicore_file_read_some(opened, size - 1, &byte, 1, &got, NULL) == DICORE_OK && got == 1;
     return uring_read_more(&s->ring, slot, size - 1, &byte, 1) == 1;
+}
+
+/* A little more than the files of the last window needed; copying 1 KiB is as long as reading 10 elements. */
+static uint32_t first_size(uint32_t needed, uint32_t before)
+{
+    uint32_t size = (needed + needed / 16 + 16 + 255) & ~255u;
+    return size < FIRST_LEAST ? FIRST_LEAST : size < before ? size : before;
 }
 
 /* From the bytes at hand on: more, from an open file or a slot of the ring, until it is enough.
@@ -649,10 +717,10 @@ static dicore_status go_on(dicore_scan *s, file *f, dicore_scan_batch *batch, in
     s->grown += (unsigned)grew;
     if (++s->judged == WINDOW) {
         if (s->grown > WINDOW / 8 && s->first < FIRST_MOST)
-            s->first *= 2;
-        else if (s->small > WINDOW - WINDOW / 8 && s->first > FIRST_LEAST)
-            s->first /= 2;
-        s->judged = s->grown = s->small = 0;
+            s->first = s->first < FIRST_MOST / 2 ? s->first * 2 : FIRST_MOST;
+        else if (s->grown == 0)
+            s->first = first_size(s->needed, s->first);
+        s->judged = s->grown = s->needed = 0;
     }
     if (f->data == s->inflated.data)
         forget_large(s, &s->inflated);
@@ -745,6 +813,8 @@ static dicore_status scan_group(dicore_scan *s, const char *const *paths, size_t
     for (*done = 0; *done < count && status == DICORE_OK; ++*done) {
         size_t i = *done;
         if (reads[i].got < 0 || s->ring.fd < 0) { /* the plain way says why, or does it all the same */
+            if (reads[i].got == -EPERM) /* the file is another user's, who alone may leave its access time alone */
+                s->ring.keep_atime = 0;
             status = scan_path(s, &reads[i], paths[i], first + i, batch);
             continue;
         }
@@ -768,6 +838,7 @@ dicore_status dicore_scan_run(dicore_scan *s, const char *const *paths, size_t c
     *done = 0;
     if (!batch || batch->count != s->count || (count && !paths))
         return DICORE_BAD_ARGUMENT;
+    forget_values(s);
     while (*done < count && status == DICORE_OK && batch->memory < BATCH_MOST) {
         size_t left = count - *done, n = 1;
         const char *const *at = paths + *done;
@@ -800,6 +871,7 @@ dicore_status dicore_scan_memory(dicore_scan *s, dicore_span name, const uint8_t
     dicore_error error = {0};
     if (!batch || batch->count != s->count || (size && !data))
         return DICORE_BAD_ARGUMENT;
+    forget_values(s); /* it may be another batch than the time before */
     dicore_status status = read_file(s, &f, batch, need, &error);
     if (status == DICORE_TRUNCATED && !whole) {
         if (*need > s->limit && size < s->limit)

@@ -65,6 +65,7 @@ int uring_open(uring *r)
     r->sq_mask = p.sq_entries - 1;
     r->cq_mask = p.cq_entries - 1;
     r->entries = p.sq_entries;
+    r->keep_atime = 1;
     for (uint32_t i = 0; i < p.sq_entries; i++)
         r->sq_array[i] = i;
     return 0;
@@ -139,7 +140,7 @@ int uring_read_heads(uring *r, uring_read *reads, uint32_t count)
         sqe->flags = IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
         sqe->fd = reads[i].folder;
         sqe->addr = (uint64_t)(uintptr_t)reads[i].name;
-        sqe->open_flags = O_RDONLY | O_NONBLOCK | O_NOCTTY;
+        sqe->open_flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | (r->keep_atime ? O_NOATIME : 0u);
         sqe->file_index = i + 1; /* replaces, and so closes, what the group before left there */
         sqe->user_data = i | OPENED;
         put_read(r, tail++, i, 0, reads[i].data, reads[i].size);

@@ -12,6 +12,7 @@ typedef struct uring {
     uint32_t sq_mask, cq_mask, entries;
     void *sqes, *cqes, *map;
     size_t map_size, sqes_size;
+    uint32_t keep_atime; /* do not write down that the files were read; EPERM for those of other users */
     uint32_t used; /* slots that may hold an open file */
 } uring;
 

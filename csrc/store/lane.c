@@ -6,7 +6,6 @@
 #include "store/store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,13 +31,11 @@ dicore_status dicore_lane_begin(dicore_store *store, const dicore_instance *inst
     if (dicore_random(&made.info.nonce) != DICORE_OK)
         return dicore_fail(error, DICORE_IO, 0, 0);
     snprintf(made.name, sizeof made.name, ".%016llx.lane", (unsigned long long)made.info.nonce);
-    status = dicore_file_open(store->options.folder, made.name, O_RDWR | O_CREAT | O_EXCL, 0666, &made.file, error);
+    status = dicore_file_create_locked(store->options.folder, made.name, &made.file, error); /* nobody takes it for a leftover */
     if (status != DICORE_OK)
         return status;
     const dicore_span piece = {meta, meta_size};
-    status = dicore_file_lock(made.file, error); /* so that nobody takes it for a leftover */
-    if (status == DICORE_OK)
-        status = dicore_file_write(made.file, START, &piece, 1, error);
+    status = dicore_file_write(made.file, START, &piece, 1, error);
     if (status != DICORE_OK) {
         dicore_lane_abort(&made);
         return status;
@@ -73,7 +70,7 @@ dicore_status dicore_lane_write(dicore_lane *lane, const dicore_span *pieces, si
 static dicore_status write_header(const dicore_lane *lane, uint16_t flags, dicore_error *error)
 {
     uint8_t header[DICORE_RECORD_HEADER];
-    dicore_record record = {.file_size = lane->data_offset + lane->data_size, .received = lane->info.created,
+    dicore_record record = {.file_size = lane->data_offset + lane->data_size, .received = lane->received,
                             .data_offset = lane->data_offset, .data_crc = lane->data_crc, .flags = flags};
     memcpy(record.uid_hash, lane->uid_hash, 16);
     dicore_record_write_header(&record, lane->info.nonce, DICORE_SEGMENT_HEADER, header);
@@ -107,6 +104,7 @@ static dicore_status complete(dicore_lane *lane, uint16_t flags, dicore_error *e
         dicore_error local = {0};
         pthread_mutex_lock(&lane->store->lock);
         lane->info.id = lane->store->next_id++;
+        lane->received = dicore_store_received(lane->store);
         pthread_mutex_unlock(&lane->store->lock);
         dicore_segment_write_header(&lane->info, front);
         const dicore_span piece = {front, sizeof front};
@@ -134,7 +132,7 @@ static dicore_verdict judge(dicore_lane *lane, uint16_t *flags, dicore_place *pl
     dicore_candidate candidate = {.uid = lane->uid, .uid_size = lane->uid_size, .data_size = lane->data_size,
                                         .data_crc = lane->data_crc, .file = lane->file, .offset = START + lane->data_offset};
     memcpy(candidate.uid_hash, lane->uid_hash, 16);
-    const dicore_verdict verdict = dicore_store_judge(lane->store, &candidate, flags, place);
+    const dicore_verdict verdict = dicore_store_judge(lane->store, &candidate, 0, flags, place);
     if (verdict == DICORE_REFUSED) {
         lane->store->counters.conflicts++;
         *outcome = DICORE_CONFLICT;
@@ -143,6 +141,26 @@ static dicore_verdict judge(dicore_lane *lane, uint16_t *flags, dicore_place *pl
         *outcome = DICORE_DUPLICATE;
     }
     return verdict;
+}
+
+/* With the lock held: is another record of this UID written, but not yet durable? */
+static int is_under_way(const dicore_store *store, const uint8_t uid_hash[16])
+{
+    size_t cursor = 0;
+    for (const dicore_place *place; (place = dicore_table_next(&store->table, uid_hash, &cursor));)
+        if (place->state == DICORE_PLACE_IN_FLIGHT)
+            return 1;
+    return 0;
+}
+
+/* With the lock held: is another record of this UID younger than the lane says it is? */
+static int is_younger(const dicore_store *store, const dicore_lane *lane)
+{
+    size_t cursor = 0;
+    for (const dicore_place *place; (place = dicore_table_next(&store->table, lane->uid_hash, &cursor));)
+        if (dicore_place_received(place) > lane->received)
+            return 1;
+    return 0;
 }
 
 dicore_status dicore_lane_commit(dicore_lane *lane, dicore_outcome *outcome, dicore_error *error)
@@ -169,22 +187,28 @@ dicore_status dicore_lane_commit(dicore_lane *lane, dicore_outcome *outcome, dic
         return status;
     }
     dicore_place place = {.segment = (uint32_t)lane->info.id, .unit = DICORE_SEGMENT_HEADER / DICORE_RECORD_UNIT,
-                          .data_crc = lane->data_crc, .state = DICORE_PLACE_IN_FLIGHT};
+                          .state = DICORE_PLACE_IN_FLIGHT};
     memcpy(place.uid_hash, lane->uid_hash, 16);
     pthread_mutex_lock(&store->lock);
-    uint16_t flags_now = 0; /* somebody else may have stored the same UID meanwhile */
+    uint16_t flags_now = 0; /* somebody else may have stored the same UID meanwhile, or be about to */
+    while (is_under_way(store, lane->uid_hash) && !store->stopped)
+        pthread_cond_wait(&store->drained, &store->lock);
     verdict = judge(lane, &flags_now, &known, outcome);
     if (verdict != DICORE_NEW) {
         pthread_mutex_unlock(&store->lock);
         dicore_lane_abort(lane);
         return DICORE_OK;
     }
-    if (flags_now != flags)
+    if (flags_now != flags || is_younger(store, lane)) { /* the last to come has to look like it in the log, too */
+        lane->received = dicore_store_received(store);
         status = write_header(lane, flags_now, error);
+    }
+    place.flags = flags_now & 15u;
+    dicore_place_receive(&place, lane->received);
     if (status == DICORE_OK)
         status = dicore_table_add(&store->table, &place);
     if (status == DICORE_OK) {
-        dicore_store_settle(store, dicore_table_at(&store->table, place.uid_hash, place.segment, place.unit), flags_now);
+        dicore_store_settle(store, dicore_table_at(&store->table, place.uid_hash, place.segment, place.unit));
         store->counters.appended++;
         store->counters.appended_bytes += dicore_record_size(lane->data_offset + lane->data_size);
         *outcome = DICORE_STORED;

@@ -100,10 +100,14 @@ dicore_status dicore_scan_next(dicore_scan *scan, dicore_found *out)
         return DICORE_BAD_ARGUMENT;
     if (scan->end < DICORE_SEGMENT_HEADER)
         scan->end = DICORE_SEGMENT_HEADER;
-    uint64_t offset = scan->offset;
+    uint64_t offset;
     dicore_record record;
-    int unreadable = 0;
-    dicore_status status = DICORE_END;
+    int unreadable, again = 0;
+    dicore_status status;
+look:
+    offset = scan->offset;
+    unreadable = 0;
+    status = DICORE_END;
     for (int hop = 0; hop < 2; hop++) {
         const size_t got = read_some(scan, offset, DICORE_RECORD_HEADER, &unreadable);
         status = unreadable ? DICORE_BAD_RECORD
@@ -116,6 +120,11 @@ dicore_status dicore_scan_next(dicore_scan *scan, dicore_found *out)
         /* nothing, or nothing believable: is there anything behind? */
         int dirty = unreadable;
         uint64_t next = search(scan, scan->offset, &dirty);
+        if (next < scan->limit && !again) {
+            /* Somebody may be writing: what has come since the first look is found in the usual way, if it is sound. */
+            again = 1;
+            goto look;
+        }
         if (next >= scan->limit) {
             scan->dirty |= dirty;
             const uint64_t padded = dirty ? scan->offset : (scan->offset + GAP - 1) / GAP * GAP;
@@ -157,4 +166,45 @@ dicore_status dicore_segment_repair(const dicore_scan *scan, dicore_error *error
     if (status == DICORE_OK && page < scan->limit)
         status = dicore_file_zero(scan->file, page, scan->limit - page, error);
     return status == DICORE_OK ? dicore_file_sync(scan->file, error) : status;
+}
+
+dicore_status dicore_record_copy(int from, uint64_t from_nonce, uint64_t from_offset, int to, uint64_t to_nonce,
+                                 uint64_t to_offset, uint8_t *buffer, size_t capacity, dicore_record *record,
+                                 dicore_error *error)
+{
+    uint8_t header[DICORE_RECORD_HEADER], tail[4 + UNIT] = {0};
+    if (capacity < 65536 || capacity % UNIT)
+        return dicore_fail(error, DICORE_BAD_ARGUMENT, 0, 0);
+    dicore_status status = dicore_file_read_whole(from, from_offset, header, sizeof header, error);
+    if (status == DICORE_OK)
+        status = dicore_record_read_header(header, sizeof header, from_nonce, from_offset, record);
+    if (status != DICORE_OK)
+        return dicore_fail(error, status == DICORE_END ? DICORE_BAD_RECORD : status, from_offset, 0);
+    uint64_t at = DICORE_RECORD_HEADER, rest = record->data_offset;
+    uint32_t crc[2] = {0, 0};
+    for (int part = 0; part < 2; part++, rest = record->file_size - record->data_offset)
+        while (rest) {
+            const size_t n = rest < capacity ? (size_t)rest : capacity;
+            status = dicore_file_read_whole(from, from_offset + at, buffer, n, error);
+            if (status != DICORE_OK)
+                return status;
+            crc[part] = dicore_crc32c(crc[part], buffer, n);
+            const dicore_span piece = {buffer, n};
+            status = dicore_file_write(to, to_offset + at, &piece, 1, error);
+            if (status != DICORE_OK)
+                return status;
+            at += n;
+            rest -= n;
+        }
+    status = dicore_file_read_whole(from, from_offset + at, tail, 4, error);
+    if (status != DICORE_OK)
+        return status;
+    if (crc[1] != record->data_crc ||
+        load_u32le(tail) != dicore_crc32c_combine(crc[0], crc[1], record->file_size - record->data_offset))
+        return dicore_fail(error, DICORE_BAD_CRC, from_offset, 0);
+    record->synced = (uint32_t)(to_offset / UNIT); /* the segment gets its name when all of it is durable */
+    dicore_record_write_header(record, to_nonce, to_offset, header);
+    const dicore_span ends[2] = {{tail, (size_t)(dicore_record_size(record->file_size) - at)}, {header, sizeof header}};
+    status = dicore_file_write(to, to_offset + at, &ends[0], 1, error);
+    return status == DICORE_OK ? dicore_file_write(to, to_offset, &ends[1], 1, error) : status;
 }

@@ -58,9 +58,7 @@ dicore_status dicore_segment_read_header(const uint8_t *data, size_t size, dicor
 static dicore_status fill_in(int folder, int file, const char *name, dicore_segment_info *info, dicore_error *error)
 {
     uint8_t header[DICORE_SEGMENT_HEADER];
-    dicore_status status = dicore_file_lock(file, error);
-    if (status == DICORE_OK)
-        status = dicore_file_allocate(file, info->size, error);
+    dicore_status status = dicore_file_allocate(file, info->size, error);
     while (status == DICORE_OK) {
         char final[DICORE_SEGMENT_NAME];
         dicore_error local = {0};
@@ -91,7 +89,7 @@ dicore_status dicore_segment_create(int folder, dicore_segment_info *info, int *
     char name[48];
     int made;
     snprintf(name, sizeof name, ".%016llx.new", (unsigned long long)info->nonce);
-    dicore_status status = dicore_file_open(folder, name, O_RDWR | O_CREAT | O_EXCL, 0666, &made, error);
+    dicore_status status = dicore_file_create_locked(folder, name, &made, error);
     if (status != DICORE_OK)
         return status;
     status = fill_in(folder, made, name, info, error);

@@ -52,6 +52,7 @@ struct dicore_store {
     int stage;
     void *stage_block;
     uint64_t next_id;
+    uint64_t last_received;      /* of all records known: each new one is younger, whatever the clock does */
     int stopped;
     int making_spare;
     int prepared;                /* have a segment ready before there is anything to append */
@@ -82,13 +83,15 @@ typedef enum dicore_verdict {
     DICORE_REFUSED
 } dicore_verdict;
 
-/** With the lock held: what the duplicate policy says. *flags are for the record's header; *replaced is set when there is
- *  something to be replaced. */
-dicore_verdict dicore_store_judge(dicore_store *store, const dicore_candidate *candidate, uint16_t *flags,
+/** With the lock held: what the duplicate policy says. *flags are for the record's header; `forced` replaces by any policy. */
+dicore_verdict dicore_store_judge(dicore_store *store, const dicore_candidate *candidate, uint16_t forced, uint16_t *flags,
                                   dicore_place *place);
 
-/** With the lock held: the place is stored now; with DICORE_RECORD_REPLACES all older ones under its hash are forgotten. */
-void dicore_store_settle(dicore_store *store, dicore_place *place, uint16_t flags);
+/** With the lock held: the record at the place is durable now, so what counts under its hash is decided anew. */
+void dicore_store_settle(dicore_store *store, dicore_place *place);
+
+/** With the lock held: when a record that is written now was received. */
+uint64_t dicore_store_received(dicore_store *store);
 
 /** Is this failpoint due now? Those that kill do not return. */
 int dicore_store_fails(dicore_store *store, dicore_failpoint point);

@@ -35,7 +35,7 @@ static dicore_status grow(dicore_table *table)
         start++;
     for (size_t i = 0; i < table->capacity; i++) {
         const dicore_place *place = &table->slots[(start + i) & (table->capacity - 1)];
-        if (place->state == DICORE_PLACE_STORED || place->state == DICORE_PLACE_IN_FLIGHT)
+        if (place->state != DICORE_PLACE_FREE && place->state != DICORE_PLACE_GONE)
             put(&bigger, place);
     }
     dicore_table_free(table);
@@ -89,5 +89,51 @@ void dicore_table_set(dicore_table *table, dicore_place *place, uint32_t state)
 {
     table->stored += state == DICORE_PLACE_STORED;
     table->stored -= place->state == DICORE_PLACE_STORED;
-    place->state = state;
+    place->state = state & 15u;
+}
+
+uint64_t dicore_place_received(const dicore_place *place) { return (uint64_t)place->received_high << 32 | place->received_low; }
+
+void dicore_place_receive(dicore_place *place, uint64_t received)
+{
+    place->received_low = (uint32_t)received;
+    place->received_high = (uint32_t)(received >> 32) & 0xffffffu;
+}
+
+static int is_settled(const dicore_place *place)
+{
+    return place->state == DICORE_PLACE_STORED || place->state == DICORE_PLACE_SHADOWED || place->state == DICORE_PLACE_TOMB;
+}
+
+void dicore_table_resolve(dicore_table *table, const uint8_t uid_hash[16])
+{
+    uint64_t barrier = 0, first = UINT64_MAX;
+    size_t cursor = 0;
+    for (dicore_place *place; (place = dicore_table_next(table, uid_hash, &cursor));)
+        if (is_settled(place) && place->flags & (DICORE_RECORD_REPLACES | DICORE_RECORD_DELETED) &&
+            dicore_place_received(place) > barrier)
+            barrier = dicore_place_received(place);
+    cursor = 0;
+    for (dicore_place *place; (place = dicore_table_next(table, uid_hash, &cursor));) {
+        const uint64_t received = dicore_place_received(place);
+        if (is_settled(place) && !(place->flags & DICORE_RECORD_DELETED) && received >= barrier && received < first)
+            first = received;
+    }
+    cursor = 0;
+    int taken = 0; /* of two received in one microsecond, by two processes, the one added first */
+    for (dicore_place *place; (place = dicore_table_next(table, uid_hash, &cursor));) {
+        const uint64_t received = dicore_place_received(place);
+        if (!is_settled(place))
+            continue;
+        if (received < barrier) {
+            dicore_table_set(table, place, DICORE_PLACE_GONE);
+        } else if (place->flags & DICORE_RECORD_DELETED) {
+            dicore_table_set(table, place, DICORE_PLACE_TOMB);
+        } else if (place->flags & DICORE_RECORD_ANOTHER || (received == first && !taken)) {
+            taken |= received == first;
+            dicore_table_set(table, place, DICORE_PLACE_STORED);
+        } else {
+            dicore_table_set(table, place, DICORE_PLACE_SHADOWED);
+        }
+    }
 }

@@ -238,6 +238,20 @@ static dicore_status stored_header(dicore_store *store, const dicore_place *plac
     return status;
 }
 
+/* With the lock held: is a copy of this record known, at another place? Then it is found here from now on. */
+static int is_copy(dicore_store *store, const dicore_place *place)
+{
+    size_t cursor = 0;
+    for (dicore_place *old; (old = dicore_table_next(&store->table, place->uid_hash, &cursor));)
+        if (old->state != DICORE_PLACE_IN_FLIGHT && old->flags == place->flags &&
+            dicore_place_received(old) == dicore_place_received(place)) {
+            old->segment = place->segment;
+            old->unit = place->unit;
+            return 1;
+        }
+    return 0;
+}
+
 dicore_status dicore_store_load(dicore_store *store, uint64_t segment, const dicore_store_entry *entries, size_t count)
 {
     dicore_status status = DICORE_OK;
@@ -246,28 +260,67 @@ dicore_status dicore_store_load(dicore_store *store, uint64_t segment, const dic
         store->next_id = segment + 1;
     for (size_t i = 0; i < count && status == DICORE_OK; i++) {
         const dicore_store_entry *entry = &entries[i];
-        dicore_place place = {.segment = (uint32_t)segment, .unit = entry->unit, .data_crc = entry->data_crc,
+        dicore_place place = {.segment = (uint32_t)segment, .unit = entry->unit, .flags = entry->flags & 15u,
                               .state = DICORE_PLACE_STORED};
         memcpy(place.uid_hash, entry->uid_hash, 16);
+        dicore_place_receive(&place, entry->received);
+        if (entry->received > store->last_received)
+            store->last_received = entry->received;
         size_t cursor = 0;
-        int keep = 1;
-        for (dicore_place *old; keep && (old = dicore_table_next(&store->table, place.uid_hash, &cursor));) {
-            dicore_record record = {0};
-            int file, opened;
-            const dicore_status known = stored_header(store, old, &record, &file, &opened);
-            dicore_file_close(opened);
-            if (known == DICORE_OK && (record.flags & DICORE_RECORD_REPLACES) && record.received > entry->received)
-                keep = 0; /* met in another order than they were written in */
-            else if (entry->flags & DICORE_RECORD_REPLACES)
-                dicore_table_set(&store->table, old, DICORE_PLACE_GONE);
-            else if (!(entry->flags & DICORE_RECORD_ANOTHER))
-                keep = 0;
-        }
-        if (keep)
-            status = dicore_table_add(&store->table, &place);
+        const int alone = !dicore_table_next(&store->table, place.uid_hash, &cursor);
+        if (!alone && is_copy(store, &place))
+            continue;
+        status = dicore_table_add(&store->table, &place);
+        if (status == DICORE_OK && (!alone || place.flags))
+            dicore_table_resolve(&store->table, place.uid_hash);
     }
     pthread_mutex_unlock(&store->lock);
     return status;
+}
+
+size_t dicore_store_moved(dicore_store *store, const dicore_store_move *moves, size_t count)
+{
+    size_t moved = 0;
+    pthread_mutex_lock(&store->lock);
+    for (size_t i = 0; i < count; i++) {
+        dicore_place *place = dicore_table_at(&store->table, moves[i].uid_hash, moves[i].from_segment, moves[i].from_unit);
+        if (place) {
+            place->segment = moves[i].to_segment;
+            place->unit = moves[i].to_unit;
+            moved++;
+        }
+        if (store->next_id <= moves[i].to_segment)
+            store->next_id = (uint64_t)moves[i].to_segment + 1;
+    }
+    pthread_mutex_unlock(&store->lock);
+    return moved;
+}
+
+size_t dicore_store_forget(dicore_store *store, uint64_t segment)
+{
+    size_t forgotten = 0;
+    pthread_mutex_lock(&store->lock);
+    for (size_t i = 0; i < store->table.capacity; i++) {
+        dicore_place *place = &store->table.slots[i];
+        if (place->state == DICORE_PLACE_FREE || place->state == DICORE_PLACE_GONE || place->segment != segment)
+            continue;
+        forgotten += place->state == DICORE_PLACE_STORED;
+        dicore_table_set(&store->table, place, DICORE_PLACE_GONE);
+    }
+    pthread_mutex_unlock(&store->lock);
+    return forgotten;
+}
+
+dicore_standing dicore_store_standing(dicore_store *store, const uint8_t uid_hash[16], uint64_t segment, uint32_t unit)
+{
+    pthread_mutex_lock(&store->lock);
+    const dicore_place *place = dicore_table_at(&store->table, uid_hash, (uint32_t)segment, unit);
+    const dicore_standing standing = !place                                ? DICORE_STANDING_DEAD
+                                     : place->state == DICORE_PLACE_STORED ? DICORE_STANDING_LIVE
+                                     : place->state == DICORE_PLACE_TOMB   ? DICORE_STANDING_TOMBSTONE
+                                                                           : DICORE_STANDING_DEAD;
+    pthread_mutex_unlock(&store->lock);
+    return standing;
 }
 
 size_t dicore_store_find(dicore_store *store, const uint8_t uid_hash[16], dicore_place *places, size_t capacity)
@@ -417,12 +470,26 @@ done:
     return verdict;
 }
 
-dicore_verdict dicore_store_judge(dicore_store *store, const dicore_candidate *candidate, uint16_t *flags, dicore_place *place)
+dicore_verdict dicore_store_judge(dicore_store *store, const dicore_candidate *candidate, uint16_t forced, uint16_t *flags,
+                                  dicore_place *place)
 {
     size_t cursor = 0;
     int others = 0;
-    *flags = 0;
+    uint64_t barrier = 0; /* something on its way replaces or deletes what is older: so does what comes behind it */
+    *flags = forced;
+    for (dicore_place *known; (known = dicore_table_next(&store->table, candidate->uid_hash, &cursor));)
+        if (known->state == DICORE_PLACE_IN_FLIGHT && known->flags & (DICORE_RECORD_REPLACES | DICORE_RECORD_DELETED) &&
+            dicore_place_received(known) > barrier) {
+            barrier = dicore_place_received(known);
+            if (known->flags & DICORE_RECORD_DELETED)
+                *flags |= DICORE_RECORD_REPLACES;
+            else
+                *flags = forced;
+        }
+    cursor = 0;
     for (dicore_place *known; (known = dicore_table_next(&store->table, candidate->uid_hash, &cursor));) {
+        if (known->flags & DICORE_RECORD_DELETED || known->state == DICORE_PLACE_SHADOWED || dicore_place_received(known) < barrier)
+            continue;
         switch (compare(store, known, candidate)) {
         case SAME_BYTES:
             *place = *known;
@@ -439,7 +506,7 @@ dicore_verdict dicore_store_judge(dicore_store *store, const dicore_candidate *c
             break;
         }
     }
-    if (!others)
+    if (!others || forced)
         return DICORE_NEW;
     switch (store->options.duplicates) {
     case DICORE_KEEP_FIRST: return DICORE_SAME;
@@ -450,14 +517,32 @@ dicore_verdict dicore_store_judge(dicore_store *store, const dicore_candidate *c
     return DICORE_REFUSED;
 }
 
-void dicore_store_settle(dicore_store *store, dicore_place *place, uint16_t flags)
+void dicore_store_settle(dicore_store *store, dicore_place *place)
+{
+    dicore_table_set(&store->table, place, DICORE_PLACE_STORED);
+    dicore_table_resolve(&store->table, place->uid_hash);
+}
+
+uint64_t dicore_store_received(dicore_store *store)
+{
+    const uint64_t now = dicore_now();
+    store->last_received = now > store->last_received ? now : store->last_received + 1;
+    return store->last_received;
+}
+
+/* With the lock held: is anything under the hash, or about to be, that a tombstone would remove? */
+static int is_any_there(const dicore_store *store, const uint8_t uid_hash[16])
 {
     size_t cursor = 0;
-    if (flags & DICORE_RECORD_REPLACES)
-        for (dicore_place *old; (old = dicore_table_next(&store->table, place->uid_hash, &cursor));)
-            if (old != place && old->state == DICORE_PLACE_STORED)
-                dicore_table_set(&store->table, old, DICORE_PLACE_GONE);
-    dicore_table_set(&store->table, place, DICORE_PLACE_STORED);
+    uint64_t deleted = 0, stored = 0;
+    for (const dicore_place *place; (place = dicore_table_next(&store->table, uid_hash, &cursor));) {
+        const uint64_t received = dicore_place_received(place);
+        if (place->flags & DICORE_RECORD_DELETED)
+            deleted = received > deleted ? received : deleted;
+        else
+            stored = received > stored ? received : stored;
+    }
+    return stored > deleted;
 }
 
 /* ---- appending --------------------------------------------------------------------------------------------------- */
@@ -584,6 +669,20 @@ static dicore_status make_room(dicore_store *store, uint64_t need, uint64_t *off
     }
 }
 
+uint64_t dicore_store_roll(dicore_store *store)
+{
+    uint64_t id = 0;
+    pthread_mutex_lock(&store->lock);
+    const dicore_open_segment *segment = store->current;
+    if (segment && (segment->end > DICORE_SEGMENT_HEADER || store->stages[store->stage].of == segment)) {
+        id = segment->info.id;
+        retire(store);
+        pthread_cond_broadcast(&store->arrived); /* relaxed: what is dirty is synced soon, and then sealed */
+    }
+    pthread_mutex_unlock(&store->lock);
+    return id;
+}
+
 static dicore_status enqueue(dicore_store *store, const dicore_waiter *waiter)
 {
     dicore_queue *queue = &store->queues[store->queue];
@@ -661,6 +760,12 @@ static dicore_status write_record(dicore_store *store, uint64_t offset, const di
 dicore_status dicore_store_append(dicore_store *store, const dicore_instance *instance, dicore_outcome *outcome,
                                   dicore_error *error)
 {
+    return dicore_store_put(store, instance, 0, outcome, error);
+}
+
+dicore_status dicore_store_put(dicore_store *store, const dicore_instance *instance, uint16_t forced, dicore_outcome *outcome,
+                               dicore_error *error)
+{
     uint8_t header[DICORE_RECORD_HEADER], meta[DICORE_META_MAX], tail[4];
     size_t meta_size;
     const int relaxed = store->options.durability == DICORE_RELAXED;
@@ -691,8 +796,7 @@ dicore_status dicore_store_append(dicore_store *store, const dicore_instance *in
         candidate.data_crc = dicore_crc32c(candidate.data_crc, instance->pieces[i].data, instance->pieces[i].size);
     store_u32le(tail, dicore_crc32c_combine(dicore_crc32c(0, meta, meta_size), candidate.data_crc, candidate.data_size));
     dicore_uid_hash(candidate.uid, candidate.uid_size, candidate.uid_hash);
-    dicore_record record = {.file_size = file_size, .received = dicore_now(), .data_offset = (uint32_t)meta_size,
-                            .data_crc = candidate.data_crc};
+    dicore_record record = {.file_size = file_size, .data_offset = (uint32_t)meta_size, .data_crc = candidate.data_crc};
     memcpy(record.uid_hash, candidate.uid_hash, 16);
 
     pthread_mutex_lock(&store->lock);
@@ -704,7 +808,13 @@ dicore_status dicore_store_append(dicore_store *store, const dicore_instance *in
     }
     for (int again = 1; again;) { /* making room may give the lock away, so what was judged then is judged again */
         const uint64_t before = store->counters.appended;
-        switch (dicore_store_judge(store, &candidate, &record.flags, &place)) {
+        record.flags = DICORE_RECORD_DELETED;
+        if (forced & DICORE_RECORD_DELETED && !is_any_there(store, candidate.uid_hash)) {
+            *outcome = DICORE_DUPLICATE;
+            goto done;
+        }
+        switch (forced & DICORE_RECORD_DELETED ? DICORE_NEW
+                                               : dicore_store_judge(store, &candidate, forced, &record.flags, &place)) {
         case DICORE_REFUSED:
             store->counters.conflicts++;
             *outcome = DICORE_CONFLICT;
@@ -713,7 +823,8 @@ dicore_status dicore_store_append(dicore_store *store, const dicore_instance *in
             store->counters.duplicates++;
             *outcome = DICORE_DUPLICATE;
             if (place.state == DICORE_PLACE_IN_FLIGHT) { /* success only when that one is durable */
-                dicore_waiter waiter = {.token = instance->token, .segment = place.segment, .unit = place.unit, .attached = 1};
+                dicore_waiter waiter = {.token = instance->token, .done = instance->done, .segment = place.segment,
+                                        .unit = place.unit, .attached = 1};
                 memcpy(waiter.uid_hash, place.uid_hash, 16);
                 status = enqueue(store, &waiter);
                 *outcome = DICORE_WAITS;
@@ -729,12 +840,15 @@ dicore_status dicore_store_append(dicore_store *store, const dicore_instance *in
     }
     dicore_open_segment *segment = store->current;
     place = (dicore_place){.segment = (uint32_t)segment->info.id, .unit = (uint32_t)(offset / DICORE_RECORD_UNIT),
-                           .data_crc = record.data_crc, .state = DICORE_PLACE_IN_FLIGHT};
+                           .flags = record.flags & 15u, .state = DICORE_PLACE_IN_FLIGHT};
     memcpy(place.uid_hash, record.uid_hash, 16);
+    record.received = dicore_store_received(store); /* in the order of the log */
+    dicore_place_receive(&place, record.received);
     status = dicore_table_add(&store->table, &place);
     if (status != DICORE_OK)
         goto done;
-    dicore_waiter waiter = {.token = instance->token, .segment = place.segment, .unit = place.unit, .flags = record.flags};
+    dicore_waiter waiter = {.token = instance->token, .done = instance->done, .segment = place.segment, .unit = place.unit,
+                            .flags = record.flags};
     memcpy(waiter.uid_hash, place.uid_hash, 16);
     if (!relaxed) {
         status = enqueue(store, &waiter);
@@ -769,7 +883,7 @@ dicore_status dicore_store_append(dicore_store *store, const dicore_instance *in
     store->counters.appended_bytes += size;
     *outcome = DICORE_WAITS;
     if (relaxed) {
-        dicore_store_settle(store, added, record.flags);
+        dicore_store_settle(store, added);
         *outcome = DICORE_STORED;
         if (!segment->dirty) {
             segment->dirty = 1;
@@ -939,7 +1053,7 @@ static dicore_status commit_group(dicore_store *store, const dicore_waiter **wai
         if (place && segment->error)
             dicore_table_set(&store->table, place, DICORE_PLACE_GONE);
         else if (place)
-            dicore_store_settle(store, place, waiter->flags);
+            dicore_store_settle(store, place);
     }
     store->counters.waiting -= group->count;
     for (int list = 0; list < 2; list++)
@@ -964,7 +1078,15 @@ dicore_status dicore_store_commit(dicore_store *store, const dicore_waiter **wai
     pthread_mutex_lock(&store->lock);
     const dicore_status status =
         store->options.durability == DICORE_RELAXED ? commit_relaxed(store) : commit_group(store, waiters, count);
+    dicore_waiter *group = store->queues[store->queue ^ 1].items; /* nobody else touches it until the next call */
     pthread_mutex_unlock(&store->lock);
+    size_t left = 0;
+    for (size_t i = 0; i < *count; i++)
+        if (group[i].done)
+            group[i].done(group[i].token, group[i].status, group[i].system);
+        else
+            group[left++] = group[i];
+    *count = left;
     return status;
 }
 

@@ -1,5 +1,7 @@
 #include <sys/mman.h>
 
+#include "dataset/select.h"
+
 #include "bytes.h"
 
 #define LE DICORE_EXPLICIT_LE
@@ -130,11 +132,12 @@ static void out_of_order_twice_and_strict(void)
     CHECK_EQ(error.offset, 22);
 }
 
-/* The quick path and the cursor agree on everything they are given. */
+/* The quick path, what is expected from the data set before, and the cursor agree on everything they are given. */
 static void quick_and_thorough_agree_on_damaged_input(void)
 {
     uint32_t random = 1;
-    uint64_t agreed = 0;
+    uint64_t agreed = 0, alike = 0;
+    static select_layout layout;
     for (int round = 0; round < 20000; round++) {
         bytes b = sample((dicore_encoding)(round & 3));
         for (int hit = 0; hit < 1 + round % 3; hit++) {
@@ -148,11 +151,17 @@ static void quick_and_thorough_agree_on_damaged_input(void)
         uint64_t at_x = 0, at_y = 0;
         dicore_status a = dicore_select(b.data, b.size, 0, (dicore_encoding)(round & 3), NULL, TAGS, 5, x, &at_x, NULL);
         dicore_status c = dicore_select(b.data, b.size, 0, (dicore_encoding)(round & 3), &thorough, TAGS, 5, y, &at_y, NULL);
+        dicore_selected z[5];
+        uint64_t at_z = 0;
+        dicore_status d = select_like(b.data, b.size, 0, (dicore_encoding)(round & 3), NULL, TAGS, 5, z, &at_z, &layout, NULL);
+        alike += a == d && at_x == at_z && memcmp(x, z, sizeof x) == 0;
         for (int i = 0; i < 5; i++)
             x[i].flags &= (uint16_t)~DICORE_ENTRY_DEVIATES, y[i].flags &= (uint16_t)~DICORE_ENTRY_DEVIATES;
         agreed += a == c && at_x == at_y && memcmp(x, y, sizeof x) == 0;
     }
     CHECK_EQ(agreed, 20000);
+    CHECK_EQ(alike, 20000);
+    CHECK(layout.count > 3);
 }
 
 /* A value of 4 GiB - 2 and an element behind it: lengths and headers are added in 64 bits. Nobody touches the value. */

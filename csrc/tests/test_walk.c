@@ -30,6 +30,25 @@ static walked walk_all(const uint8_t *data, size_t size, dicore_encoding encodin
         CHECK(e.offset + e.header <= size);
         CHECK(e.length == DICORE_UNDEFINED_LENGTH || e.length <= size - e.offset - e.header);
     }
+    dicore_deviation again[64];
+    dicore_deviations same = {again, 64, 0};
+    options.deviations = &same;
+    dicore_entry some[3];
+    size_t count = 0, all = 0;
+    dicore_status status;
+    CHECK_EQ(dicore_walk_begin(&walk, data, size, 0, encoding, &options), DICORE_OK);
+    do {
+        status = dicore_walk_some(&walk, some, 3, &count, NULL);
+        CHECK(status != DICORE_OK || count == 3);
+        for (size_t i = 0; i < count && all + i < w.count; i++)
+            CHECK(memcmp(&some[i], &w.entries[all + i], sizeof some[i]) == 0);
+        all += count;
+    } while (status == DICORE_OK && all < 256);
+    if (w.count < 256) {
+        CHECK_EQ(status, w.status);
+        CHECK_EQ(all, w.count);
+        CHECK_EQ(same.count, w.deviations.count);
+    }
     w.deviations.items = NULL; /* w is returned by value */
     return w;
 }

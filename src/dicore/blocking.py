@@ -3,6 +3,8 @@
     with dicore.blocking.connect("ARCHIVE@127.0.0.1:11112") as assoc:
         assoc.c_echo()
         assoc.c_store("ct.dcm")
+        for match in assoc.c_find(level="STUDY", PatientID="123"):
+            ...
     report = dicore.blocking.send("folder/", to="ARCHIVE@127.0.0.1:11112", associations=8)
     with dicore.blocking.listen(port=0, on_c_store=function) as scp:
         ...
@@ -17,19 +19,21 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from dicore.net import Address, SendReport
+from dicore.net import Address, CommitmentResult, Progress, Reply, SendReport
+from dicore.net import Answers as _Answers
 from dicore.net import connect as _connect
 from dicore.net import listen as _listen
 from dicore.net import send as _send
 from dicore.net.client import Association as _Association
 from dicore.net.client import Storable
 
-__all__ = ["Association", "connect", "listen", "send", "serve"]
+__all__ = ["Answers", "Association", "connect", "listen", "send", "serve"]
 
 T = TypeVar("T")
 
@@ -92,6 +96,54 @@ class Association:
         """C-STORE; see `dicore.net.Association.c_store`."""
         return _run(self._inner.c_store(instance, priority=priority))
 
+    def c_find(self, *arguments: Any, **options: Any) -> Answers:
+        """C-FIND: `for match in assoc.c_find(PatientID="123"):`; see `dicore.net.Association.c_find`."""
+        return Answers(self._inner.c_find(*arguments, **options))
+
+    def c_get(self, *arguments: Any, **options: Any) -> Answers:
+        """C-GET: `for ds in assoc.c_get(StudyInstanceUID=uid):`; see `dicore.net.Association.c_get`."""
+        return Answers(self._inner.c_get(*arguments, **options))
+
+    def c_move(self, *arguments: Any, **options: Any) -> Answers:
+        """C-MOVE: `for progress in assoc.c_move(destination="AE", ...):`; see `dicore.net.Association.c_move`."""
+        return Answers(self._inner.c_move(*arguments, **options))
+
+    def n_create(self, sop_class: str, dataset: Any = None, **options: Any) -> Reply:
+        """N-CREATE; see `dicore.net.Association.n_create`."""
+        return _run(self._inner.n_create(sop_class, dataset, **options))
+
+    def n_set(self, sop_class: str, instance: str, dataset: Any, **options: Any) -> Reply:
+        """N-SET; see `dicore.net.Association.n_set`."""
+        return _run(self._inner.n_set(sop_class, instance, dataset, **options))
+
+    def n_get(self, sop_class: str, instance: str, attributes: Iterable[str | int] = (), **options: Any) -> Reply:
+        """N-GET; see `dicore.net.Association.n_get`."""
+        return _run(self._inner.n_get(sop_class, instance, attributes, **options))
+
+    def n_action(self, sop_class: str, instance: str, action: int, dataset: Any = None, **options: Any) -> Reply:
+        """N-ACTION; see `dicore.net.Association.n_action`."""
+        return _run(self._inner.n_action(sop_class, instance, action, dataset, **options))
+
+    def n_event_report(self, sop_class: str, instance: str, event: int, dataset: Any = None, **options: Any) -> Reply:
+        """N-EVENT-REPORT; see `dicore.net.Association.n_event_report`."""
+        return _run(self._inner.n_event_report(sop_class, instance, event, dataset, **options))
+
+    def n_delete(self, sop_class: str, instance: str, **options: Any) -> Reply:
+        """N-DELETE; see `dicore.net.Association.n_delete`."""
+        return _run(self._inner.n_delete(sop_class, instance, **options))
+
+    def mpps_begin(self, dataset: Any = None, /, **elements: Any) -> str:
+        """A procedure step begins; see `dicore.net.Association.mpps_begin`."""
+        return _run(self._inner.mpps_begin(dataset, **elements))
+
+    def mpps_end(self, instance: str, dataset: Any = None, /, **elements: Any) -> Reply:
+        """A procedure step ends; see `dicore.net.Association.mpps_end`."""
+        return _run(self._inner.mpps_end(instance, dataset, **elements))
+
+    def request_commitment(self, instances: Iterable[Any], **options: Any) -> CommitmentResult:
+        """Storage commitment; see `dicore.net.Association.request_commitment`."""
+        return _run(self._inner.request_commitment(instances, **options))
+
     def release(self) -> None:
         """End the association in order."""
         _run(self._inner.release())
@@ -114,6 +166,38 @@ class Association:
             self.release()
         else:
             self.abort()
+
+
+class Answers(Iterator[Any]):
+    """The answers to a C-FIND, C-GET or C-MOVE as they come. To leave the loop is to cancel."""
+
+    def __init__(self, inner: _Answers) -> None:
+        self._inner = inner
+        self._here: deque[Any] = deque()
+
+    @property
+    def status(self) -> int | None:
+        """The final status, once it is there."""
+        return self._inner.status
+
+    @property
+    def progress(self) -> Progress | None:
+        """Of a C-GET or C-MOVE: what the peer said last."""
+        return self._inner.progress
+
+    def __iter__(self) -> Answers:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._here:
+            self._here.extend(_run(self._inner.take()))
+            if not self._here:
+                raise StopIteration
+        return self._here.popleft()
+
+    def close(self) -> None:
+        """Cancel, and wait until the peer has stopped."""
+        _run(self._inner.aclose())
 
 
 class _Running(Generic[T]):

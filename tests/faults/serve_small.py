@@ -1,5 +1,5 @@
 """`dicore serve` over a store with small segments, so that a test rolls over many of them and can read every byte that
-was written in a trace: python serve_small.py STORE_DIR --port 0 --json [--segment-size N]
+was written in a trace: python serve_small.py STORE_DIR --port 0 --json [--driver D] [--segment-size N]
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ async def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("--port", type=int)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--driver", default="auto")
     parser.add_argument("--segment-size", type=int, default=1 << 20)
     a = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     with dicore.Store(a.store, segment_size=a.segment_size) as store:
-        async with dicore.serve(store, port=a.port) as server:
+        async with dicore.serve(store, port=a.port, driver=a.driver) as server:
             print(json.dumps({"port": server.port}), flush=True)
             await stop.wait()
 

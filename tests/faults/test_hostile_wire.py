@@ -21,8 +21,8 @@ GROWTH = 64 * MIB
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    serving = Serving(tmp_path_factory.mktemp("hostile"))
+def server(tmp_path_factory: pytest.TempPathFactory, driver: str) -> Iterator[Served]:
+    serving = Serving(tmp_path_factory.mktemp("hostile"), driver)
     served = serving(None, "--durability", "relaxed")
     with wire.associate(served.port) as connection:  # whatever the first association sets up belongs to the base
         assert wire.echo(connection) == 0

@@ -11,7 +11,7 @@ from dicore.net.status import Status, describe, is_failure, is_warning
         (0x0000, "success", "0000 success"),
         (0xB000, "warning", "B000 coercion"),
         (0xB006, "warning", "B006 elements discarded"),
-        (0x0107, "warning", "0107 warning"),
+        (0x0107, "warning", "0107 attribute list error"),
         (0xA700, "failure", "A700 out of resources"),
         (0xA7FF, "failure", "A7FF out of resources"),
         (0xA901, "failure", "A901 data set does not match SOP class"),

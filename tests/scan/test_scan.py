@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -392,6 +393,50 @@ def test_the_character_set_of_an_item_goes_before_that_around(tmp_path: Path) ->
     path = write(tmp_path / "a", [(0x00080005, "CS", "ISO_IR 100"), (0x00081110, "SQ", [item, inherits])])
     tags = [f"ReferencedStudySequence[{n}].PatientName" for n in range(3)]
     assert list(next(dicore.scan(path, tags).rows()).values())[1:] == ["Мир", "Mül", None]
+
+
+def test_files_that_are_alike_and_not_quite_are_read_as_each_alone(tmp_path: Path) -> None:
+    """What a scan expects after the file before changes nothing: values that repeat, vanish, come again, or are bad."""
+    choices: list[tuple[int, bytes, list[bytes]]] = [
+        (0x00080005, b"CS", [b"ISO_IR 100", b"ISO_IR 192", b""]),
+        (0x00080020, b"DA", [b"20240101", b"20240102", b"", b"2024", b"        "]),
+        (0x00080030, b"TM", [b"120000", b"120000.5", b"7"]),
+        (0x00080050, b"SH", [b"A1", b"A1  ", b"  ", b"\xc3\xa9"]),
+        (0x00080060, b"CS", [b"CT", b"MR", b"C ", b""]),
+        (0x00080070, b"LO", [b"GE", b"GE\\X", b"=", b"\xc4\xd6"]),
+        (0x00100010, b"PN", [b"DOE^J", b"DOE^J ", b"=", b"==", b"\xc3\xa9^A"]),
+        (0x00080054, b"AE", [b"  A ", b"A", b"   "]),
+        (0x00180050, b"DS", [b"1.5", b"1.50", b"x", b"1\\2", b""]),
+        (0x00200013, b"IS", [b"1", b"2 ", b"99999999999999999999", b"1.0"]),
+        (0x00280010, b"US", [b"\1\0", b"\2\0", b"\1\0\2\0", b"\1"]),
+        (0x00280030, b"DS", [b"1\\2", b"1\\", b"1"]),
+    ]
+    tags = [f"{tag:08X}"[:4] + "," + f"{tag:08X}"[4:] for tag, _, _ in choices]
+    random = Random(4)
+    paths = []
+    for number in range(300):
+        body = b""
+        for tag, vr, values in choices:
+            value = values[0] if random.random() < 0.7 else random.choice(values)
+            if random.random() < 0.1:
+                continue
+            if random.random() < 0.05:
+                vr = random.choice([b"UN", b"LO", b"OB", b"SS"])
+            size = len(value).to_bytes(2, "little") if vr not in (b"UN", b"OB") else len(value).to_bytes(6, "little")
+            body += (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little") + vr + size + value
+        path = tmp_path / f"{number:03}.dcm"
+        path.write_bytes(encode.file_meta("1.2", "1.3") + body)
+        paths.append(path)
+    together = dicore.scan(paths, tags, threads=1)
+    assert len(together) > 200
+    rows, invalid = [], []
+    for path in paths:
+        alone = dicore.scan([path], tags, threads=1)
+        rows += alone.rows()
+        invalid += alone.invalid
+    assert list(together.rows()) == rows
+    assert together.invalid == invalid
+    assert invalid
 
 
 def test_a_value_that_needs_a_long_read_is_reached(tmp_path: Path) -> None:

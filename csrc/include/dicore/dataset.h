@@ -228,6 +228,11 @@ DICORE_API dicore_status dicore_walk_begin(dicore_walk *walk, const uint8_t *dat
  *  @return DICORE_OK, DICORE_END (the regular end), DICORE_TRUNCATED (options.partial: needs more bytes), DICORE_TOO_DEEP, DICORE_DEVIATION (strict). */
 DICORE_API dicore_status dicore_walk_next(dicore_walk *walk, dicore_entry *out, dicore_error *error);
 
+/** As many as there is room for in out[0 .. capacity), the same ones; faster than one by one, some 32 at a time are enough.
+ *  `*count` of them are there whatever the status: DICORE_OK (capacity reached), or why no further one came. */
+DICORE_API dicore_status dicore_walk_some(dicore_walk *walk, dicore_entry *out, size_t capacity, size_t *count,
+                                          dicore_error *error);
+
 /* ---- select --------------------------------------------------------------------------------------------------------- */
 
 /** Where a wanted element is. Not found: flags 0, offset 0, length 0. */

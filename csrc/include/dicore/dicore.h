@@ -10,6 +10,7 @@
 #include "dicore/pixel.h"
 #include "dicore/scan.h"
 #include "dicore/store.h"
+#include "dicore/engine.h"
 
 #define DICORE_VERSION "0.1.0"
 

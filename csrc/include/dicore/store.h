@@ -22,6 +22,7 @@ DICORE_API void dicore_uid_hash(const void *uid, size_t size, uint8_t out[16]);
 #define DICORE_RECORD_UNIT 64u     /* records begin at multiples of this */
 #define DICORE_RECORD_REPLACES 1u  /* flag: takes the place of older records of the same UID */
 #define DICORE_RECORD_ANOTHER 2u   /* flag: stands beside older records of the same UID */
+#define DICORE_RECORD_DELETED 4u   /* flag: a tombstone: all older records of the same UID are gone. Its data set is empty */
 
 typedef struct dicore_record {
     uint64_t file_size;    /* of the Part 10 file behind the header */
@@ -126,13 +127,15 @@ DICORE_API dicore_status dicore_segment_repair(const dicore_scan *scan, dicore_e
 
 /* ---- the UID table ----------------------------------------------------------------------------------------------- */
 
-/** Where an instance stands. Segments beyond 2^32 and segments longer than 256 GiB do not exist here. */
+/** Where a record stands. Segments beyond 2^32 and segments longer than 256 GiB do not exist here. */
 typedef struct dicore_place {
     uint8_t uid_hash[16];
     uint32_t segment;   /* its id */
     uint32_t unit;      /* offset of the record / 64 */
-    uint32_t data_crc;
-    uint32_t state;     /* 0: free slot; see table.h */
+    uint32_t received_low;            /* when it was received: microseconds since 1970, 56 bits */
+    uint32_t received_high : 24;
+    uint32_t flags : 4;               /* of the record */
+    uint32_t state : 4;               /* 0: free slot; see table.h */
 } dicore_place;
 
 /* ---- the writer -------------------------------------------------------------------------------------------------- */
@@ -199,9 +202,39 @@ typedef struct dicore_store_entry {
 DICORE_API void dicore_store_entry_write(const dicore_store_entry *entry, uint8_t out[DICORE_STORE_ENTRY_SIZE]);
 DICORE_API dicore_status dicore_store_entry_read(const uint8_t *data, size_t size, dicore_store_entry *out);
 
-/** Make the records of a segment known. Of two under one UID the newer replaces the older if it was flagged so, both stay if
- *  flagged so, else the older stays. @return DICORE_OK, DICORE_NO_MEMORY. */
+/** Make the records of a segment known, in any order of segments: what counts of several records under one UID is decided by
+ *  when they were received (docs/store-format.md, "Records of one UID"). A second copy of a record, left by a compaction that
+ *  was cut short, takes the place of the first. @return DICORE_OK, DICORE_NO_MEMORY. */
 DICORE_API dicore_status dicore_store_load(dicore_store *store, uint64_t segment, const dicore_store_entry *entries, size_t count);
+
+/** Records that were copied: they are found at their new places from now on, and the old ones are nobody's.
+ *  @return how many were known at the old place. */
+typedef struct dicore_store_move {
+    uint8_t uid_hash[16];
+    uint32_t from_segment, from_unit, to_segment, to_unit;
+} dicore_store_move;
+DICORE_API size_t dicore_store_moved(dicore_store *store, const dicore_store_move *moves, size_t count);
+
+/** A segment is gone: nothing in it is known any more. @return how many instances were. */
+DICORE_API size_t dicore_store_forget(dicore_store *store, uint64_t segment);
+
+/** What a record is now. */
+typedef enum dicore_standing {
+    DICORE_STANDING_DEAD = 0,         /* was deleted, was replaced, never counted or is not known */
+    DICORE_STANDING_LIVE = 1,
+    DICORE_STANDING_TOMBSTONE = 2     /* the youngest tombstone of its UID */
+} dicore_standing;
+DICORE_API dicore_standing dicore_store_standing(dicore_store *store, const uint8_t uid_hash[16], uint64_t segment, uint32_t unit);
+
+/** Finish the segment that is written to; the background seals it as soon as nothing in it waits. @return its id, 0: none. */
+DICORE_API uint64_t dicore_store_roll(dicore_store *store);
+
+/** Copy one record to `to_offset` of another segment with `to_nonce`, checking every byte, by the caller's buffer (a multiple
+ *  of 64, at least 64 KiB); its header is written last. `*record` is what was copied.
+ *  @return DICORE_OK, DICORE_BAD_RECORD, DICORE_BAD_CRC (the bytes are damaged: nothing to be read was written), DICORE_IO. */
+DICORE_API dicore_status dicore_record_copy(int from, uint64_t from_nonce, uint64_t from_offset, int to, uint64_t to_nonce,
+                                            uint64_t to_offset, uint8_t *buffer, size_t capacity, dicore_record *record,
+                                            dicore_error *error);
 
 /** Continue a recovered segment: `file` (locked) is the store's from now on, whatever comes back; `end` is behind its last
  *  whole record. The first one given is written to, a second one without records is kept as a spare.
@@ -213,11 +246,13 @@ typedef struct dicore_instance {
     dicore_span sop_class, sop_instance, transfer_syntax, source_ae; /* without padding; source_ae may be empty */
     const dicore_span *pieces;        /* the data set as received */
     size_t count;
-    void *token;                      /* comes back from dicore_store_commit */
+    void *token;                      /* comes back from dicore_store_commit, or to `done` */
+    void (*done)(void *token, dicore_status status, int system); /* NULL: the answer comes from dicore_store_commit. Else this
+                                         is called instead, by its thread, without a lock held; it must be quick */
 } dicore_instance;
 
 typedef enum dicore_outcome {
-    DICORE_WAITS = 1,                 /* `token` comes back from dicore_store_commit */
+    DICORE_WAITS = 1,                 /* `token` comes back from dicore_store_commit or to `done` */
     DICORE_STORED = 2,                /* done, as far as the durability goes; `token` does not come back */
     DICORE_DUPLICATE = 3,             /* identical bytes are stored already (or other ones, with DICORE_KEEP_FIRST); done */
     DICORE_CONFLICT = 4               /* DICORE_REJECT: other bytes are stored; nothing was done */
@@ -231,8 +266,14 @@ typedef enum dicore_outcome {
 DICORE_API dicore_status dicore_store_append(dicore_store *store, const dicore_instance *instance, dicore_outcome *outcome,
                                              dicore_error *error);
 
+/** As dicore_store_append, whatever the policy says: `flags` DICORE_RECORD_REPLACES puts the instance in place of all others of
+ *  its UID; DICORE_RECORD_DELETED appends a tombstone (no pieces), and DICORE_DUPLICATE says that nothing was there. */
+DICORE_API dicore_status dicore_store_put(dicore_store *store, const dicore_instance *instance, uint16_t flags,
+                                          dicore_outcome *outcome, dicore_error *error);
+
 typedef struct dicore_waiter {
     void *token;
+    void (*done)(void *token, dicore_status status, int system); /* NULL in what dicore_store_commit returns */
     dicore_status status;             /* DICORE_OK: durable. DICORE_POISONED or DICORE_IO: not stored */
     int system;                       /* errno of the sync that failed */
     uint8_t uid_hash[16];
@@ -241,8 +282,9 @@ typedef struct dicore_waiter {
     uint16_t attached;                /* 1: waits for an identical instance that somebody else appended */
 } dicore_waiter;
 
-/** Wait until something waits, make it durable by one sync, and say for whom. Relaxed: wait until something was written, then
- *  one second, then sync; no waiters. For one thread. `*waiters` is valid until the next call.
+/** Wait until something waits, make it durable by one sync, and say for whom: first by the `done` of those that have one, then
+ *  the others in `*waiters` (valid until the next call; possibly none). Relaxed: wait until something was written, then one
+ *  second, then sync; no waiters. For one thread.
  *  @return DICORE_OK, DICORE_END (dicore_store_stop was called, and nothing waits any more). */
 DICORE_API dicore_status dicore_store_commit(dicore_store *store, const dicore_waiter **waiters, size_t *count);
 
@@ -304,7 +346,7 @@ typedef struct dicore_lane {
     dicore_store *store;
     int file;
     uint32_t data_offset, meta_crc, data_crc;
-    uint64_t data_size, written_back;
+    uint64_t data_size, written_back, received;
     uint8_t uid_hash[16];
     dicore_segment_info info;
     char name[48];                    /* while it is not yet a segment */

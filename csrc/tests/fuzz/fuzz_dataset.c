@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataset/select.h"
 #include "dicore/dicore.h"
 #include "fuzz/fuzz.h"
 
@@ -76,6 +77,16 @@ static void read_as(const uint8_t *data, size_t size, uint64_t start, dicore_enc
     dicore_selected found[WANTED_COUNT];
     uint64_t position = 0;
     dicore_status selected = dicore_select(data, size, start, encoding, &options, WANTED, WANTED_COUNT, found, &position, &error);
+    static select_layout layout; /* learned from another part of the input, then from all of it */
+    dicore_selected like[WANTED_COUNT];
+    uint64_t like_position = 0;
+    memset(&layout, 0, sizeof layout);
+    for (int turn = 0; turn < 2; turn++) {
+        select_like(data + size / 8, size - size / 8, 0, encoding, NULL, WANTED, WANTED_COUNT, like, &like_position, &layout, NULL);
+        MUST(select_like(data, size, start, encoding, &options, WANTED, WANTED_COUNT, like, &like_position, &layout, NULL) ==
+             selected);
+        MUST(like_position == position && memcmp(like, found, sizeof found) == 0);
+    }
     MUST(selected != DICORE_TRUNCATED || (options.partial && position > size));
     for (int i = 0; i < WANTED_COUNT; i++) {
         if (!(found[i].flags & DICORE_SELECTED))

@@ -43,7 +43,7 @@ static void check_values(const dicore_scan_values *v, int text, size_t width, ui
         int32_t at;
         memcpy(&at, v->offsets.data + 4 * i, 4);
         MUST(at >= before && (i || at == 0));
-        if (text)
+        if (text && at > before)
             MUST(value_is_utf8((dicore_span){v->data.data + before, (size_t)(at - before)}));
         before = at;
     }

@@ -466,9 +466,18 @@ cdef extern from "dicore/net.h" nogil:
         dicore_span identity_response
         uint16_t protocol_version
 
+    dicore_status dicore_associate_parse(uint8_t pdu_type, const uint8_t *body, size_t size, const dicore_allocator *allocator,
+                                         dicore_associate *out, dicore_error *error)
+    void dicore_associate_free(dicore_associate *associate, const dicore_allocator *allocator)
+    dicore_status dicore_associate_build(uint8_t pdu_type, const dicore_associate *associate, uint32_t max_length,
+                                         uint8_t *buffer, size_t capacity, size_t *size)
+
     enum:
         DICORE_C_STORE_RQ
         DICORE_C_STORE_RSP
+        DICORE_C_GET_RQ
+        DICORE_C_FIND_RQ
+        DICORE_C_MOVE_RQ
         DICORE_C_ECHO_RQ
         DICORE_C_ECHO_RSP
         DICORE_C_CANCEL_RQ
@@ -480,6 +489,13 @@ cdef extern from "dicore/net.h" nogil:
         DICORE_HAS_PRIORITY
         DICORE_HAS_DATA_SET_TYPE
         DICORE_HAS_STATUS
+        DICORE_HAS_ERROR_ID
+        DICORE_HAS_EVENT_TYPE
+        DICORE_HAS_ACTION_TYPE
+        DICORE_HAS_REMAINING
+        DICORE_HAS_COMPLETED
+        DICORE_HAS_FAILED
+        DICORE_HAS_WARNING
         DICORE_HAS_ORIGINATOR_ID
 
     ctypedef struct dicore_command:
@@ -490,14 +506,25 @@ cdef extern from "dicore/net.h" nogil:
         uint16_t priority
         uint16_t data_set_type
         uint16_t status
+        uint16_t error_id
+        uint16_t event_type
+        uint16_t action_type
+        uint16_t remaining
+        uint16_t completed
+        uint16_t failed
+        uint16_t warning
         uint16_t originator_id
         dicore_span affected_class
         dicore_span requested_class
+        dicore_span move_destination
+        dicore_span offending
         dicore_span error_comment
         dicore_span affected_instance
         dicore_span requested_instance
+        dicore_span attributes
         dicore_span originator
 
+    dicore_status dicore_command_parse(const uint8_t *data, size_t size, dicore_command *out, dicore_error *error)
     dicore_status dicore_command_build(const dicore_command *command, uint8_t *buffer, size_t capacity, size_t *size)
     void dicore_command_response(const dicore_command *request, uint16_t status, dicore_command *response)
 
@@ -571,6 +598,7 @@ cdef extern from "dicore/net.h" nogil:
     void dicore_association_output(const dicore_association *association, const uint8_t **data, size_t *size)
     void dicore_association_sent(dicore_association *association, size_t size)
     bint dicore_association_closing(const dicore_association *association)
+    void dicore_association_touch(dicore_association *association)
     uint64_t dicore_association_deadline(dicore_association *association, uint64_t now)
     dicore_status dicore_association_tick(dicore_association *association, uint64_t now, dicore_event *event)
     int dicore_association_state(const dicore_association *association)
@@ -599,6 +627,9 @@ cdef extern from "dicore/store.h" nogil:
     void dicore_uid_hash(const void *uid, size_t size, uint8_t *out)
 
     enum:
+        DICORE_RECORD_REPLACES
+        DICORE_RECORD_ANOTHER
+        DICORE_RECORD_DELETED
         DICORE_RECORD_HEADER
         DICORE_RECORD_UNIT
         DICORE_SEGMENT_HEADER
@@ -625,6 +656,7 @@ cdef extern from "dicore/store.h" nogil:
         uint64_t created
         uint32_t flags
 
+    void dicore_segment_write_header(const dicore_segment_info *info, uint8_t *out)
     dicore_status dicore_segment_open(int folder, uint64_t id, int writable, int *file, dicore_segment_info *info, dicore_error *error)
 
     ctypedef enum dicore_found_kind:
@@ -658,7 +690,7 @@ cdef extern from "dicore/store.h" nogil:
         uint8_t uid_hash[16]
         uint32_t segment
         uint32_t unit
-        uint32_t data_crc
+        uint32_t flags
         uint32_t state
 
     ctypedef struct dicore_store:
@@ -710,6 +742,24 @@ cdef extern from "dicore/store.h" nogil:
     void dicore_store_entry_write(const dicore_store_entry *entry, uint8_t *out)
     dicore_status dicore_store_entry_read(const uint8_t *data, size_t size, dicore_store_entry *out)
     dicore_status dicore_store_load(dicore_store *store, uint64_t segment, const dicore_store_entry *entries, size_t count)
+    ctypedef struct dicore_store_move:
+        uint8_t uid_hash[16]
+        uint32_t from_segment
+        uint32_t from_unit
+        uint32_t to_segment
+        uint32_t to_unit
+
+    ctypedef enum dicore_standing:
+        DICORE_STANDING_DEAD
+        DICORE_STANDING_LIVE
+        DICORE_STANDING_TOMBSTONE
+
+    size_t dicore_store_moved(dicore_store *store, const dicore_store_move *moves, size_t count)
+    size_t dicore_store_forget(dicore_store *store, uint64_t segment)
+    dicore_standing dicore_store_standing(dicore_store *store, const uint8_t *uid_hash, uint64_t segment, uint32_t unit)
+    uint64_t dicore_store_roll(dicore_store *store)
+    dicore_status dicore_record_copy(int source, uint64_t from_nonce, uint64_t from_offset, int to, uint64_t to_nonce,
+                                     uint64_t to_offset, uint8_t *buffer, size_t capacity, dicore_record *record, dicore_error *error)
     dicore_status dicore_store_continue(dicore_store *store, const dicore_segment_info *info, int file, uint64_t end, dicore_error *error)
 
     ctypedef struct dicore_instance:
@@ -720,6 +770,7 @@ cdef extern from "dicore/store.h" nogil:
         const dicore_span *pieces
         size_t count
         void *token
+        void (*done)(void *token, dicore_status status, int system) noexcept nogil
 
     ctypedef enum dicore_outcome:
         DICORE_WAITS
@@ -727,6 +778,8 @@ cdef extern from "dicore/store.h" nogil:
         DICORE_DUPLICATE
         DICORE_CONFLICT
 
+    dicore_status dicore_store_put(dicore_store *store, const dicore_instance *instance, uint16_t flags, dicore_outcome *outcome,
+                                   dicore_error *error)
     dicore_status dicore_store_append(dicore_store *store, const dicore_instance *instance, dicore_outcome *outcome, dicore_error *error)
 
     ctypedef struct dicore_waiter:
@@ -892,6 +945,114 @@ cdef extern from "dicore/scan.h" nogil:
     dicore_status dicore_scan_export_schema(const dicore_scan_column *columns, const char *const *names, size_t count, const dicore_allocator *allocator, ArrowSchema *out)
     dicore_status dicore_scan_export_batch(dicore_scan_batch *batch, size_t count, ArrowArray *out)
     dicore_status dicore_scan_export_stream(const dicore_scan_column *columns, const char *const *names, size_t count, dicore_scan_batch *const *batches, size_t batch_count, const dicore_allocator *allocator, ArrowArrayStream *out)
+
+
+# ---- engine.h ------------------------------------------------------------------------------------------------------
+
+cdef extern from "dicore/engine.h" nogil:
+    ctypedef struct dicore_network:
+        uint8_t family
+        uint8_t bits
+        uint8_t address[16]
+
+    ctypedef struct dicore_names:
+        const dicore_span *items
+        size_t count
+
+    ctypedef struct dicore_engine_options:
+        dicore_allocator allocator
+        dicore_association_options association
+        dicore_store *store
+        unsigned int threads
+        uint32_t window
+        uint64_t associations
+        uint64_t associations_per_peer
+        uint64_t dataset
+        uint64_t stream_from
+        uint64_t in_flight
+        uint64_t in_flight_per_peer
+        uint32_t turn
+        uint64_t interval
+        bint report_ends
+        dicore_names called_ae
+        dicore_names calling_ae
+        dicore_names sop_classes
+        dicore_names transfer_syntaxes
+        dicore_names foreign
+        const dicore_network *networks
+        size_t network_count
+        dicore_span implementation_uid
+        dicore_span implementation_version
+        void (*lane_stored)(void *context, uint64_t segment) noexcept nogil
+        void *context
+
+    ctypedef struct dicore_engine:
+        pass
+
+    ctypedef enum dicore_engine_kind:
+        DICORE_ENGINE_NOTHING
+        DICORE_ENGINE_HANDOVER
+        DICORE_ENGINE_ENDED
+        DICORE_ENGINE_FAILED
+        DICORE_ENGINE_STORED
+        DICORE_ENGINE_EMPTY
+
+    ctypedef enum dicore_engine_why:
+        DICORE_WHY_RELEASED
+        DICORE_WHY_ABORTED_BY_PEER
+        DICORE_WHY_VIOLATION
+        DICORE_WHY_CLOSED
+        DICORE_WHY_CLOSED_EARLY
+        DICORE_WHY_LOST
+        DICORE_WHY_TIMEOUT
+        DICORE_WHY_DRAINED
+        DICORE_WHY_OVERLOAD
+        DICORE_WHY_UNREAD
+        DICORE_WHY_DATASET_LIMIT
+        DICORE_WHY_RESPONSE
+        DICORE_WHY_NO_MEMORY
+        DICORE_WHY_REJECTED_DRAINING
+        DICORE_WHY_REJECTED_FULL
+        DICORE_WHY_REJECTED_PEER_FULL
+        DICORE_WHY_REJECTED_CONTEXT
+        DICORE_WHY_REJECTED_CALLED
+        DICORE_WHY_REJECTED_CALLING
+        DICORE_WHY_REJECTED_ADDRESS
+
+    ctypedef struct dicore_engine_event:
+        dicore_engine_kind kind
+        dicore_engine_why why
+        int socket
+        uint8_t family
+        uint8_t source
+        uint8_t reason
+        uint8_t address[16]
+        uint16_t port
+        dicore_status status
+        int system
+        uint64_t offset
+        uint64_t started
+        uint64_t stores
+        uint64_t stored_bytes
+        uint64_t echoes
+        char calling_ae[17]
+        char called_ae[17]
+        char text[65]
+        uint8_t *data
+        size_t size
+
+    enum:
+        DICORE_COUNTERS
+
+    void dicore_engine_defaults(dicore_engine_options *options)
+    dicore_status dicore_engine_start(const dicore_engine_options *options, const int *sockets, size_t count, dicore_engine **out, dicore_error *error)
+    void dicore_engine_drain(dicore_engine *engine)
+    void dicore_engine_stop(dicore_engine *engine)
+    void dicore_engine_free(dicore_engine *engine)
+    int dicore_engine_descriptor(const dicore_engine *engine)
+    bint dicore_engine_next(dicore_engine *engine, dicore_engine_event *event)
+    void dicore_engine_release(dicore_engine *engine, dicore_engine_event *event)
+    void dicore_engine_count(dicore_engine *engine, uint64_t *out)
 
 
 # ---- kernels.h -------------------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from typing import Any
 
 from typing_extensions import Buffer
 
+from dicore._native.command import Command
+
 PENDING: int
 TIMEOUT_NAMES: dict[int, str]
 WAITING: int
@@ -42,6 +44,10 @@ class StoreRequest(Request):
     transfer_syntax: str
     def answer(self, status: int) -> None: ...
 
+class Outgoing:
+    def supply(self, piece: Buffer) -> None: ...
+    def fail(self, why: str) -> None: ...
+
 class Hub:
     store: Callable[..., Any] | None
     begin: Callable[..., Any]
@@ -57,6 +63,14 @@ class Hub:
     called_ae: frozenset[str] | None
     calling_ae: frozenset[str] | None
     admit: Callable[[str], bool] | None
+    on_message: Callable[[Any, int, Command, bytes | None], object] | None
+    on_class: Callable[[str], bool] | None
+    on_role: Callable[[str], bool] | None
+    on_identity: Callable[[Any, int, bytes, bytes, bool], Any] | None
+    call_soon: Callable[..., object]
+    extended: dict[str, bytes]
+    window: int
+    limit_identifier: int
     implementation_uid: bytes
     implementation_version: bytes
     limit_associations: int
@@ -74,6 +88,7 @@ class Hub:
         self, *, pdu: int, negotiation: int, command: int, artim: int, network: int, dimse: int, idle: int
     ) -> None: ...
     def counts(self) -> dict[str, int]: ...
+    def counted(self, name: str) -> None: ...
     def tick(self) -> None: ...
     def drain(self) -> None: ...
 
@@ -88,9 +103,33 @@ class Acceptor:
     echoes: int
     started: int
     host: Host
+    roles: dict[str, tuple[bool, bool]]
+    extended: dict[str, bytes]
+    identity: tuple[int, bytes, bytes] | None
+    window_invoked: int
+    window_performed: int
+    implementation_uid: str
+    implementation_version: str
+    exchange: Any
+    operations: int
+    wants_room: bool
     def __init__(self, hub: Hub) -> None: ...
     @property
     def idle(self) -> bool: ...
+    @property
+    def accepted(self) -> dict[int, tuple[str, str]]: ...
+    def hold(self, on: bool) -> None: ...
+    def post(
+        self,
+        context_id: int,
+        command: Command,
+        pieces: list[Any] | None = None,
+        *,
+        size: int | None = None,
+        more: Callable[[Outgoing], object] | None = None,
+        done: Callable[[], object] | None = None,
+    ) -> bool: ...
+    def resume(self) -> None: ...
     def connection_made(self, transport: BaseTransport) -> None: ...
     def get_buffer(self, hint: int) -> Buffer: ...
     def buffer_updated(self, size: int) -> None: ...
@@ -102,8 +141,17 @@ class Acceptor:
 
 class Link:
     contexts: dict[tuple[str, str], int]
+    accepted: dict[int, tuple[str, str]]
     refused: dict[tuple[str, str], int]
     peer_max_length: int
+    roles: dict[str, tuple[bool, bool]]
+    extended: dict[str, bytes]
+    identity_response: bytes | None
+    implementation_uid: str
+    implementation_version: str
+    window_invoked: int
+    window_performed: int
+    owner: Any
     def __init__(
         self, *, pdu: int, negotiation: int, command: int, artim: int, request: int, network: int, dimse: int
     ) -> None: ...
@@ -114,18 +162,32 @@ class Link:
         contexts: list[tuple[int, str, list[str]]],
         implementation_uid: bytes,
         implementation_version: bytes,
+        *,
+        roles: dict[str, tuple[bool, bool]] | None = None,
+        extended: dict[str, bytes] | None = None,
+        window: tuple[int, int] | None = None,
+        identity: tuple[int, bytes, bytes, bool] | None = None,
     ) -> None: ...
+    def post(
+        self,
+        context_id: int,
+        command: Command,
+        pieces: list[Any] | None = None,
+        *,
+        size: int | None = None,
+        more: Callable[[Outgoing], object] | None = None,
+        done: Callable[[], object] | None = None,
+    ) -> None: ...
+    @property
+    def sending(self) -> bool: ...
     def attach(self, fd: int) -> None: ...
     def detach(self) -> None: ...
     def push(self) -> bool: ...
     def pull(self) -> list[tuple[Any, ...]]: ...
-    def start_echo(self, context_id: int) -> int: ...
-    def start_store(
-        self, context_id: int, sop_class: str, sop_instance: str, data: Buffer, priority: int = 0
-    ) -> int: ...
     def start_release(self) -> None: ...
     def release_reply(self) -> None: ...
     def start_abort(self, source: int = 0, reason: int = 0) -> None: ...
+    def touch(self) -> None: ...
     def deadline(self) -> int | None: ...
     def tick(self) -> str | None: ...
     @property
@@ -138,7 +200,9 @@ class Paths:
     def __init__(self, names: list[bytes]) -> None: ...
     def __len__(self) -> int: ...
 
-def identify_bytes(data: Buffer) -> tuple[str, str, str, int]: ...
+def identify_bytes(data: Buffer, *, partial: bool = False) -> tuple[str, str, str, int]: ...
+def associate_rebuilt(pdu: Buffer) -> bytes: ...
+def usable_uid(text: str | None) -> str | None: ...
 def survey(paths: Paths, indexes: list[int]) -> dict[tuple[str, str], list[int]]: ...
 
 class Pump:

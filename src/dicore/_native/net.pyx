@@ -2,7 +2,9 @@
 
 Here is what happens per read and per message; policy, sockets and timers are in dicore.net."""
 cimport cython
-from cpython.buffer cimport PyBuffer_FillInfo
+from collections import deque
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.ref cimport PyObject
@@ -12,6 +14,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 from dicore import errors
+from dicore._native.command cimport Command
 from dicore._native.libdicore cimport *
 from dicore._native.status cimport check
 
@@ -89,6 +92,12 @@ cdef enum:
     JOIN = 512               # a fragment up to this size is moved to the one before it
     KEPT = 64                # landing buffers that stay when nobody needs them
     MESSAGE_COST = 4096      # what an unanswered message counts in flight beside its bytes
+    PIECES = 64              # of one gather write
+    BATCH = 64 * 1024        # small messages are sent together, up to this many bytes
+    SMALL = 32 * 1024        # a message up to this size is one
+    TURN = 1 << 20           # bytes of large messages that one association sends before others have their turn
+    BACKLOG = 4 << 20        # bytes of answers that a peer may leave unread
+    QUEUED = 4096            # messages that may wait for an unfinished one
     OVERFLOW = 256           # connections beyond the limit that are still told so by an A-ASSOCIATE-RJ
 
 PENDING = -1
@@ -222,6 +231,112 @@ cdef class Window:
         PyBuffer_FillInfo(view, self, self.buffer.data + self.start, <Py_ssize_t>self.size, 0, flags)
 
 
+@cython.final
+cdef class Outgoing:
+    """A message that waits to be sent, or is being sent. Its data set is `pieces` (buffers, of `size` bytes together), and
+    what `more(message)` brings by `message.supply(buffer)` when those are used up."""
+    cdef Command command
+    cdef object owner          # the Acceptor or Link
+    cdef list pieces           # None: no data set
+    cdef Py_ssize_t next       # of them
+    cdef object more, done     # done(): the last byte has been handed on
+    cdef bytes memory          # of the command set
+    cdef uint64_t size
+    cdef Py_buffer view
+    cdef dicore_span span
+    cdef uint8_t context
+    cdef bint held, asked
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+    def supply(self, piece):
+        """The next bytes of the data set: the answer to `more`."""
+        if self.pieces is not None:
+            self.pieces = [piece]
+            self.next = 0
+            self.asked = False
+            self.owner.resume()
+
+    def fail(self, str why):
+        """The data set cannot be completed: the association is aborted, there is no other way out of a message."""
+        if self.pieces is not None:
+            self.pieces = None
+            self.owner.stop(why)
+
+    cdef dicore_status begin(self, dicore_association *core, dicore_sender *sender) except *:
+        cdef dicore_command c
+        cdef size_t size = 0
+        cdef dicore_status status
+        self.command.fill(&c)
+        status = dicore_command_build(&c, NULL, 0, &size)
+        if status != DICORE_NO_MEMORY:
+            return status
+        self.memory = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
+        return dicore_association_send(core, self.context, &c, self.size, 0, <uint8_t *>PyBytes_AS_STRING(self.memory), size,
+                                       sender)
+
+    cdef bint feed(self, dicore_sender *sender) except -1:
+        """Supply the sender with the next piece; False: none is here."""
+        self.let_go()
+        while self.pieces is not None and self.next < len(self.pieces):
+            piece = self.pieces[self.next]
+            self.pieces[self.next] = None
+            self.next += 1
+            PyObject_GetBuffer(piece, &self.view, PyBUF_SIMPLE)
+            self.held = True
+            if self.view.len == 0:
+                self.let_go()
+                continue
+            self.span.data = <const uint8_t *>self.view.buf
+            self.span.size = <size_t>self.view.len
+            check(dicore_sender_supply(sender, &self.span, 1), NULL)
+            return True
+        if self.pieces is not None and self.more is not None and not self.asked:
+            self.asked = True
+            self.more(self)                    # may supply at once
+            if not self.asked:
+                return self.feed(sender)
+        return False
+
+    cdef int let_go(self) except -1:
+        if self.held:
+            self.held = False
+            PyBuffer_Release(&self.view)
+        return 0
+
+    cdef int finish(self) except -1:
+        self.let_go()
+        self.pieces = None
+        if self.done is not None:
+            self.done()
+        return 0
+
+
+cdef Outgoing outgoing(object owner, int context_id, Command command, list pieces, object size, object more, object done):
+    cdef Outgoing message = Outgoing.__new__(Outgoing)
+    message.owner = owner
+    message.context = <uint8_t>context_id
+    message.command = command
+    message.more = more
+    message.done = done
+    if pieces is None and more is None:
+        command.data_set_type = 0x0101
+        return message
+    message.pieces = [] if pieces is None else list(pieces)
+    if command.data_set_type == 0x0101:
+        command.data_set_type = 0x0001
+    message.size = <uint64_t>(sum([len(piece) for piece in message.pieces]) if size is None else size)
+    return message
+
+
+cdef struct outlet:            # of an association that has data sets to send
+    dicore_sender sender
+    dicore_span pieces[PIECES]
+    uint8_t headers[12 * PIECES]
+
+
 cdef struct fragment:
     uint32_t buffer            # index into the association's buffers; one past the last: the buffer being read
     uint32_t offset
@@ -298,6 +413,14 @@ cdef class Hub:
     cdef public object sop_classes, transfer_syntaxes             # frozenset[bytes] or None
     cdef public object called_ae, calling_ae                      # frozenset[str] or None
     cdef public object admit                                      # callable(peer's IP address) -> bool, or None
+    cdef public object on_message                                 # callable(Acceptor, context id, Command, data set or None)
+    cdef public object on_class                                   # callable(SOP class) -> bool: is it served beside C-STORE
+    cdef public object on_role                                    # callable(SOP class) -> bool: can we be its SCU
+    cdef public object on_identity                                # callable(Acceptor, type, primary, secondary, asked) or None
+    cdef public object call_soon                                  # of the loop
+    cdef public dict extended                                     # SOP class -> bytes of extended negotiation that we support
+    cdef public int window                                        # operations at a time, when the peer asks for more than one
+    cdef public uint64_t limit_identifier                         # bytes of a data set that is not a C-STORE's
     cdef public bytes implementation_uid, implementation_version
     cdef public uint64_t limit_associations, limit_per_peer, limit_dataset, limit_stream, limit_in_flight, limit_in_flight_peer
     cdef public bint draining
@@ -310,7 +433,8 @@ cdef class Hub:
     cdef dict uids             # bytes -> str, so that a thousand associations share one text
     cdef list spare            # landing buffers nobody needs, the warmest last
     cdef Buffer current        # what the next read lands in, unless its association has a buffer of its own
-    cdef Window window
+    cdef Window room
+    cdef dict served           # SOP class -> bool
     cdef list waiting          # associations that are not read because of the limits in flight
     # hot counters, folded into `counters` when they are asked for
     cdef uint64_t echoes, stores, stores_failed, bytes_in, streamed
@@ -330,11 +454,14 @@ cdef class Hub:
         self.uids = {}
         self.spare = []
         self.waiting = []
-        self.window = Window()
+        self.room = Window()
+        self.window = 1
+        self.extended = {}
+        self.served = {}
         self.counters = dict.fromkeys((
             "connections", "associations", "released", "aborted_by_peer", "aborted", "closed", "rejected", "violations",
             "limit_associations", "limit_per_peer", "limit_in_flight", "limit_dataset", "timeout_artim", "timeout_network",
-            "timeout_dimse", "timeout_idle", "unsupported"), 0)
+            "timeout_dimse", "timeout_idle", "unsupported", "limit_identifier", "operations", "operations_failed"), 0)
 
     def counts(self):
         """All counters, as a new dict."""
@@ -364,6 +491,10 @@ cdef class Hub:
 
     cdef object count(self, str name):
         self.counters[name] = self.counters[name] + 1
+
+    def counted(self, str name):
+        """Add one to a counter."""
+        self.count(name)
 
     cdef str shared(self, dicore_span span):
         cdef bytes key = PyBytes_FromStringAndSize(<const char *>span.data, <Py_ssize_t>span.size)
@@ -450,6 +581,10 @@ cdef enum:
     MESSAGE_STORE = 1          # a data set is gathered
     MESSAGE_STREAM = 2         # a data set goes to the sink as it comes
     MESSAGE_REFUSED = 3        # a data set is dropped, `refusal` will be answered
+    MESSAGE_OTHER = 4          # a data set of another service is gathered for `on_message`
+
+
+cdef dict EMPTY = {}           # never written to
 
 
 cdef class Acceptor:
@@ -458,6 +593,14 @@ cdef class Acceptor:
     cdef readonly str calling_ae, called_ae, peer, why
     cdef readonly uint64_t stores, stored_bytes, echoes, started
     cdef readonly Host host
+    cdef readonly dict roles       # SOP class -> (SCU, SCP): what the requestor may be, where it was negotiated
+    cdef readonly dict extended    # SOP class -> bytes of extended negotiation, as agreed
+    cdef readonly tuple identity   # of the user: (type, primary, secondary), or None
+    cdef readonly int window_invoked, window_performed             # operations at a time: the peer's, ours
+    cdef readonly str implementation_uid, implementation_version   # of the peer
+    cdef public object exchange    # what dicore.net keeps of this association
+    cdef public Py_ssize_t operations                              # services under way: as long as there are some it is not idle
+    cdef public bint wants_room    # tell `exchange.on_room()` when messages can be posted again
     cdef dicore_association *core
     cdef object transport
     cdef int fd                # for writing past the transport; -1: do not
@@ -481,6 +624,19 @@ cdef class Acceptor:
     cdef list writing          # buffers of a write that is under way
     cdef bint stream_done      # its last byte is here
     cdef Py_ssize_t unanswered # messages that the sink has
+    cdef dict by_id            # `accepted`, once it was asked for
+    cdef int holds             # who wants nothing to be read
+    cdef Command message       # whose data set is coming
+    cdef uint8_t message_context
+    cdef object queue          # deque of Outgoing, None: never had one
+    cdef Outgoing current      # the one that is being sent
+    cdef outlet *out
+    cdef uint8_t *batch        # small messages that go out together
+    cdef size_t batch_size
+    cdef bint pumping, feeding, flush_due
+    cdef const dicore_associate *proposal      # while the user's identity is looked at
+    cdef size_t stalled_size   # bytes the transport could not send ..
+    cdef uint64_t stalled_since                # .. since then
 
     def __cinit__(self, Hub hub, *args):
         self.hub = hub
@@ -489,15 +645,20 @@ cdef class Acceptor:
         if self.core == NULL:
             raise MemoryError()
         self.calling_ae = self.called_ae = self.peer = self.why = ""
+        self.implementation_uid = self.implementation_version = ""
+        self.roles = self.extended = EMPTY
+        self.window_invoked = self.window_performed = 1
 
     def __dealloc__(self):
         free(self.fragments)
+        free(self.out)
+        free(self.batch)
         dicore_association_free(self.core)
 
     @property
     def idle(self):
         """No message is under way."""
-        return self.kind == MESSAGE_NONE and self.unanswered == 0
+        return self.kind == MESSAGE_NONE and self.unanswered == 0 and self.operations == 0
 
     # -- what the transport calls
 
@@ -526,7 +687,7 @@ cdef class Acceptor:
         dicore_association_deadline(self.core, self.started)
 
     def get_buffer(self, Py_ssize_t hint):
-        cdef Window window = self.hub.window
+        cdef Window window = self.hub.room
         cdef Buffer own = self.own
         if own is not None:
             window.buffer = own
@@ -539,7 +700,7 @@ cdef class Acceptor:
         return window
 
     def buffer_updated(self, Py_ssize_t size):
-        cdef Window window = self.hub.window
+        cdef Window window = self.hub.room
         cdef Buffer buffer = window.buffer
         cdef bint answered
         buffer.holders += 1                    # for the length of this call
@@ -561,7 +722,15 @@ cdef class Acceptor:
 
     def resume_writing(self):
         self.paused_by_peer = False
+        self.stalled_since = 0
         self.update_reading()
+        self.resume()
+
+    def resume(self):
+        """Go on sending."""
+        self.pump()
+        if not self.feeding:
+            self.flush()
 
     def connection_lost(self, error):
         cdef dicore_event event
@@ -580,6 +749,8 @@ cdef class Acceptor:
             self.hub.admitted -= 1
             self.host.admitted -= 1
         self.hub.leave(self.host)
+        if self.exchange is not None:
+            self.exchange.on_end()
         if self.hub.on_end is not None:
             self.hub.on_end(self)
 
@@ -590,20 +761,24 @@ cdef class Acceptor:
         cdef dicore_event event
         cdef size_t at = start, end = start + size, consumed
         cdef dicore_status status
-        while True:
-            status = dicore_association_receive(self.core, buffer.data + at, end - at, &consumed, &event)
-            at += consumed
-            if event.kind == DICORE_EVENT_DATA:
-                self.data(buffer, &event)
-            elif event.kind == DICORE_EVENT_NONE:
-                break
-            elif event.kind == DICORE_EVENT_COMMAND:
-                self.command(&event)
-            else:
-                self.control(&event, status)
-            if status != DICORE_OK and event.kind != DICORE_EVENT_FAILED:
-                break
-        self.keep(buffer, end)
+        self.feeding = True
+        try:
+            while True:
+                status = dicore_association_receive(self.core, buffer.data + at, end - at, &consumed, &event)
+                at += consumed
+                if event.kind == DICORE_EVENT_DATA:
+                    self.data(buffer, &event)
+                elif event.kind == DICORE_EVENT_NONE:
+                    break
+                elif event.kind == DICORE_EVENT_COMMAND:
+                    self.command(&event)
+                else:
+                    self.control(&event, status)
+                if status != DICORE_OK and event.kind != DICORE_EVENT_FAILED:
+                    break
+            self.keep(buffer, end)
+        finally:
+            self.feeding = False
         return self.flush()
 
     cdef int control(self, const dicore_event *event, dicore_status status) except -1:
@@ -629,12 +804,6 @@ cdef class Acceptor:
     cdef int negotiate(self, const dicore_associate *proposal) except -1:
         """Accept or reject, by the listener's settings (PS3.8 table 9-21 for the reasons)."""
         cdef Hub hub = self.hub
-        cdef dicore_associate answer
-        cdef dicore_context *contexts
-        cdef const dicore_context *context
-        cdef size_t i, j
-        cdef list accepted = []
-        cdef bytearray ids = bytearray()
         self.calling_ae = hub.shared(proposal.calling_ae)
         self.called_ae = hub.shared(proposal.called_ae)
         if hub.draining:
@@ -653,10 +822,66 @@ cdef class Acceptor:
             return self.refuse("calling AE title not recognized", 1, 1, 3)
         if hub.admit is not None and not hub.admit(self.host.address):
             return self.refuse("address not allowed", 1, 1, 1)
-        contexts = <dicore_context *>calloc(proposal.context_count + 1, sizeof(dicore_context))
-        if contexts == NULL:
-            raise MemoryError()
+        self.implementation_uid = hub.shared(proposal.implementation_uid)
+        self.implementation_version = hub.shared(proposal.implementation_version)
+        if proposal.identity_type:
+            self.identity = (proposal.identity_type, span_bytes(proposal.identity_primary), span_bytes(proposal.identity_secondary))
+        if hub.on_identity is None:
+            return self.conclude(proposal, None)
+        kind, primary, secondary = self.identity or (0, b"", b"")
         try:
+            verdict = hub.on_identity(self, kind, primary, secondary, bool(proposal.identity_wants_response))
+        except Exception as error:
+            return self.misjudged(error)
+        if hasattr(verdict, "__await__"):
+            self.proposal = proposal
+            hub.ensure_future(verdict).add_done_callback(self._identified)
+            return self.update_reading()
+        return self.conclude(proposal, verdict)
+
+    def _identified(self, future):
+        """The verdict on the user that was awaited."""
+        cdef const dicore_associate *proposal = self.proposal
+        self.proposal = NULL
+        if self.ended or self.transport is None:
+            return
+        error = errors.AssociationStateError("cancelled") if future.cancelled() else future.exception()
+        if error is not None:
+            self.misjudged(error)
+        else:
+            self.conclude(proposal, future.result())
+        self.update_reading()
+        self.flush()
+
+    cdef int misjudged(self, object error) except -1:
+        cdef Request request = Request()
+        request._association = self
+        request.sop_class_uid = ""
+        self.hub.on_error(request, error)
+        return self.refuse("the user's identity could not be looked at", 2, 1, 1)
+
+    cdef int conclude(self, const dicore_associate *proposal, object verdict) except -1:
+        """Accept, with what is served. `verdict` on the user: False, or True, None or the bytes of the response."""
+        cdef Hub hub = self.hub
+        cdef dicore_associate answer
+        cdef dicore_context *contexts = NULL
+        cdef dicore_role *roles = NULL
+        cdef dicore_extended *extended = NULL
+        cdef const dicore_context *context
+        cdef size_t i, j
+        cdef list accepted = [], keep = []
+        cdef bytearray ids = bytearray()
+        if verdict is False:
+            return self.refuse("user identity refused", 1, 1, 1)
+        memset(&answer, 0, sizeof(answer))
+        contexts = <dicore_context *>calloc(proposal.context_count + 1, sizeof(dicore_context))
+        roles = <dicore_role *>calloc(proposal.role_count + 1, sizeof(dicore_role))
+        extended = <dicore_extended *>calloc(proposal.extended_count + 1, sizeof(dicore_extended))
+        try:
+            if contexts == NULL or roles == NULL or extended == NULL:
+                raise MemoryError()
+            if proposal.role_count:
+                self.grant_roles(proposal, roles, &answer)
             for i in range(proposal.context_count):
                 context = &proposal.contexts[i]
                 contexts[i].id = context.id
@@ -672,7 +897,19 @@ cdef class Acceptor:
                         accepted.append((hub.shared(context.abstract_syntax), hub.shared(context.syntaxes[j])))
                         ids.append(context.id)
                         break
-            memset(&answer, 0, sizeof(answer))
+            if proposal.extended_count and hub.extended:
+                self.agree_extended(proposal, extended, &answer, keep)
+            if proposal.has_async and hub.window > 1:
+                # of the offer the first number is what the peer invokes, the second what it performs; 0 is unlimited
+                self.window_invoked = min(hub.window, <int>proposal.async_invoked or hub.window)
+                self.window_performed = min(hub.window, <int>proposal.async_performed or hub.window)
+                answer.has_async = True
+                answer.async_invoked = <uint16_t>self.window_invoked
+                answer.async_performed = <uint16_t>self.window_performed
+            if proposal.identity_wants_response and verdict is not None:
+                keep.append(bytes(verdict) if verdict is not True else b"")
+                answer.has_identity_response = True
+                answer.identity_response = span_of_bytes(keep[len(keep) - 1])
             answer.contexts = contexts
             answer.context_count = proposal.context_count
             answer.implementation_uid = span_of_bytes(hub.implementation_uid)
@@ -680,6 +917,8 @@ cdef class Acceptor:
             check(dicore_association_accept(self.core, &answer), NULL)
         finally:
             free(contexts)
+            free(roles)
+            free(extended)
         self.contexts = tuple(accepted)
         self.context_ids = bytes(ids)
         self.admitted = True
@@ -688,12 +927,73 @@ cdef class Acceptor:
         hub.count("associations")
         return 0
 
+    cdef int grant_roles(self, const dicore_associate *proposal, dicore_role *roles, dicore_associate *answer) except -1:
+        """PS3.7 D.3.3.4: the requestor may be what it asks for and our other side serves."""
+        cdef size_t i
+        cdef dict granted = {}
+        for i in range(proposal.role_count):
+            name = self.hub.shared(proposal.roles[i].sop_class)
+            scp = bool(proposal.roles[i].scp) and self.hub.on_role is not None and bool(self.hub.on_role(name))
+            scu = bool(proposal.roles[i].scu) and self.serves(proposal.roles[i].sop_class)
+            roles[i].sop_class = proposal.roles[i].sop_class
+            roles[i].scp = scp
+            roles[i].scu = scu
+            granted[name] = (scu, scp)
+        answer.roles = roles
+        answer.role_count = proposal.role_count
+        self.roles = granted
+        return 0
+
+    cdef int agree_extended(self, const dicore_associate *proposal, dicore_extended *items, dicore_associate *answer,
+                            list keep) except -1:
+        """PS3.7 D.3.3.5: byte by byte what both support, never more bytes than were offered (PS3.4 C.5.2)."""
+        cdef size_t i
+        cdef dict agreed = {}
+        for i in range(proposal.extended_count):
+            name = self.hub.shared(proposal.extended[i].sop_class)
+            ours = self.hub.extended.get(name)
+            if proposal.extended[i].item != 0x56 or ours is None or name in agreed:
+                continue
+            both = bytes([x & y for x, y in zip(span_bytes(proposal.extended[i].information), ours)])
+            keep.append(both)
+            agreed[name] = both
+            items[answer.extended_count].item = 0x56
+            items[answer.extended_count].sop_class = proposal.extended[i].sop_class
+            items[answer.extended_count].information = span_of_bytes(both)
+            answer.extended_count += 1
+        answer.extended = items
+        self.extended = agreed
+        return 0
+
     cdef bint serves(self, dicore_span sop_class) except -1:
         cdef Hub hub = self.hub
         cdef bytes uid = span_bytes(sop_class)
+        cdef object known
         if uid == b"1.2.840.10008.1.1":
             return True
-        return hub.store is not None and (hub.sop_classes is None or uid in hub.sop_classes)
+        if hub.sop_classes is not None and uid not in hub.sop_classes:
+            return False
+        known = hub.served.get(uid)
+        if known is None:
+            known = hub.store is not None if hub.on_class is None else bool(hub.on_class(text_of(sop_class)))
+            if len(hub.served) < 4096:
+                hub.served[uid] = known
+        if known:
+            return True
+        name = text_of(sop_class)              # or the peer is to be its SCP
+        return name in self.roles and self.roles[name][1]
+
+    @property
+    def accepted(self):
+        """{context id: (SOP class, transfer syntax)} of the accepted contexts."""
+        if self.by_id is None:
+            self.by_id = dict(zip(self.context_ids or b"", self.contexts or ()))
+        return self.by_id
+
+    def hold(self, bint on):
+        """Read nothing while `on`; as many times off as on."""
+        self.holds += 1 if on else -1
+        self.update_reading()
 
     cdef int refuse(self, str why, uint8_t result, uint8_t source, uint8_t reason) except -1:
         self.why = f"rejected: {why}"
@@ -712,6 +1012,8 @@ cdef class Acceptor:
             self.begin_store(event)
         elif command.command_field == DICORE_C_ECHO_RQ:
             self.echo(event)
+        elif self.hub.on_message is not None:
+            self.begin_message(event)
         elif command.command_field == DICORE_C_CANCEL_RQ:
             pass                               # nothing that we do can be cancelled; there is no answer (PS3.7 9.3.2.3)
         elif command.command_field & 0x8000:
@@ -719,6 +1021,45 @@ cdef class Acceptor:
         else:
             self.hub.count("unsupported")
             self.refuse_message(event, 0x0211)
+        return 0
+
+    cdef int begin_message(self, const dicore_event *event) except -1:
+        if event.last:
+            self.hub.on_message(self, event.context_id, Command.of(&event.command), None)
+        else:
+            self.message = Command.of(&event.command)
+            self.message_context = event.context_id
+            self.message_size = 0
+            self.kind = MESSAGE_OTHER
+        return 0
+
+    cdef int message_data(self, Buffer buffer, const dicore_event *event) except -1:
+        """The data set of a message that Python decides about: it is small, and copied when it is whole."""
+        cdef Command command
+        cdef list buffers
+        if self.message_size > self.hub.limit_identifier:
+            self.hub.count("limit_identifier")
+            self.drop_fragments()
+            command, self.message = self.message, None
+            if command.is_response:
+                return self.give_up("a data set of a response beyond the limit", 0, 0)
+            self.kind = MESSAGE_NONE if event.last else MESSAGE_REFUSED
+            self.request = None
+            self.post(self.message_context, Command(
+                command.field | 0x8000, responded_to=command.message_id or 0, affected_class=usable_uid(command.sop_class),
+                affected_instance=usable_uid(command.sop_instance), error_comment="the data set is beyond our limit",
+                status=0xA700 if command.field in (DICORE_C_FIND_RQ, DICORE_C_MOVE_RQ, DICORE_C_GET_RQ) else 0x0213))
+            return 0
+        if event.size:
+            self.gathered += event.size
+            self.add_fragment(buffer, <uint32_t>(event.data - buffer.data), <uint32_t>event.size)
+        if event.last:
+            data = b"".join(self.collect(buffer))
+            buffers, self.buffers = self.buffers, None
+            self.let_go(buffers)
+            self.kind = MESSAGE_NONE
+            command, self.message = self.message, None
+            self.hub.on_message(self, self.message_context, command, data)
         return 0
 
     cdef int echo(self, const dicore_event *event) except -1:
@@ -783,6 +1124,8 @@ cdef class Acceptor:
             return 0
         self.message_size += event.size
         hub.bytes_in += event.size
+        if self.kind == MESSAGE_OTHER:
+            return self.message_data(buffer, event)
         if self.kind == MESSAGE_STORE or self.kind == MESSAGE_STREAM:
             if event.size:
                 offset = <uint32_t>(event.data - buffer.data)
@@ -1010,8 +1353,184 @@ cdef class Acceptor:
     cdef int respond(self, uint8_t context_id, const dicore_command *answer) except -1:
         if self.ended:
             return 0
-        if dicore_association_respond(self.core, context_id, answer) != DICORE_OK:
+        if self.current is not None or self.queue:     # one message at a time (PS3.8 annex E)
+            self.post(context_id, Command.of(answer))
+        elif dicore_association_respond(self.core, context_id, answer) != DICORE_OK:
             self.give_up("its answers are not read", 0, 0)
+        return 0
+
+    # -- messages that Python sends
+
+    def post(self, int context_id, Command command not None, list pieces=None, *, size=None, more=None, done=None):
+        """Send a message; True while there is room for another one, False: wait for `exchange.on_room()`.
+
+        The data set is `pieces`, buffers that do not change, or `size` bytes that `more(message)` is asked for; an even
+        number of them. Nothing happens after the association has ended."""
+        if self.ended or self.transport is None:
+            return True
+        if self.queue is None:
+            self.queue = deque()
+        self.queue.append(outgoing(self, context_id, command, pieces, size, more, done))
+        if len(self.queue) > QUEUED:
+            self.give_up("its answers are not read", 0, 0)
+            return True
+        self.pump()
+        if not self.feeding and not self.flush_due:
+            self.flush_due = True
+            self.hub.call_soon(self._flush_later)
+        return self.current is None and not self.queue and not self.paused_by_peer
+
+    def _flush_later(self):
+        self.flush_due = False
+        self.pump()
+        self.flush()
+
+    cdef int pump(self) except -1:
+        """Send what waits, as long as the peer reads."""
+        cdef Outgoing message
+        cdef dicore_command c
+        cdef dicore_status status
+        cdef size_t count, i, total, turn = 0
+        if self.pumping or self.queue is None:
+            return 0
+        self.pumping = True
+        try:
+            while not self.ended and self.transport is not None and not self.paused_by_peer:
+                message = self.current
+                if message is None:
+                    if not self.queue:
+                        break
+                    message = self.queue.popleft()
+                    if message.pieces is None:
+                        message.command.fill(&c)
+                        status = dicore_association_respond(self.core, message.context, &c)
+                        if status == DICORE_OK:
+                            message.finish()
+                            continue
+                    else:
+                        if self.out == NULL:
+                            self.out = <outlet *>malloc(sizeof(outlet))
+                            if self.out == NULL:
+                                raise MemoryError()
+                        status = message.begin(self.core, &self.out.sender)
+                        if status == DICORE_OK:
+                            self.current = message
+                            continue
+                    if status == DICORE_BAD_ARGUMENT:
+                        self.give_up("a message that cannot be sent", 0, 0)
+                        raise ValueError(f"this message cannot be sent: {message.command!r}")
+                    self.give_up("its answers are not read", 0, 0)
+                    break
+                status = dicore_sender_next(&self.out.sender, self.out.headers, sizeof(self.out.headers), self.out.pieces, PIECES,
+                                            &count)
+                if status != DICORE_OK and status != DICORE_END:
+                    break                      # it has ended
+                if count:
+                    total = 0
+                    for i in range(count):
+                        total += self.out.pieces[i].size
+                    self.put(self.out.pieces, count, total)
+                    turn += total
+                if status == DICORE_END:
+                    self.current = None
+                    message.finish()
+                elif count == 0 and not message.feed(&self.out.sender):
+                    if message.more is None:
+                        self.give_up("a message shorter than announced", 0, 0)
+                    break
+                if turn >= TURN:
+                    if not self.flush_due:
+                        self.flush_due = True
+                        self.hub.call_soon(self._flush_later)
+                    break
+        finally:
+            self.pumping = False
+        if self.wants_room and not self.paused_by_peer and self.current is None and not self.queue:
+            self.wants_room = False
+            self.exchange.on_room()
+        return 0
+
+    cdef int put(self, const dicore_span *pieces, size_t count, size_t total) except -1:
+        """Pieces of a message, behind what the core has said before: small ones wait for company."""
+        cdef const uint8_t *data
+        cdef size_t size, i
+        cdef ssize_t n = 0
+        cdef iovec vector[PIECES]
+        cdef msghdr header
+        dicore_association_output(self.core, &data, &size)
+        if size:
+            if size <= SMALL:
+                self.add_to_batch(data, size)
+            else:
+                self.write_batch()
+                self.write_bytes(data, size)
+            dicore_association_sent(self.core, size)
+        if total <= SMALL:
+            for i in range(count):
+                self.add_to_batch(pieces[i].data, pieces[i].size)
+            return 0
+        self.write_batch()
+        if self.fd >= 0 and not self.is_queued():
+            for i in range(count):
+                vector[i].iov_base = <void *>pieces[i].data
+                vector[i].iov_len = pieces[i].size
+            memset(&header, 0, sizeof(header))
+            header.msg_iov = vector
+            header.msg_iovlen = count
+            n = c_sendmsg(self.fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT)
+            n = 0 if n < 0 else n
+        if <size_t>n < total:
+            rest = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>total - n)
+            size = 0
+            for i in range(count):
+                if <size_t>n >= pieces[i].size:
+                    n -= <ssize_t>pieces[i].size
+                    continue
+                memcpy(PyBytes_AS_STRING(rest) + size, pieces[i].data + n, pieces[i].size - <size_t>n)
+                size += pieces[i].size - <size_t>n
+                n = 0
+            self.queued = True
+            self.transport.write(rest)
+        return 0
+
+    cdef int add_to_batch(self, const uint8_t *data, size_t size) except -1:
+        if self.batch_size + size > BATCH:
+            self.write_batch()
+        if self.batch == NULL:
+            self.batch = <uint8_t *>malloc(BATCH)
+            if self.batch == NULL:
+                raise MemoryError()
+        memcpy(self.batch + self.batch_size, data, size)
+        self.batch_size += size
+        return 0
+
+    cdef int write_batch(self) except -1:
+        cdef uint8_t *batch = self.batch
+        cdef size_t size = self.batch_size
+        if batch == NULL:
+            return 0
+        self.batch = NULL
+        self.batch_size = 0
+        try:
+            self.write_bytes(batch, size)
+        finally:
+            free(batch)
+        return 0
+
+    cdef bint is_queued(self) except -1:
+        """The transport has bytes of ours waiting."""
+        if self.queued and self.transport.get_write_buffer_size() == 0:
+            self.queued = False
+        return self.queued
+
+    cdef int write_bytes(self, const uint8_t *data, size_t size) except -1:
+        cdef ssize_t n = 0
+        if self.fd >= 0 and not self.is_queued():
+            n = c_send(self.fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT)
+            n = 0 if n < 0 else n              # what is wrong with the socket the transport will find out
+        if <size_t>n < size:
+            self.queued = True
+            self.transport.write(PyBytes_FromStringAndSize(<const char *>data + n, <Py_ssize_t>size - n))
         return 0
 
     # -- data sets that are streamed
@@ -1135,7 +1654,9 @@ cdef class Acceptor:
         return self.flush()
 
     cdef int update_reading(self) except -1:
-        cdef bint pause = not self.ended and (self.paused_by_limit or self.paused_by_peer or self.writing is not None)
+        # who does not read our answers is not read, but for what may end an operation: a C-CANCEL, a response
+        cdef bint pause = not self.ended and (self.paused_by_limit or self.writing is not None or self.proposal != NULL or self.holds > 0 or
+                                              (self.paused_by_peer and self.operations == 0))
         if self.transport is None or pause == self.paused or self.transport.is_closing():
             return 0
         self.paused = pause
@@ -1158,25 +1679,23 @@ cdef class Acceptor:
         """Send what the core has to say. True when there was something."""
         cdef const uint8_t *data
         cdef size_t size
-        cdef ssize_t n = 0
+        cdef bint batched = self.batch != NULL
         if self.transport is None:
             return False
-        if self.hub.draining and not self.ended and self.kind == MESSAGE_NONE and self.unanswered == 0:
+        if self.hub.draining and not self.ended and self.kind == MESSAGE_NONE and self.unanswered == 0 and self.operations == 0:
             self.give_up("aborted: the listener closes", 0, 0)
+        self.write_batch()
         dicore_association_output(self.core, &data, &size)
         if size:
-            if self.queued and self.transport.get_write_buffer_size() == 0:
-                self.queued = False
-            if self.fd >= 0 and not self.queued:
-                n = c_send(self.fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT)
-                n = 0 if n < 0 else n          # what is wrong with the socket the transport will find out
-            if <size_t>n < size:
-                self.transport.write(PyBytes_FromStringAndSize(<const char *>data + n, <Py_ssize_t>size - n))
-                self.queued = True
+            self.write_bytes(data, size)
             dicore_association_sent(self.core, size)
+        if self.queued and not self.ended and self.transport.get_write_buffer_size() > BACKLOG:
+            self.give_up("its answers are not read", 0, 0)
+            self.hang_up()
+            return True
         if dicore_association_closing(self.core) or (self.ended and self.hub.draining):
             self.hang_up()
-        return size != 0
+        return batched or size != 0
 
     cdef int hang_up(self) except -1:
         self.fd = -1
@@ -1212,10 +1731,15 @@ cdef class Acceptor:
             self.abort_stream(self.request)
         self.kind = MESSAGE_NONE
         self.request = None
+        self.message = None
+        self.queue = None
+        self.current = None
+        if self.exchange is not None:
+            self.exchange.on_end()
         return self.update_reading()
 
     cdef int finish_draining(self) except -1:
-        if self.core != NULL and (self.kind == MESSAGE_NONE and self.unanswered == 0):
+        if self.kind == MESSAGE_NONE and self.unanswered == 0 and self.operations == 0:
             self.flush()
         return 0
 
@@ -1226,6 +1750,9 @@ cdef class Acceptor:
         if self.closing_since:
             if now > self.closing_since + self.hub.options.artim_timeout:
                 self.transport.abort()         # it does not read our last words
+            return 0
+        if self.paused_by_peer:                # bytes that lie in the transport are out of the core's sight
+            self.watch_stall(now)
             return 0
         if self.paused or self.resumed:
             self.resumed = False
@@ -1243,6 +1770,27 @@ cdef class Acceptor:
         return 0
 
 
+    cdef int watch_stall(self, uint64_t now) except -1:
+        cdef size_t size = self.transport.get_write_buffer_size()
+        if self.stalled_since == 0 or size != self.stalled_size:
+            self.stalled_since = now
+            self.stalled_size = size
+        elif now - self.stalled_since >= self.hub.options.network_timeout > 0:
+            self.hub.count("timeout_network")
+            self.why = "timeout: network (it does not read)"
+            self.give_up(self.why, 0, 0)
+            self.flush()
+            self.transport.abort()
+        return 0
+
+
+cpdef object usable_uid(object text):
+    """A UID of a peer that can be repeated in an answer, or None."""
+    if text and is_uid(span_of_text(text)):
+        return text
+    return None
+
+
 # ---- the client's side: one association on a non-blocking socket ----------------------------------------------------------
 
 cdef enum:
@@ -1250,7 +1798,6 @@ cdef enum:
     PUSH_BLOCKED = 1           # the socket takes no more now
     PUSH_DRY = 2               # the message under way needs more of its data set
     PUSH_BROKEN = 3            # the socket is gone: link_t.error
-    PIECES = 64
 
 cdef struct link_t:
     dicore_association *core
@@ -1341,15 +1888,27 @@ cdef dicore_status link_store(link_t *link, uint8_t context_id, uint16_t message
     return dicore_sender_supply(&link.sender, &link.data, 1)
 
 
+cdef uint8_t PULLED[256 * 1024]     # what one read of a Link may bring; no thread gets between a read and its events
+
+
 cdef class Link:
     """A requested association over a connected non-blocking socket. Who drives it calls `push` when there is something to
     send or the socket is writable, `pull` when it is readable."""
     cdef link_t link
     cdef readonly dict contexts     # (SOP class, transfer syntax) -> context id, of those accepted
+    cdef readonly dict accepted     # context id -> (SOP class, transfer syntax)
     cdef readonly dict refused      # (SOP class, transfer syntax) -> result of PS3.8 table 9-18
     cdef readonly uint32_t peer_max_length
     cdef list proposed
+    cdef readonly dict roles        # SOP class -> (SCU, SCP) that we may be, of those answered
+    cdef readonly dict extended     # SOP class -> bytes of extended negotiation, as answered
+    cdef readonly object identity_response                         # bytes, or None
+    cdef readonly str implementation_uid, implementation_version   # of the peer
+    cdef readonly int window_invoked, window_performed             # operations at a time: ours, the peer's
+    cdef public object owner        # what is told to go on: `resume()`, `stop(why)`
     cdef object keep                # owner of the data set that is being sent
+    cdef object queue               # deque of Outgoing
+    cdef Outgoing current           # the one that is being sent
     cdef uint16_t message_id
 
     def __cinit__(self, *, uint32_t pdu, uint32_t negotiation, uint32_t command, uint64_t artim, uint64_t request,
@@ -1369,14 +1928,24 @@ cdef class Link:
         if self.link.core == NULL:
             raise MemoryError()
         self.contexts = {}
+        self.accepted = {}
         self.refused = {}
+        self.roles = {}
+        self.extended = {}
+        self.implementation_uid = self.implementation_version = ""
+        self.window_invoked = self.window_performed = 1
+        self.queue = deque()
 
     def __dealloc__(self):
         dicore_association_free(self.link.core)
 
-    def propose(self, str called, str calling, list contexts, bytes implementation_uid, bytes implementation_version):
-        """The A-ASSOCIATE-RQ: `contexts` is a list of (id, SOP class, [transfer syntaxes])."""
+    def propose(self, str called, str calling, list contexts, bytes implementation_uid, bytes implementation_version, *,
+                dict roles=None, dict extended=None, tuple window=None, tuple identity=None):
+        """The A-ASSOCIATE-RQ: `contexts` is a list of (id, SOP class, [transfer syntaxes]); `roles` maps SOP classes to (SCU,
+        SCP), `extended` to bytes; `window` is (invoked, performed); `identity` is (type, primary, secondary, wants response)."""
         cdef dicore_associate request
+        cdef dicore_role *role_items = NULL
+        cdef dicore_extended *extended_items = NULL
         cdef size_t count = <size_t>len(contexts), total = 0, i = 0, j = 0
         cdef dicore_context *array
         cdef dicore_span *syntaxes
@@ -1384,8 +1953,10 @@ cdef class Link:
             total += <size_t>len(offered)
         array = <dicore_context *>calloc(count + 1, sizeof(dicore_context))
         syntaxes = <dicore_span *>calloc(total + 1, sizeof(dicore_span))
+        role_items = <dicore_role *>calloc(<size_t>len(roles or EMPTY) + 1, sizeof(dicore_role))
+        extended_items = <dicore_extended *>calloc(<size_t>len(extended or EMPTY) + 1, sizeof(dicore_extended))
         try:
-            if array == NULL or syntaxes == NULL:
+            if array == NULL or syntaxes == NULL or role_items == NULL or extended_items == NULL:
                 raise MemoryError()
             for number, sop_class, offered in contexts:
                 array[i].id = number
@@ -1403,10 +1974,33 @@ cdef class Link:
             request.context_count = count
             request.implementation_uid = span_of_bytes(implementation_uid)
             request.implementation_version = span_of_bytes(implementation_version)
+            for sop_class, (scu, scp) in (roles or EMPTY).items():
+                role_items[request.role_count].sop_class = span_of_text(sop_class)
+                role_items[request.role_count].scu = bool(scu)
+                role_items[request.role_count].scp = bool(scp)
+                request.role_count += 1
+            request.roles = role_items
+            for sop_class, information in (extended or EMPTY).items():
+                extended_items[request.extended_count].item = 0x56
+                extended_items[request.extended_count].sop_class = span_of_text(sop_class)
+                extended_items[request.extended_count].information = span_of_bytes(<bytes?>information)
+                request.extended_count += 1
+            request.extended = extended_items
+            if window is not None:
+                request.has_async = True
+                request.async_invoked, request.async_performed = window
+            if identity is not None:
+                kind, primary, secondary, wants_response = identity
+                request.identity_type = kind
+                request.identity_primary = span_of_bytes(<bytes?>primary)
+                request.identity_secondary = span_of_bytes(<bytes?>secondary)
+                request.identity_wants_response = bool(wants_response)
             check(dicore_association_request(self.link.core, &request), NULL)
         finally:
             free(array)
             free(syntaxes)
+            free(role_items)
+            free(extended_items)
         self.proposed = contexts
 
     def attach(self, int fd):
@@ -1423,26 +2017,65 @@ cdef class Link:
         self.link.sending = False
         self.link.piece = self.link.piece_count = 0
         self.keep = None
+        self.queue.clear()
+        self.current = None
+
+    def post(self, int context_id, Command command not None, list pieces=None, *, size=None, more=None, done=None):
+        """A message to send: see `Acceptor.post`. `push` sends it."""
+        if self.link.fd >= 0:
+            self.queue.append(outgoing(self.owner, context_id, command, pieces, size, more, done))
+
+    @property
+    def sending(self):
+        """Messages are not sent yet."""
+        return self.current is not None or len(self.queue) != 0
 
     def push(self):
         """Send. True when the socket must become writable for the rest; raises OSError when it is gone."""
         cdef int result
-        if self.link.fd < 0:
-            return False
-        result = link_push(&self.link)
-        if result == PUSH_BROKEN:
-            raise OSError(self.link.error, "the connection is broken")
-        if result == PUSH_DONE:
+        cdef Outgoing message
+        cdef dicore_command c
+        cdef dicore_status status
+        while self.link.fd >= 0:
+            result = link_push(&self.link)
+            if result == PUSH_BROKEN:
+                raise OSError(self.link.error, "the connection is broken")
+            if result == PUSH_BLOCKED:
+                return True
+            if result == PUSH_DRY:
+                if self.current is None or not self.current.feed(&self.link.sender):
+                    return False               # `more` will bring it
+                continue
             self.keep = None
-        return result == PUSH_BLOCKED
+            if self.current is not None:
+                message, self.current = self.current, None
+                message.finish()
+            if not self.queue:
+                return False
+            message = self.queue.popleft()
+            if message.pieces is None:
+                message.command.fill(&c)
+                status = dicore_association_respond(self.link.core, message.context, &c)
+                if status == DICORE_OK:
+                    message.finish()
+            else:
+                status = message.begin(self.link.core, &self.link.sender)
+                if status == DICORE_OK:
+                    self.current = message
+                    self.link.sending = True
+                    self.link.piece = self.link.piece_count = 0
+            if status == DICORE_BAD_STATE or status == DICORE_FAILED:
+                return False                   # it has ended
+            check(status, NULL)
+        return False
 
     def pull(self):
         """Read once and say what came, as tuples:
 
-        ("accepted",)  ("rejected", result, source, reason)  ("response", field, message id, status, comment)
-        ("release",)  ("released",)  ("aborted", source, reason)  ("failed", text, reason, offset)  ("closed",)
+        ("accepted",)  ("rejected", result, source, reason)  ("command", context id, Command, a data set follows)
+        ("data", context id, bytes, last)  ("release",)  ("released",)  ("aborted", source, reason)  ("failed", text, reason, offset)  ("closed",)
         An empty list: nothing whole yet. Raises OSError when the socket is gone."""
-        cdef uint8_t memory[16384]
+        cdef uint8_t *memory = PULLED
         cdef ssize_t n
         cdef size_t at = 0, consumed
         cdef dicore_event event
@@ -1450,7 +2083,7 @@ cdef class Link:
         cdef list said = []
         if self.link.fd < 0:
             return said
-        n = c_recv(self.link.fd, memory, sizeof(memory), MSG_DONTWAIT)
+        n = c_recv(self.link.fd, memory, sizeof(PULLED), MSG_DONTWAIT)
         if n < 0:
             if errno == EAGAIN or errno == EINTR:
                 return said
@@ -1470,11 +2103,10 @@ cdef class Link:
 
     cdef int say(self, list said, const dicore_event *event) except -1:
         if event.kind == DICORE_EVENT_COMMAND:
-            if event.command.command_field & 0x8000:
-                said.append(("response", event.command.command_field, event.command.responded_to, event.command.status,
-                             text_of(event.command.error_comment) if event.command.error_comment.data != NULL else ""))
-            else:
-                said.append(("request", event.command.command_field))
+            said.append(("command", event.context_id, Command.of(&event.command), not event.last))
+        elif event.kind == DICORE_EVENT_DATA:
+            said.append(("data", event.context_id, PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.size),
+                         bool(event.last)))
         elif event.kind == DICORE_EVENT_ASSOCIATE_AC:
             self.agreed(event.associate)
             said.append(("accepted",))
@@ -1501,35 +2133,24 @@ cdef class Link:
             result, syntax = results.get(number, (2, ""))
             if result == 0 and syntax in offered:
                 self.contexts.setdefault((sop_class, syntax), number)
+                self.accepted[number] = (sop_class, syntax)
             else:
                 for one in offered:
                     self.refused[sop_class, one] = result
         self.peer_max_length = answer.max_length
+        self.implementation_uid = text_of(answer.implementation_uid)
+        self.implementation_version = text_of(answer.implementation_version)
+        for i in range(answer.role_count):
+            self.roles[text_of(answer.roles[i].sop_class)] = (bool(answer.roles[i].scu), bool(answer.roles[i].scp))
+        for i in range(answer.extended_count):
+            if answer.extended[i].item == 0x56:
+                self.extended[text_of(answer.extended[i].sop_class)] = span_bytes(answer.extended[i].information)
+        if answer.has_async:
+            self.window_invoked = answer.async_invoked
+            self.window_performed = answer.async_performed
+        if answer.has_identity_response:
+            self.identity_response = span_bytes(answer.identity_response)
         return 0
-
-    def start_echo(self, int context_id):
-        """Begin a C-ECHO; the message id."""
-        cdef dicore_command command
-        memset(&command, 0, sizeof(command))
-        self.message_id += 1
-        command.present = DICORE_HAS_COMMAND_FIELD | DICORE_HAS_MESSAGE_ID | DICORE_HAS_DATA_SET_TYPE
-        command.command_field = DICORE_C_ECHO_RQ
-        command.message_id = self.message_id
-        command.data_set_type = DICORE_NO_DATA_SET
-        command.affected_class = span_of_text("1.2.840.10008.1.1")
-        check(dicore_association_respond(self.link.core, <uint8_t>context_id, &command), NULL)
-        return self.message_id
-
-    def start_store(self, int context_id, str sop_class, str sop_instance, const uint8_t[::1] data not None, int priority=0):
-        """Begin a C-STORE of a data set of even length, which is kept until it is sent; the message id."""
-        cdef dicore_span span
-        span.data = &data[0] if data.shape[0] else NULL
-        span.size = <size_t>data.shape[0]
-        self.message_id += 1
-        check(link_store(&self.link, <uint8_t>context_id, self.message_id, <uint16_t>priority, span_of_text(sop_class),
-                         span_of_text(sop_instance), span, span.size), NULL)
-        self.keep = data
-        return self.message_id
 
     def start_release(self):
         """Ask for release; nothing may be half sent."""
@@ -1542,6 +2163,10 @@ cdef class Link:
     def start_abort(self, int source=0, int reason=0):
         """An A-ABORT, where the state has one."""
         dicore_association_abort(self.link.core, <uint8_t>source, <uint8_t>reason)
+
+    def touch(self):
+        """We keep the peer waiting: its clock starts anew."""
+        dicore_association_touch(self.link.core)
 
     def deadline(self):
         """Milliseconds until `tick` is due, None: never."""
@@ -1568,6 +2193,25 @@ cdef class Link:
     def state(self):
         """1 to 13, for Sta1 to Sta13 of PS3.8 9.2."""
         return dicore_association_state(self.link.core)
+
+
+def associate_rebuilt(const uint8_t[::1] pdu not None):
+    """Parse a whole A-ASSOCIATE-RQ or -AC and build it anew: what we would say of what it says."""
+    cdef dicore_associate found
+    cdef dicore_error error
+    cdef size_t size = 0
+    cdef bytes out
+    if pdu.shape[0] < 6:
+        raise errors.ProtocolViolation("no PDU", section="PS3.8 9.3.2")
+    memset(&found, 0, sizeof(found))
+    check(dicore_associate_parse(pdu[0], &pdu[0] + 6, <size_t>pdu.shape[0] - 6, &ALLOCATOR, &found, &error), &error)
+    try:
+        dicore_associate_build(pdu[0], &found, found.max_length, NULL, 0, &size)
+        out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
+        check(dicore_associate_build(pdu[0], &found, found.max_length, <uint8_t *>PyBytes_AS_STRING(out), size, &size), NULL)
+    finally:
+        dicore_associate_free(&found, &ALLOCATOR)
+    return out
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -1631,13 +2275,13 @@ cdef dicore_status identify(const uint8_t *data, size_t size, bint partial, iden
     return DICORE_OK
 
 
-def identify_bytes(const uint8_t[::1] data not None):
-    """(SOP class, SOP instance, transfer syntax, offset of the data set) of a Part 10 file in memory. Raises
-    DicomFormatError when a C-STORE cannot be made of it."""
+def identify_bytes(const uint8_t[::1] data not None, *, bint partial=False):
+    """(SOP class, SOP instance, transfer syntax, offset of the data set) of a Part 10 file in memory, or of the beginning
+    of one. Raises DicomFormatError when a C-STORE cannot be made of it."""
     cdef identity found
     if data.shape[0] == 0:
         raise errors.DicomFormatError("no bytes", expected="a DICOM file")
-    check(identify(&data[0], <size_t>data.shape[0], False, &found), NULL, None,
+    check(identify(&data[0], <size_t>data.shape[0], partial, &found), NULL, None,
           "SOP Class UID, SOP Instance UID and a transfer syntax")
     return text_of(found.sop_class), text_of(found.sop_instance), text_of(found.transfer_syntax), found.start
 
@@ -1830,17 +2474,24 @@ cdef struct offer:
     dicore_span sop_class, transfer_syntax
     uint8_t id
 
+cdef struct unanswered:
+    uint16_t message_id
+    uint16_t status
+    bint answered              # before all of it was sent
+    size_t index
+    uint64_t size              # of the data set
+
 cdef struct lane:
     link_t *link
     offer *offers
     size_t offer_count, last_offer
-    source *file               # the message that waits for its answer, NULL: none
-    bint answered              # the answer came before all was sent
+    source *file               # what is being sent, NULL: nothing; its message is also among those that wait
+    unanswered waiting[64]     # messages without an answer
+    size_t waiting_count, window
     bint blocked
     bint over                  # no more messages on this one
     bint dead
     uint16_t message_id
-    uint16_t status
     uint8_t end_kind           # dicore_event_kind that ended it; 0: an error of the socket
     uint8_t end_source, end_reason
     int end_detail             # dicore_status or dicore_timeout
@@ -1850,8 +2501,8 @@ cdef struct lane:
 cdef class Pump:
     """Sends files over open associations, without the GIL, in the thread that calls `run`.
 
-    Each association has one C-STORE under way; the next file is read while there is nothing else to do. `cancel` may be
-    called from any thread. The counters may be read at any time."""
+    Each association has as many C-STOREs under way as its peer has agreed to, at most 64; the next file is read while there
+    is nothing else to do. `cancel` may be called from any thread. The counters may be read at any time."""
     cdef readonly uint64_t done, failed, bytes
     cdef list links
     cdef Paths paths
@@ -1908,6 +2559,7 @@ cdef class Pump:
             link = <Link?>links[i]
             self.lanes[i].link = &link.link
             self.lanes[i].message_id = link.message_id
+            self.lanes[i].window = <size_t>min(64, link.window_invoked) if link.window_invoked > 0 else 64
             self.lanes[i].offers = <offer *>calloc(<size_t>len(link.contexts) + 1, sizeof(offer))
             if self.lanes[i].offers == NULL:
                 raise MemoryError()
@@ -2005,7 +2657,7 @@ cdef class Pump:
             for i in range(self.lane_count):
                 self.fds[i + 1].fd = -1
                 self.fds[i + 1].revents = 0
-                if self.lanes[i].file != NULL:
+                if self.lanes[i].waiting_count and not self.lanes[i].dead:
                     waiting += 1
                     self.fds[i + 1].fd = self.lanes[i].link.fd
                     self.fds[i + 1].events = <short>(POLLIN | POLLOUT) if self.lanes[i].blocked else <short>POLLIN
@@ -2024,13 +2676,14 @@ cdef class Pump:
                     continue
                 if events & POLLOUT:
                     self.push(&self.lanes[i])
+                    self.start(&self.lanes[i])
                 if events & (POLLIN | POLLERR | POLLHUP) and not self.lanes[i].dead:
                     self.pull(&self.lanes[i])
             now = now_ms()
             if now - checked >= 250:
                 checked = now
                 for i in range(self.lane_count):
-                    if self.lanes[i].file != NULL:
+                    if self.lanes[i].waiting_count and not self.lanes[i].dead:
                         self.check_time(&self.lanes[i], now)
         for i in range(self.lane_count):       # cancelled
             if not self.lanes[i].dead:
@@ -2082,11 +2735,12 @@ cdef class Pump:
         return -1
 
     cdef void start(self, lane *one) noexcept nogil:
-        """The next message on this association."""
+        """The next messages on this association, as many as may be under way."""
         cdef source *file
         cdef int context_id
         cdef dicore_span data
-        while not one.dead:
+        cdef unanswered *entry
+        while not one.dead and one.file == NULL and one.waiting_count < one.window:
             file = self.take_file()
             if file == NULL:
                 return
@@ -2097,31 +2751,38 @@ cdef class Pump:
                 continue
             one.message_id += 1
             one.file = file
-            one.answered = False
+            entry = &one.waiting[one.waiting_count]
+            one.waiting_count += 1
+            entry.message_id = one.message_id
+            entry.answered = False
+            entry.index = file.index
+            entry.size = file.size - file.id.start
             data.data = file.memory + file.id.start
             data.size = file.loaded - <size_t>file.id.start
             if link_store(one.link, <uint8_t>context_id, one.message_id, 0, file.id.sop_class, file.id.sop_instance, data,
-                          file.size - file.id.start) != DICORE_OK:
+                          entry.size) != DICORE_OK:
                 self.die(one, DICORE_EVENT_CLOSED, 0, 0, 0)
                 return
             self.push(one)
-            return
 
     cdef void push(self, lane *one) noexcept nogil:
         cdef int result
-        cdef source *file = one.file
+        cdef source *file
         cdef size_t wanted
         cdef ssize_t got
+        cdef unanswered *entry
         while True:
             result = link_push(one.link)
             if result != PUSH_DRY:
                 break
+            file = one.file
             wanted = <size_t>min(<uint64_t>file.capacity, file.size - file.position)
             got = read_all(file.fd, file.memory, wanted, file.position)
             if got < 0 or <size_t>got < wanted or wanted == 0:
                 self.outcomes[file.index] = OUTCOME_CHANGED
                 self.failed += 1
                 self.done += 1
+                one.waiting_count -= 1                          # it is the last one
                 dicore_association_abort(one.link.core, 0, 0)   # there is no other way out of a message that was begun
                 link_push(one.link)
                 one.file = NULL
@@ -2135,8 +2796,13 @@ cdef class Pump:
         one.blocked = result == PUSH_BLOCKED
         if result == PUSH_BROKEN:
             self.die(one, 0, 0, 0, 0)
-        elif result == PUSH_DONE and one.answered:
-            self.finish(one)
+        elif result == PUSH_DONE and one.file != NULL:
+            file = one.file
+            one.file = NULL
+            self.give_back(file)
+            entry = &one.waiting[one.waiting_count - 1]
+            if entry.answered:
+                self.finish(one, entry)
 
     cdef void pull(self, lane *one) noexcept nogil:
         cdef uint8_t memory[8192]
@@ -2159,10 +2825,8 @@ cdef class Pump:
             if event.kind == DICORE_EVENT_NONE:
                 break
             if event.kind == DICORE_EVENT_COMMAND:
-                if event.command.command_field == DICORE_C_STORE_RSP and one.file != NULL and \
-                        event.command.responded_to == one.message_id and not one.answered:
-                    one.answered = True
-                    one.status = event.command.status
+                if event.command.command_field == DICORE_C_STORE_RSP:
+                    self.answer(one, event.command.responded_to, event.command.status)
             elif event.kind != DICORE_EVENT_DATA:
                 if event.kind == DICORE_EVENT_RELEASE_RQ:
                     dicore_association_release_reply(one.link.core)
@@ -2171,25 +2835,33 @@ cdef class Pump:
                 return
             if status != DICORE_OK:
                 break
-        if one.answered and one.link.piece == one.link.piece_count and not one.link.sending:
-            self.finish(one)
+        self.start(one)
 
-    cdef void finish(self, lane *one) noexcept nogil:
+    cdef void answer(self, lane *one, uint16_t message_id, uint16_t status) noexcept nogil:
+        cdef size_t i
+        for i in range(one.waiting_count):
+            if one.waiting[i].message_id == message_id and not one.waiting[i].answered:
+                one.waiting[i].answered = True
+                one.waiting[i].status = status
+                if one.file == NULL or i + 1 < one.waiting_count:    # else it is still being sent
+                    self.finish(one, &one.waiting[i])
+                return
+
+    cdef void finish(self, lane *one, unanswered *entry) noexcept nogil:
         """The answer is here and all is sent."""
-        cdef source *file = one.file
-        self.outcomes[file.index] = OUTCOME_SENT
-        self.statuses[file.index] = one.status
-        self.bytes += file.size - file.id.start
-        if one.status != 0 and one.status & 0xF000 != 0xB000:
+        cdef size_t i = <size_t>(entry - one.waiting)
+        self.outcomes[entry.index] = OUTCOME_SENT
+        self.statuses[entry.index] = entry.status
+        self.bytes += entry.size
+        if entry.status != 0 and entry.status & 0xF000 != 0xB000:
             self.failed += 1
         self.done += 1
-        one.file = NULL
-        one.answered = False
-        self.give_back(file)
-        self.start(one)
+        one.waiting_count -= 1
+        memmove(entry, entry + 1, (one.waiting_count - i) * sizeof(unanswered))   # the one being sent stays the last
 
     cdef void die(self, lane *one, uint8_t kind, uint8_t source_, uint8_t reason, int detail) noexcept nogil:
         cdef source *file = one.file
+        cdef size_t i
         one.dead = True
         one.end_kind = kind
         one.end_source = source_
@@ -2199,11 +2871,13 @@ cdef class Pump:
         one.link.piece = one.link.piece_count = 0
         one.file = NULL
         if file != NULL:
-            self.outcomes[file.index] = OUTCOME_LOST
-            self.details[file.index] = <int>(one - self.lanes)
+            self.give_back(file)
+        for i in range(one.waiting_count):
+            self.outcomes[one.waiting[i].index] = OUTCOME_LOST
+            self.details[one.waiting[i].index] = <int>(one - self.lanes)
             self.failed += 1
             self.done += 1
-            self.give_back(file)
+        one.waiting_count = 0
 
     cdef void check_time(self, lane *one, uint64_t now) noexcept nogil:
         cdef dicore_event event

@@ -25,6 +25,8 @@ RECORD, DAMAGED, UNREADABLE = <int>DICORE_FOUND_RECORD, <int>DICORE_FOUND_DAMAGE
 ENTRY_SIZE = <int>DICORE_STORE_ENTRY_SIZE
 RECORD_HEADER, RECORD_UNIT, SEGMENT_HEADER = <int>DICORE_RECORD_HEADER, <int>DICORE_RECORD_UNIT, <int>DICORE_SEGMENT_HEADER
 SEGMENT_SINGLE = <int>DICORE_SEGMENT_SINGLE
+REPLACES, ANOTHER, DELETED = <int>DICORE_RECORD_REPLACES, <int>DICORE_RECORD_ANOTHER, <int>DICORE_RECORD_DELETED
+DEAD, LIVE, TOMBSTONE = <int>DICORE_STANDING_DEAD, <int>DICORE_STANDING_LIVE, <int>DICORE_STANDING_TOMBSTONE
 FAILPOINTS = {
     "before-write": <int>DICORE_FAIL_BEFORE_WRITE,
     "after-write": <int>DICORE_FAIL_AFTER_WRITE,
@@ -168,6 +170,15 @@ def check_record(data not None, uint64_t nonce, uint64_t offset, bint whole=True
     return record.file_size, record.data_offset, record.flags, record.received, record.uid_hash[:16]
 
 
+def segment_header(uint64_t id, uint64_t nonce, uint64_t created, uint64_t size):
+    """The 4096 bytes that a segment begins with."""
+    cdef uint8_t out[4096]
+    cdef dicore_segment_info info
+    info.id, info.nonce, info.created, info.size, info.flags = id, nonce, created, size, 0
+    dicore_segment_write_header(&info, out)
+    return out[:4096]
+
+
 cdef class Segment:
     """An open segment file. `writable=True` takes its lock; `locked` says that another process has it (then nothing else works)."""
     cdef int file
@@ -186,6 +197,8 @@ cdef class Segment:
             self.locked = True
         elif status == DICORE_BAD_SEGMENT and error.offset == 8:
             raise errors.StoreError(f"segment {id} was written by another version of dicore, which this one cannot read")
+        elif status == DICORE_TRUNCATED:
+            raise errors.StoreCorrupt("the file ends within the segment's header", segment=f"{id:010d}.seg", offset=error.offset)
         else:
             check(status, &error, f"segments/{id:010d}.seg")
 
@@ -353,6 +366,37 @@ cdef class Segment:
         finally:
             free(data)
 
+    def copy(self, const uint8_t[::1] entries not None, int to_file, uint64_t to_nonce, uint64_t to_offset):
+        """Copy the records of packed entries, one behind the other, to `to_offset` of another segment: (packed entries of the
+        copies, where they end). Every byte is checked: StoreCorrupt with the offset of a damaged record; StoreFull."""
+        cdef dicore_record record
+        cdef dicore_store_entry entry
+        cdef dicore_status status = DICORE_OK
+        cdef dicore_error error
+        cdef Py_ssize_t at
+        cdef uint8_t *buffer = <uint8_t *>malloc(1 << 20)
+        if buffer == NULL:
+            raise MemoryError
+        copies = bytearray(entries.shape[0])
+        cdef uint8_t[::1] out = copies
+        try:
+            for at in range(0, entries.shape[0], DICORE_STORE_ENTRY_SIZE):
+                dicore_store_entry_read(&entries[at], DICORE_STORE_ENTRY_SIZE, &entry)
+                with nogil:
+                    status = dicore_record_copy(self.file, self.info.nonce, <uint64_t>entry.unit * DICORE_RECORD_UNIT, to_file, to_nonce,
+                                                to_offset, buffer, 1 << 20, &record, &error)
+                if status in (DICORE_BAD_RECORD, DICORE_BAD_CRC, DICORE_TRUNCATED):
+                    raise errors.StoreCorrupt("the bytes of this record are damaged", segment=f"{self.info.id:010d}.seg",
+                                              offset=entry.unit * DICORE_RECORD_UNIT)
+                if status != DICORE_OK:
+                    _raise(status, &error, "a copy")
+                entry.unit = <uint32_t>(to_offset // DICORE_RECORD_UNIT)
+                dicore_store_entry_write(&entry, &out[at])
+                to_offset += <uint64_t>entry.units * DICORE_RECORD_UNIT
+        finally:
+            free(buffer)
+        return bytes(copies), to_offset
+
     def repair(self):
         """Make everything behind the last whole record of the last scan zeros, durably."""
         cdef dicore_error error
@@ -400,15 +444,26 @@ cdef class Native:
         dicore_store_close(self.store)
         self.store = NULL
 
+    def lend(self):
+        """The address of the C store, for another native module; it stays open until `give_back`."""
+        self._open()
+        self.busy += 1
+        return <size_t>self.store
+
+    def give_back(self):
+        """What `lend` gave is not used any more."""
+        self.busy -= 1
+
     cdef int _open(self) except -1:
         if self.store == NULL or self.closing:
             raise errors.StoreError("the store is closed")
         return 0
 
     def append(self, str sop_class not None, str sop_instance not None, str transfer_syntax not None, pieces not None,
-               str source_ae not None, done, token):
+               str source_ae not None, done, token, uint16_t flags=0):
         """Append an instance: WAITS (commit() will name `done` and `token`), STORED, DUPLICATE, CONFLICT; 0 when it is too long
-        for anything but a lane."""
+        for anything but a lane. With `flags` REPLACES in place of what is there, whatever the policy; with DELETED a tombstone,
+        and DUPLICATE when nothing is there."""
         cdef dicore_instance instance
         cdef dicore_outcome outcome
         cdef dicore_error error
@@ -423,10 +478,11 @@ cdef class Native:
         instance.pieces = held.spans
         instance.count = <size_t>held.count
         instance.token = <void *>waiter
+        instance.done = NULL
         Py_INCREF(waiter)  # the commit loop may be done with it before the call returns
         self.busy += 1
         with nogil:
-            status = dicore_store_append(self.store, &instance, &outcome, &error)
+            status = dicore_store_put(self.store, &instance, flags, &outcome, &error)
         self.busy -= 1
         if status != DICORE_OK or outcome != DICORE_WAITS:
             Py_DECREF(waiter)
@@ -442,7 +498,10 @@ cdef class Native:
         cdef size_t count, i
         cdef dicore_status status
         with nogil:
-            status = dicore_store_commit(self.store, &waiters, &count)
+            while True:                        # groups whose waiters have all been told by their own `done` are not ours
+                status = dicore_store_commit(self.store, &waiters, &count)
+                if status != DICORE_OK or count:
+                    break
         if status == DICORE_END:
             return None
         groups = {}
@@ -502,6 +561,50 @@ cdef class Native:
                 n += 1
                 at += DICORE_STORE_ENTRY_SIZE
             check(dicore_store_load(self.store, segment, batch, n), NULL)
+
+    def standing(self, uint64_t segment, const uint8_t[::1] entries not None):
+        """For each packed entry of a segment a byte: DEAD, LIVE or TOMBSTONE."""
+        cdef dicore_store_entry entry
+        cdef Py_ssize_t at, i = 0
+        self._open()
+        result = bytearray(entries.shape[0] // DICORE_STORE_ENTRY_SIZE)
+        cdef uint8_t[::1] out = result
+        for at in range(0, entries.shape[0], DICORE_STORE_ENTRY_SIZE):
+            dicore_store_entry_read(&entries[at], DICORE_STORE_ENTRY_SIZE, &entry)
+            out[i] = <uint8_t>dicore_store_standing(self.store, entry.uid_hash, segment, entry.unit)
+            i += 1
+        return bytes(result)
+
+    def moved(self, uint64_t segment, const uint8_t[::1] entries not None, uint64_t to_segment, const uint8_t[::1] copies not None):
+        """The records of `entries` in `segment` are found as `copies` in `to_segment` from now on."""
+        cdef dicore_store_move moves[BATCH]
+        cdef dicore_store_entry entry
+        cdef Py_ssize_t at
+        cdef size_t n = 0
+        self._open()
+        if entries.shape[0] != copies.shape[0]:
+            raise ValueError("as many copies as entries")
+        for at in range(0, entries.shape[0], DICORE_STORE_ENTRY_SIZE):
+            dicore_store_entry_read(&entries[at], DICORE_STORE_ENTRY_SIZE, &entry)
+            memcpy(moves[n].uid_hash, entry.uid_hash, 16)
+            moves[n].from_segment, moves[n].from_unit = <uint32_t>segment, entry.unit
+            dicore_store_entry_read(&copies[at], DICORE_STORE_ENTRY_SIZE, &entry)
+            moves[n].to_segment, moves[n].to_unit = <uint32_t>to_segment, entry.unit
+            n += 1
+            if n == BATCH:
+                dicore_store_moved(self.store, moves, n)
+                n = 0
+        dicore_store_moved(self.store, moves, n)
+
+    def forget(self, uint64_t segment):
+        """The segment is gone; how many instances were known there."""
+        self._open()
+        return dicore_store_forget(self.store, segment)
+
+    def roll(self):
+        """Finish the segment that is written to: its number, or 0."""
+        self._open()
+        return dicore_store_roll(self.store)
 
     def resume(self, Segment segment not None, uint64_t end):
         """Continue a locked, recovered segment, whose descriptor is ours from now on. False: not needed, it was closed.
@@ -599,6 +702,7 @@ cdef class NativeLane:
         instance.pieces = NULL
         instance.count = 0
         instance.token = NULL
+        instance.done = NULL
         with nogil:
             status = dicore_lane_begin(native.store, &instance, &self.lane, &error)
         if status != DICORE_OK:

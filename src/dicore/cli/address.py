@@ -6,7 +6,7 @@ import typer
 
 from dicore.net.address import Address, check_ae_title
 
-__all__ = ["ae_title", "peer"]
+__all__ = ["ae_title", "keys_of", "peer"]
 
 
 def peer(target: str, port: int | None, called: str | None) -> Address:
@@ -30,3 +30,24 @@ def ae_title(text: str) -> str:
         return check_ae_title(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def keys_of(texts: list[str]) -> tuple[dict[str, str], bool]:
+    """The -k options: {keyword or 'gggg,eeee': value}, and whether one of them only returns (has no '=').
+
+    Raises typer.BadParameter for what is no attribute."""
+    from dicore.dataset.dictionary import tag_to_keyword
+    from dicore.dataset.editing import parse_key
+
+    found: dict[str, str] = {}
+    bare = False
+    for text in texts:
+        name, mark, value = text.partition("=")
+        name = name.strip().removeprefix("(").removesuffix(")")
+        try:
+            tag = parse_key(name)
+        except (ValueError, KeyError) as error:
+            raise typer.BadParameter(f"{text!r}: {error}", param_hint="--key") from None
+        found[tag_to_keyword(tag) or name] = value
+        bare = bare or not mark
+    return found, bare

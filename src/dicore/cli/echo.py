@@ -20,6 +20,7 @@ def echo(
     timeout: Annotated[
         float, typer.Option("--timeout", "-to", min=0.001, help="Seconds to wait for each answer.")
     ] = 30.0,
+    probing: Annotated[bool, typer.Option("--probe", help="Find out what the node accepts, and its quirks.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON per answer.")] = False,
 ) -> None:
     """Ask a DICOM node whether it is there (C-ECHO).
@@ -29,6 +30,7 @@ def echo(
       dicore echo DICORE@127.0.0.1:11112
       dicore echo -aet ME -aec DICORE 127.0.0.1 11112
       dicore echo dicom://PACS@pacs.example:104 --count 5 --json
+      dicore echo PACS@pacs.example:104 --probe
     """
     target = peer(address, port, called)
     title = ae_title(calling)
@@ -39,6 +41,10 @@ def echo(
 
     async def ask() -> None:
         timeouts = Timeouts(connect=timeout, artim=timeout, network=timeout, dimse=timeout)
+        if probing:
+            from dicore.cli.probe import probe
+
+            return await probe(target, title, timeouts, as_json)
         start = time.perf_counter()
         async with connect(target, calling=title, timeouts=timeouts) as association:
             for number in range(1, count + 1):

@@ -35,6 +35,13 @@ def serve(
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond the loopback for everybody.")] = False,
     grace: Annotated[float, typer.Option("--grace", min=0, help="Seconds that peers get to finish at the end.")] = 5.0,
+    driver: Annotated[
+        Literal["auto", "engine", "asyncio"],
+        typer.Option("--driver", help="Threads in C, or the event loop; auto: the engine where it can."),
+    ] = "auto",
+    engine_threads: Annotated[
+        int, typer.Option("--engine-threads", min=0, max=64, help="Of the engine; 0: by the number of processors.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Where it listens, as one line of JSON.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more than one line per association.")] = False,
 ) -> None:
@@ -61,7 +68,18 @@ def serve(
         raise typer.BadParameter(str(error), param_hint="--allow-net") from None
     access.check_bind(host)
     log_to_stderr("DEBUG" if verbose else "INFO")
-    _run(store, port=port, host=host, title=name, durability=durability, access=access, grace=grace, as_json=as_json)
+    _run(
+        store,
+        port=port,
+        host=host,
+        title=name,
+        durability=durability,
+        access=access,
+        grace=grace,
+        driver=driver,
+        engine_threads=engine_threads,
+        as_json=as_json,
+    )
 
 
 def _run(
@@ -73,6 +91,8 @@ def _run(
     durability: Literal["durable", "relaxed"],
     access: Access,
     grace: float,
+    driver: Literal["auto", "engine", "asyncio"],
+    engine_threads: int,
     as_json: bool,
 ) -> None:
     import asyncio
@@ -86,7 +106,16 @@ def _run(
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         with dicore.Store(path, durability=durability) as store:
-            async with open_server(store, port=port, host=host, ae_title=title, access=access, grace=grace) as server:
+            async with open_server(
+                store,
+                port=port,
+                host=host,
+                ae_title=title,
+                access=access,
+                grace=grace,
+                driver=driver,
+                engine_threads=engine_threads,
+            ) as server:
                 if as_json:
                     show_json({"ae_title": title, "host": host, "port": server.port, "store": str(path)})
                 else:

@@ -19,7 +19,7 @@ StoreDir = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 
 store = typer.Typer(
-    help="Look into a store: list, export, verify, rebuild, count.\n\n"
+    help="Look into a store: list, export, verify, count; delete, compact, rebuild, back up, restore.\n\n"
     "Example: dicore store ls archive/ PatientName='DOE*'",
     no_args_is_help=True,
     **SETTINGS,
@@ -66,7 +66,7 @@ def ls(
     wanted = dict(_key(key) for key in keys or ())
     with _open(folder) as opened:
         try:
-            found = opened.find(level=level, **wanted)
+            found = opened.find(level=level, **wanted)  # type: ignore[arg-type]  # all are text
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="KEY=VALUE") from None
     if as_json:
@@ -132,6 +132,102 @@ def rebuild(folder: StoreDir, as_json: Json = False) -> None:
         show_json({"instances": count})
     else:
         show(f"indexed {count} instances")
+
+
+@store.command("delete")
+def delete(
+    folder: StoreDir,
+    keys: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="What to delete, as `ls` matches it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say how many instances match.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete what matches. `compact` gives the space back.
+
+    \b
+    Example:
+      dicore store delete archive/ StudyInstanceUID=1.2.3 --yes
+    """
+    wanted = dict(_key(key) for key in keys)
+    with _open(folder) as opened:
+        try:
+            found = list(opened.query("IMAGE", {**wanted, "SOPClassUID": wanted.get("SOPClassUID", "")}))
+            if not any(value not in ("", "*") for value in wanted.values()):
+                raise ValueError("a key that matches everything would delete everything")
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="KEY=VALUE") from None
+        rows = [(row["SOPClassUID"], row["SOPInstanceUID"]) for row in found]
+        count = opened.delete_instances(rows) if yes else 0
+    if as_json:
+        show_json({"matched": len(found), "deleted": count})
+    elif yes:
+        show(f"deleted {count} instances")
+    else:
+        show(f"{len(found)} instances match; --yes deletes them")
+
+
+@store.command("compact")
+def compact(
+    folder: StoreDir,
+    rate: Annotated[float | None, typer.Option("--rate", help="MB a second at most.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Give the space of deleted and replaced instances back, beside a running server too.
+
+    \b
+    Example:
+      dicore store compact archive/ --rate 50
+    """
+    with _open(folder) as opened, progress("compacting", "bytes") as update:
+        report = opened.compact(rate=rate and rate * 1e6, progress=update)
+    if as_json:
+        show_json({"removed": report.removed, "made": report.made, "copied": report.copied, "freed": report.freed,
+                   "kept": report.kept})  # fmt: skip
+    else:
+        for name, reason in report.kept:
+            show(f"{escape(name)} stays: {escape(reason)}")
+        show(f"{report.removed} segments removed, {report.made} made, {human_bytes(report.freed)} given back")
+
+
+@store.command("backup")
+def backup(
+    folder: StoreDir, out: Annotated[Path, typer.Argument(metavar="OUT_DIR", file_okay=False)], as_json: Json = False
+) -> None:
+    """Copy a store, a running server's too, to a folder that is a store itself; again only what is new is copied.
+
+    \b
+    Example:
+      dicore store backup archive/ /mnt/backup/archive/
+    """
+    with _open(folder) as opened, progress("copying", "bytes") as update:
+        copied = opened.backup(out, progress=update)
+    if as_json:
+        show_json({"folder": str(out), "bytes": copied})
+    else:
+        show(f"copied {human_bytes(copied)} to {escape(str(out))}")
+
+
+@store.command("restore")
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="BACKUP_DIR", exists=True, file_okay=False)],
+    out: Annotated[Path, typer.Argument(metavar="STORE_DIR", file_okay=False)],
+    as_json: Json = False,
+) -> None:
+    """Make a store from a backup and check every byte of it; exit status 1 when it is not whole.
+
+    \b
+    Example:
+      dicore store restore /mnt/backup/archive/ archive/
+    """
+    with _open(folder) as opened, progress("copying", "bytes") as update:
+        copied = opened.backup(out, progress=update)
+    with _open(out) as made:
+        report = made.verify()
+    if as_json:
+        show_json({"folder": str(out), "bytes": copied, "ok": report.ok, "instances": report.instances})
+    else:
+        show(f"{report.instances} instances restored: {'all whole' if report.ok else 'with damage, see verify'}")
+    if not report.ok:
+        raise typer.Exit(1)
 
 
 @store.command("stats")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dicore.net.address import Address
 from dicore.net.client import Association, connect
+from dicore.net.commitment import CommitmentResult, Commitments
+from dicore.net.identity import Identity, UserIdentity
 from dicore.net.limits import Limits, Timeouts
+from dicore.net.operations import Answers, Progress, Reply
 from dicore.net.send import SendProgress, SendReport, send
+from dicore.net.service import FindRequest, NormalizedRequest, Peer, RetrieveRequest, ServiceRequest
 from dicore.net.sink import PENDING, Sink, StoreRequest, function_sink
 from dicore.net.status import Status
 from dicore.net.transport import Listener, listen
@@ -13,15 +17,27 @@ from dicore.net.transport import Listener, listen
 __all__ = [
     "PENDING",
     "Address",
+    "Answers",
     "Association",
+    "CommitmentResult",
+    "Commitments",
+    "FindRequest",
+    "Identity",
     "Limits",
     "Listener",
+    "NormalizedRequest",
+    "Peer",
+    "Progress",
+    "Reply",
+    "RetrieveRequest",
     "SendProgress",
     "SendReport",
+    "ServiceRequest",
     "Sink",
     "Status",
     "StoreRequest",
     "Timeouts",
+    "UserIdentity",
     "connect",
     "function_sink",
     "listen",

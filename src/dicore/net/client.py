@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any
 
 from dicore import uid
 from dicore._native import net as native
+from dicore._native.command import Command
 from dicore._native.net import Link, Paths, Pump
 from dicore._native.status import status_text
 from dicore.errors import (
@@ -20,24 +22,37 @@ from dicore.errors import (
     AssociationStateError,
     ConnectionFailed,
     DicomFormatError,
-    DimseError,
     NetworkError,
     NetworkTimeout,
     ProtocolViolation,
-    TransferSyntaxError,
 )
-from dicore.net.address import Address, check_ae_title, printable
+from dicore.net import exchange as x
+from dicore.net import queries
+from dicore.net.address import Address, check_ae_title
+from dicore.net.commitment import Commitments
+from dicore.net.exchange import Exchange, Responses
+from dicore.net.identity import Identity
 from dicore.net.limits import Limits, Timeouts
-from dicore.net.rewrite import rewrite
-from dicore.net.status import describe, is_failure
+from dicore.net.operations import (
+    COMMITMENT,
+    MPPS,
+    Answers,
+    Elements,
+    Operations,
+    Progress,
+    Storable,
+    _identifier,
+    _model,
+)
+from dicore.net.receive import Incoming, Receiver, failure_status, sink_for
+from dicore.net.service import Handler, NormalizedRequest, Services, is_storage
+from dicore.net.status import Status, is_failure
 
-if TYPE_CHECKING:
-    from dicore.dataset import Dataset
-
-__all__ = ["Association", "connect", "default_contexts"]
+__all__ = ["Association", "Storable", "connect", "default_contexts"]
 
 Context = tuple[str, Sequence[str]]
-Storable = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, "Dataset"]
+
+_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: the port is chosen by connect, so that each destination has them all
 
 _REJECT_REASONS = {  # PS3.8 table 9-21
     (1, 1): "no reason given",
@@ -59,25 +74,66 @@ _ABORT_REASONS = {  # PS3.8 table 9-26
 }
 
 
-def default_contexts() -> list[Context]:
-    """Verification and the usual storage classes, each in the two uncompressed little endian syntaxes."""
+_COMPRESSED = (  # what a C-GET may bring beside the uncompressed syntaxes, in one context per class
+    "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81",
+    "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.203",
+    "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", uid.DEFLATED,
+)  # fmt: skip
+
+
+def default_contexts(*, receive: bool = False) -> list[Context]:
+    """Verification, the usual storage classes, query and retrieve, worklist, procedure steps, storage commitment; each
+    in the two uncompressed little endian syntaxes. With `receive` the storage classes in compressed ones too."""
     syntaxes = (uid.EXPLICIT_LITTLE, uid.IMPLICIT_LITTLE)
-    return [(one, syntaxes) for one in uid.SOP_CLASSES]
+    contexts: list[Context] = [(one, syntaxes) for one in uid.SOP_CLASSES]
+    for model in ("study", "patient"):
+        contexts += [(table[model], syntaxes) for table in (queries.FIND, queries.MOVE, queries.GET)]
+    contexts += [(one, syntaxes) for one in (queries.FIND["worklist"], MPPS, COMMITMENT)]
+    if receive:
+        contexts += [(one, _COMPRESSED) for one in uid.SOP_CLASSES if is_storage(one)]
+    return contexts
 
 
-class Association:
-    """An open association, made by `connect`. One operation at a time is on the wire; others wait for their turn.
+class Association(Operations):
+    """An open association, made by `connect`. One operation at a time is on the wire, or as many as `window` says;
+    others wait for their turn.
 
-    Cancelling an operation aborts the association: DICOM has no way to take half a message back.
+    Cancelling an operation aborts the association: DICOM has no way to take half a message back. To leave the loop over
+    a C-FIND, C-GET or C-MOVE cancels only that, by a C-CANCEL.
     """
 
-    def __init__(self, address: Address, link: Link, sock: socket.socket, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        address: Address,
+        link: Link,
+        sock: socket.socket,
+        timeouts: Timeouts,
+        limits: Limits,
+        calling: str,
+        on_n_event_report: Handler | None,
+    ) -> None:
         self.address = address
+        self.calling_ae = calling
+        self.called_ae = address.ae_title
+        self.peer = str(address)
+        self.operations = 0  # of the Wire protocol
+        self.wants_room = False
         self._link = link
+        link.owner = self
         self._socket = sock
         self._timeouts = timeouts
+        self._limits = limits
         self._loop = asyncio.get_running_loop()
-        self._lock = asyncio.Lock()
+        self._on_event = on_n_event_report
+        self._reports: Commitments | None = None
+        self._services = Services(on_n_event_report=self._event)
+        self._exchange = Exchange(self, self._services)
+        self._events: deque[tuple[Any, ...]] = deque()
+        self._processing = False
+        self._message: tuple[int, Command, list[bytes]] | None = None  # whose data set is coming
+        self._message_size = 0
+        self._receiver: Receiver | None = None  # of a C-GET
+        self._holds = 0
         self._waiter: asyncio.Future[tuple[Any, ...]] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._writing = False
@@ -102,35 +158,160 @@ class Association:
         """(SOP class, transfer syntax) -> id of the accepted presentation contexts."""
         return dict(self._link.contexts)
 
+    @property
+    def accepted(self) -> dict[int, tuple[str, str]]:
+        """{context id: (SOP class, transfer syntax)} of the accepted presentation contexts."""
+        return self._link.accepted
+
+    @property
+    def refused(self) -> dict[tuple[str, str], int]:
+        """(SOP class, transfer syntax) -> result of PS3.8 table 9-18 for what was not accepted."""
+        return dict(self._link.refused)
+
+    @property
+    def roles(self) -> dict[str, tuple[bool, bool]]:
+        """SOP class -> (SCU, SCP): what we may be, where the peer answered a role (PS3.7 D.3.3.4)."""
+        return dict(self._link.roles)
+
+    @property
+    def extended(self) -> dict[str, bytes]:
+        """SOP class -> extended negotiation as the peer answered it (PS3.7 D.3.3.5)."""
+        return dict(self._link.extended)
+
+    @property
+    def window(self) -> int:
+        """Operations of ours that may be under way at a time."""
+        return self._exchange.window
+
+    @property
+    def identity_response(self) -> bytes | None:
+        """The peer's response to our user identity; None when it gave none (it may ignore the item)."""
+        return self._link.identity_response
+
+    @property
+    def implementation(self) -> tuple[str, str]:
+        """Implementation Class UID and version name of the peer."""
+        return self._link.implementation_uid, self._link.implementation_version
+
+    @property
+    def peer_max_length(self) -> int:
+        """The longest P-DATA that the peer takes; 0: any."""
+        return self._link.peer_max_length
+
     def __repr__(self) -> str:
         return f"<Association with {self.address}, {'open' if self.open else f'ended: {self._end}'}>"
 
     # -- operations
 
-    async def c_echo(self) -> int:
-        """C-ECHO. Returns 0; raises DimseError for any other status."""
-        context_id = next((number for (one, _), number in self._link.contexts.items() if one == uid.VERIFICATION), None)
-        if context_id is None and self.open:
-            raise AssociationStateError("no context for Verification was accepted", peer=str(self.address))
-        return await self._request("C-ECHO", lambda: self._link.start_echo(context_id or 0))
+    def _peer_name(self) -> str:
+        return self.peer
 
-    async def c_store(self, instance: Storable, *, priority: int = 0) -> int:
+    def _invokes(self, sop_class: str) -> bool:
+        return self._link.roles.get(sop_class, (True, False))[0] or not is_storage(sop_class)
+
+    async def c_store(self, instance: Storable, *, priority: int = 0, originator: tuple[str, int] | None = None) -> int:
         """C-STORE of a file, of bytes of one, or of a Dataset. Returns 0 or the warning status that the peer gave.
 
         It goes out as it is stored. When the peer accepted no context for that, an uncompressed data set is rewritten
         in another uncompressed syntax, in a thread; otherwise TransferSyntaxError. Raises DimseError for a failure
         status, DicomFormatError for what is no DICOM file, OSError for what cannot be read.
         """
-        if isinstance(instance, str | os.PathLike):
+        plain = priority == 0 and originator is None and self._exchange.window == 1
+        if plain and isinstance(instance, str | os.PathLike):
             return await self._store_file(os.fspath(instance))
-        data = memoryview(instance if isinstance(instance, bytes | bytearray | memoryview) else instance.part10_bytes())
-        return (await self._store_bytes(data.cast("B"), priority))[0]
+        return await super().c_store(instance, priority=priority, originator=originator)
+
+    def c_get(
+        self,
+        dataset: Elements = None,
+        /,
+        *,
+        to: Any = None,
+        level: str | None = "STUDY",
+        model: str = "study",
+        sop_class: str | None = None,
+        priority: int = 0,
+        **keys: Any,
+    ) -> Answers:
+        """C-GET: `async for ds in assoc.c_get(level="STUDY", StudyInstanceUID=uid):`, a Dataset per instance.
+
+        The association must have been made with `receive=True` (or `roles=`): the instances come by C-STORE in the
+        other direction. With `to`, a folder, a Store, a Sink or a function `(request, dataset) -> status`, they go
+        there, and a `Progress` is yielded for each. Not more than a few wait for the loop's body. Leaving the loop
+        cancels. Raises DimseError for a failure status; `progress` of what this returns has the final counts and what
+        failed at the peer."""
+        chosen = sop_class or _model(queries.GET, model)
+
+        remaining: list[int | None] = [None]
+
+        async def begin(_: Answers) -> Responses:
+            number, syntax = self._context(chosen, "C-GET")
+            if not any(scp for _, scp in self._link.roles.values()):
+                raise AssociationStateError(
+                    "the peer may send no instances here: connect with receive=True (PS3.7 D.3.3.4)", peer=self.peer
+                )
+            if self._receiver is not None:
+                raise AssociationStateError("a C-GET is under way on this association", peer=self.peer)
+            wanted = _identifier(dataset, model, level, keys, False)
+            command = Command(x.C_GET, priority=priority, affected_class=chosen)
+            ours = await self._exchange.begin(number, command, [queries.encode(wanted, syntax)])
+            ours.limit = 8
+            counts = [0, 0]
+
+            def stored(request: Incoming, status: int) -> None:
+                counts[is_failure(status)] += 1
+                if to is not None:
+                    ours.put(Progress(remaining[0], counts[0], counts[1], None, 0xFF00, (), request.sop_instance_uid))
+
+            def take(request: Any, data: memoryview) -> int:
+                ours.put(queries.decode(data, request.transfer_syntax))
+                return int(Status.SUCCESS)
+
+            self._receiver = receiver = Receiver(
+                self,
+                sink_for(take if to is None else to),
+                stream_from=self._limits.stream_from,
+                most=self._limits.dataset,
+                stored=stored,
+                failed=failure_status,
+            )
+            ours.on_abandon = lambda: setattr(receiver, "dropping", True)
+            ours.on_final = self._received_all
+            return ours
+
+        def convert(answers: Answers, command: Command, data: bytes | None) -> Progress | None:
+            pending = command.status in (0xFF00, 0xFF01)
+            if not pending and command.status != 0xFE00:
+                self._check("C-GET", command)
+            answers.progress = self._progress(command, data, chosen)
+            remaining[0] = command.remaining
+            return None if pending or to is None else answers.progress
+
+        return Answers(begin, convert)
+
+    def _received_all(self) -> None:
+        self._receiver = None
+
+    def _commitments(self) -> Commitments:
+        if self._reports is None:
+            self._reports = Commitments()
+        return self._reports
+
+    def _event(self, request: NormalizedRequest) -> Any:
+        """An N-EVENT-REPORT: of a storage commitment that is waited for, or the user's business."""
+        if self._reports is not None and request.sop_class_uid == COMMITMENT:
+            status = self._reports(request)
+            if status != Status.NO_SUCH_SOP_INSTANCE or self._on_event is None:
+                return status
+        if self._on_event is None:
+            return Status.UNRECOGNIZED_OPERATION
+        return self._on_event(request)
 
     async def release(self) -> None:
         """End the association in order. Nothing when it is over already."""
         if not self.open:
             return
-        async with self._lock:
+        async with self._exchange.exclusive():
             if self.open:
                 try:
                     await self._operate(self._link.start_release)
@@ -157,13 +338,13 @@ class Association:
     # -- C-STORE
 
     async def _store_file(self, path: str) -> int:
-        async with self._lock:
+        async with self._exchange.exclusive():
             self._check_open()
             pump = self.pump([self], Paths([os.fsencode(path)]), [0])
             await self.pumped([self], pump)
             ((_, outcome, status, detail),) = pump.results()
         if outcome == native.SENT:
-            return self._checked("C-STORE", status, "")
+            return self._check("C-STORE", Command(0x8001, status=status))
         if outcome == native.UNREADABLE:
             raise OSError(detail, os.strerror(detail), path)
         if outcome == native.NO_CONTEXT:
@@ -175,30 +356,7 @@ class Association:
     async def store_rewritten(self, path: str) -> tuple[int, int]:
         """C-STORE of a file for whose syntax there is no context: the status, and how many bytes went out."""
         data = await self._loop.run_in_executor(None, _read, path)
-        return await self._store_bytes(memoryview(data), 0)
-
-    async def _store_bytes(self, data: memoryview, priority: int) -> tuple[int, int]:
-        sop_class, instance, syntax, start = native.identify_bytes(data)
-        self._check_open()
-        context_id = self._link.contexts.get((sop_class, syntax))
-        body = data[start:]
-        if context_id is None:
-            new = next((one for one in uid.UNCOMPRESSED if (sop_class, one) in self._link.contexts), None)
-            if new is None or syntax not in uid.UNCOMPRESSED:
-                raise TransferSyntaxError(
-                    f"{self.address} accepted no context for {uid.name(sop_class)} in {uid.name(syntax)}"
-                )
-            body = memoryview(await self._loop.run_in_executor(None, rewrite, data, new))
-            context_id = self._link.contexts[sop_class, new]
-        elif len(body) % 2:
-            if syntax != uid.DEFLATED:
-                raise DicomFormatError(file_failure(native.ODD, 0))
-            body = memoryview(bytes(body) + b"\0")
-        number = context_id
-        status = await self._request(
-            "C-STORE", lambda: self._link.start_store(number, sop_class, instance, body, priority)
-        )
-        return status, len(body)
+        return await self.store_bytes(memoryview(data))
 
     @staticmethod
     def pump(associations: Sequence[Association], paths: Paths, order: list[int]) -> Pump:
@@ -230,18 +388,39 @@ class Association:
 
     # -- one operation
 
-    async def _request(self, name: str, begin: Callable[[], int]) -> int:
-        async with self._lock:
-            answer = await self._operate(begin)
-        return self._checked(name, answer[3], answer[4])
+    def post(
+        self,
+        context_id: int,
+        command: Command,
+        pieces: list[Any] | None = None,
+        *,
+        size: int | None = None,
+        more: Callable[[Any], object] | None = None,
+        done: Callable[[], object] | None = None,
+    ) -> bool:
+        """Send a message: see `dicore.net.exchange.Wire`, which this is."""
+        self._link.post(context_id, command, pieces, size=size, more=more, done=done)
+        self._push()
+        self._arm()
+        return not self._link.sending
 
-    def _checked(self, name: str, status: int, comment: str) -> int:
-        if status != 0 and (is_failure(status) or name == "C-ECHO"):
-            remark = f": {printable(comment)}" if comment else ""
-            raise DimseError(
-                f"{name} failed with {describe(status)}{remark}", status=status, comment=comment, peer=str(self.address)
-            )
-        return status
+    def resume(self) -> None:
+        """More of the data set that is being sent is here."""
+        self._push()
+
+    def stop(self, why: str) -> None:
+        """Abort, because of the peer."""
+        self._abort(ProtocolViolation(why, section="PS3.7 6.3", peer=self.peer))
+
+    def hold(self, on: bool) -> None:
+        """Read nothing while `on`; as many times off as on."""
+        self._holds += 1 if on else -1
+        if self._holds:
+            self._stop_reading()
+        elif self._pump is None:
+            self._watch()
+            if self._events:
+                self._loop.call_soon(self._process)
 
     async def _operate(self, begin: Callable[[], object]) -> tuple[Any, ...]:
         self._check_open()
@@ -269,14 +448,17 @@ class Association:
     # -- socket events
 
     def _watch(self) -> None:
-        if self.open and not self._watched:
+        if self.open and not self._watched and not self._holds:
             self._watched = True
             self._loop.add_reader(self._socket.fileno(), self._readable)
 
-    def _unwatch(self) -> None:
+    def _stop_reading(self) -> None:
         if self._watched:
             self._watched = False
             self._loop.remove_reader(self._socket.fileno())
+
+    def _unwatch(self) -> None:
+        self._stop_reading()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -286,23 +468,73 @@ class Association:
             events = self._link.pull()
         except OSError as error:
             return self._close(ConnectionFailed(f"the connection broke: {error.strerror}", peer=str(self.address)))
-        for event in events:
-            kind = event[0]
-            if kind in ("response", "accepted", "released"):
-                self._done(event)
-            elif kind == "request":
-                self._abort(
-                    ProtocolViolation("the peer sent a request, which no role allows it", peer=str(self.address))
-                )
-            else:
-                if kind == "release":
-                    self._link.release_reply()
-                self._say_last_words()
-                self._close(self._end_of(event))
-            if not self.open:
-                return
-        if events:
+        self._events.extend(events)
+        self._process()
+        if events and self.open:
             self._push()
+
+    def _process(self) -> None:
+        """Take what was read, as long as it can be taken."""
+        if self._processing:
+            return
+        self._processing = True
+        try:
+            while self._events and self.open:
+                if self._receiver is not None and self._receiver.writing:
+                    return  # `hold` goes on
+                self._take(self._events.popleft())
+        finally:
+            self._processing = False
+
+    def _take(self, event: tuple[Any, ...]) -> None:
+        kind = event[0]
+        if kind == "command":
+            _, context_id, command, has_data = event
+            self._command(context_id, command, has_data)
+        elif kind == "data":
+            _, _, data, last = event
+            self._data(data, last)
+        elif kind in ("accepted", "released"):
+            self._done(event)
+        else:
+            if kind == "release":
+                self._link.release_reply()
+            self._say_last_words()
+            self._close(self._end_of(event))
+
+    def _command(self, context_id: int, command: Command, has_data: bool) -> None:
+        if command.field == x.C_STORE:
+            if self._receiver is None or not self._link.roles.get(self.accepted[context_id][0], (True, False))[1]:
+                return self._uninvited()
+            if not has_data:
+                answer = Command(0x8001, responded_to=command.message_id or 0, status=int(Status.CANNOT_UNDERSTAND))
+                self.post(context_id, answer)
+            elif not self._receiver.command(context_id, self.accepted[context_id][1], command):
+                self.stop("a C-STORE amid another one")
+            return
+        if not command.is_response and command.field not in (x.N_EVENT_REPORT, x.C_CANCEL):
+            return self._uninvited()
+        if has_data:
+            self._message, self._message_size = (context_id, command, []), 0
+        else:
+            self._exchange.message(context_id, command, None)
+
+    def _uninvited(self) -> None:
+        self._abort(ProtocolViolation("the peer sent a request, which no role allows it", peer=self.peer))
+
+    def _data(self, data: bytes, last: bool) -> None:
+        if self._message is None:
+            if self._receiver is not None and not self._receiver.data(data, last):
+                self.stop("a data set beyond the limit")
+            return
+        context_id, command, pieces = self._message
+        pieces.append(data)
+        self._message_size += len(data)
+        if self._message_size > self._limits.identifier:
+            return self.stop("an identifier beyond the limit")
+        if last:
+            self._message = None
+            self._exchange.message(context_id, command, pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def _push(self) -> None:
         try:
@@ -315,6 +547,9 @@ class Association:
         elif not blocked and self._writing:
             self._writing = False
             self._loop.remove_writer(self._socket.fileno())
+        if self.wants_room and not self._link.sending:
+            self.wants_room = False
+            self._exchange.on_room()
 
     def _arm(self) -> None:
         """One timer for whatever the core waits for; it looks again when it fires instead of being moved."""
@@ -325,6 +560,8 @@ class Association:
 
     def _time_is_up(self) -> None:
         self._timer = None
+        if self._holds:  # the peer is not silent, we are deaf
+            self._link.touch()
         name = self._link.tick()
         if name is None:
             return self._arm()
@@ -398,10 +635,23 @@ class Association:
         self._socket.close()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(why)
+        self._events.clear()
+        if self._receiver is not None:
+            self._receiver.end()
+        self._exchange.on_end(why)
 
     # -- the beginning
 
-    async def _associate(self, calling: str, contexts: Iterable[Context]) -> None:
+    async def _associate(
+        self,
+        calling: str,
+        contexts: Iterable[Context],
+        *,
+        roles: dict[str, tuple[bool, bool]],
+        extended: dict[str, bytes],
+        window: int,
+        identity: Identity | None,
+    ) -> None:
         proposal = [(2 * i + 1, one, list(syntaxes)) for i, (one, syntaxes) in enumerate(contexts)]
         self._link.propose(
             self.address.ae_title,
@@ -409,6 +659,10 @@ class Association:
             proposal,
             uid.IMPLEMENTATION_CLASS.encode(),
             uid.IMPLEMENTATION_VERSION.encode(),
+            roles=roles,
+            extended=extended,
+            window=(window, 1) if window != 1 else None,
+            identity=None if identity is None else identity.items(),
         )
 
         def begin() -> None:
@@ -416,6 +670,9 @@ class Association:
             self._watch()
 
         await self._operate(begin)
+        if window != 1 and self._link.window_invoked != 1:  # 0 is unlimited (PS3.7 D.3.3.3)
+            agreed = min(window, self._link.window_invoked or window)
+            self._exchange = Exchange(self, self._services, window=agreed)
 
 
 class _Connecting:
@@ -428,9 +685,13 @@ class _Connecting:
         contexts: Sequence[Context],
         timeouts: Timeouts,
         limits: Limits,
+        on_n_event_report: Handler | None,
+        negotiated: dict[str, Any],
+        source: str | None,
     ) -> None:
         self._address, self._calling, self._contexts = address, calling, contexts
         self._timeouts, self._limits = timeouts, limits
+        self._on_event, self._negotiated, self._source = on_n_event_report, negotiated, source
         self._association: Association | None = None
 
     def __await__(self) -> Generator[Any, None, Association]:
@@ -448,7 +709,7 @@ class _Connecting:
 
     async def _connect(self) -> Association:
         times, limits = self._timeouts, self._limits
-        sock = await _open_socket(self._address, times.connect)
+        sock = await _open_socket(self._address, times.connect, self._source)
         try:
             link = Link(
                 pdu=limits.pdu,
@@ -459,19 +720,19 @@ class _Connecting:
                 network=round(times.network * 1000),
                 dimse=round(times.dimse * 1000),
             )
-            association = Association(self._address, link, sock, times)
+            association = Association(self._address, link, sock, times, limits, self._calling, self._on_event)
         except BaseException:
             sock.close()
             raise
         try:
-            await association._associate(self._calling, self._contexts)
+            await association._associate(self._calling, self._contexts, **self._negotiated)
         except BaseException:
             association.abort()
             raise
         return association
 
 
-async def _open_socket(address: Address, limit: float) -> socket.socket:
+async def _open_socket(address: Address, limit: float, source: str | None) -> socket.socket:
     loop = asyncio.get_running_loop()
     last: OSError | None = None
     try:
@@ -483,6 +744,9 @@ async def _open_socket(address: Address, limit: float) -> socket.socket:
                 try:
                     sock.setblocking(False)
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    if source is not None:
+                        sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+                        sock.bind((source, 0))
                     await loop.sock_connect(sock, where)
                     return sock
                 except OSError as error:
@@ -523,20 +787,50 @@ def connect(
     *,
     calling: str = "DICORE",
     contexts: Iterable[Context | str] | None = None,
+    receive: bool = False,
+    roles: Mapping[str, tuple[bool, bool]] | None = None,
+    extended: Mapping[str, bytes] | None = None,
+    window: int = 1,
+    identity: Identity | None = None,
+    on_n_event_report: Handler | None = None,
     timeouts: Timeouts | None = None,
     limits: Limits | None = None,
+    source: str | None = None,
 ) -> _Connecting:
     """Open an association: `async with dicore.connect("dicom://CALLED@host:port") as assoc:`, or `await` it.
 
     `contexts` are (SOP class UID, [transfer syntax UIDs]) pairs, or SOP class UIDs alone for the two uncompressed
-    little endian syntaxes; at most 128; None proposes Verification and the usual storage classes. Leaving the block
+    little endian syntaxes; at most 128; None proposes what `default_contexts` lists. `receive` proposes that we may be
+    the SCP of the storage classes among them, which `c_get` needs; `roles` says it class by class: {SOP class: (SCU,
+    SCP)}. `extended` are bytes of SOP class extended negotiation (relational queries, fuzzy matching, PS3.4 C.5.2).
+    `window` asks for so many operations at a time (0: as many as the peer likes, at most 64; PS3.7 D.3.3.3);
+    `Association.window` is what came of it. `identity` is who the user is. `on_n_event_report(request)` is called for
+    the peer's event reports (see `dicore.net.service`). `source` is the address to connect from. Leaving the block
     releases the association, an exception in it aborts.
 
     Raises ConnectionFailed, NetworkTimeout, AssociationRejected, AssociationAborted, ProtocolViolation.
     """
-    chosen: list[Context] = default_contexts() if contexts is None else []
+    chosen: list[Context] = default_contexts(receive=receive) if contexts is None else []
     for one in () if contexts is None else contexts:
         chosen.append((one, (uid.EXPLICIT_LITTLE, uid.IMPLICIT_LITTLE)) if isinstance(one, str) else one)
     if not 0 < len(chosen) <= 128:
         raise ValueError(f"{len(chosen)} presentation contexts: an association has 1 to 128")
-    return _Connecting(Address.parse(to), check_ae_title(calling), chosen, timeouts or Timeouts(), limits or Limits())
+    if not 0 <= window <= 64:
+        raise ValueError(f"a window of {window} operations: 1 to 64, or 0 for the most")
+    wanted = {one: (True, True) for one, _ in chosen if is_storage(one)} if receive else {}
+    negotiated = {
+        "roles": wanted | {one: (bool(scu), bool(scp)) for one, (scu, scp) in (roles or {}).items()},
+        "extended": dict(extended or {}),
+        "window": window or 64,
+        "identity": identity,
+    }
+    return _Connecting(
+        Address.parse(to),
+        check_ae_title(calling),
+        chosen,
+        timeouts or Timeouts(),
+        limits or Limits(),
+        on_n_event_report,
+        negotiated,
+        source,
+    )

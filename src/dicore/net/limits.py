@@ -25,6 +25,7 @@ class Limits:
     pdu: int = MIB  # what we announce, and hold the peer to (PS3.8 D.1)
     negotiation: int = 64 * 1024  # A-ASSOCIATE PDUs, which PS3.8 does not bound
     command: int = 64 * 1024
+    identifier: int = 16 * MIB  # a data set that is no instance: queries, N-services
     dataset: int = 16 << 30
     stream_from: int = 8 * MIB  # a longer data set is streamed to the sink
     in_flight: int = 256 * MIB  # landing buffers held for data sets that are not done

@@ -8,15 +8,20 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
 from dicore import uid
+from dicore._native.command import Command
 from dicore._native.net import Acceptor, Hub, Request, StoreRequest
 from dicore.errors import StoreFull
-from dicore.net.address import check_ae_title, printable
+from dicore.net.address import Address, check_ae_title, printable
+from dicore.net.exchange import Exchange
+from dicore.net.identity import UserIdentity
 from dicore.net.limits import Limits, Timeouts
+from dicore.net.pool import Pool
+from dicore.net.service import Handler, Services
 from dicore.net.sink import Sink, StoreFunction, as_sink
 from dicore.net.status import Status
 
@@ -31,8 +36,27 @@ class _Protocol(Acceptor, asyncio.BufferedProtocol):  # both have the same metho
     __slots__ = ()
 
 
+class _Adopted(_Protocol):
+    """An association of which somebody else has read the first bytes."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, hub: Hub, read: bytes) -> None:
+        self._read = memoryview(read)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        data, self._read = self._read, self._read[:0]
+        while data:
+            with memoryview(self.get_buffer(-1)) as room:
+                size = min(len(room), len(data))
+                room[:size] = data[:size]
+            self.buffer_updated(size)
+            data = data[size:]
+
+
 class Listener:
-    """A bare SCP: C-ECHO, and C-STORE into a sink. `async with listen(...) as scp:`; see `listen`."""
+    """A bare SCP: C-ECHO, C-STORE into a sink, and what there are handlers for; see `listen`."""
 
     def __init__(
         self,
@@ -51,6 +75,11 @@ class Listener:
         transfer_syntaxes: Iterable[str] | None,
         reuse_port: bool,
         grace: float,
+        handlers: Mapping[str, Handler | None],
+        destinations: Mapping[str, str | Address] | None,
+        on_user_identity: Callable[[UserIdentity], Any] | None,
+        extended: Mapping[str, bytes] | None,
+        window: int,
     ) -> None:
         self.ae_title = check_ae_title(ae_title)
         self.limits = limits or Limits()
@@ -103,12 +132,31 @@ class Listener:
         hub.on_error = _sink_failed
         hub.on_end = self._ended
         hub.ensure_future = self._ensure_future
+        if not 1 <= window <= 64:
+            raise ValueError(f"a window of {window} operations: 1 to 64")
+        self._pool = Pool(timeouts=self.timeouts, limits=self.limits)
+        self._services = services = Services(
+            **handlers, destinations=destinations, ae_title=self.ae_title, pool=self._pool, count=hub.counted
+        )
+        self._on_user_identity = on_user_identity
+        stores = self._sink is not None
+        hub.limit_identifier = self.limits.identifier
+        hub.window = window
+        hub.extended = dict(extended or {})
+        hub.on_class = lambda sop_class: services.serves(sop_class, stores)
+        hub.on_role = services.may_invoke
+        hub.on_message = self._message
+        hub.on_identity = None if on_user_identity is None else self._identity
 
     # -- life
 
-    async def start(self) -> Listener:
-        """Bind and listen. Raises OSError when the address is not to be had."""
+    async def start(self, *, bind: bool = True) -> Listener:
+        """Bind and listen. Raises OSError when the address is not to be had. `bind=False`: only connections that are
+        adopted."""
         loop = asyncio.get_running_loop()
+        if not bind:
+            self._begin(loop)
+            return self
         family, kind, _, _, address = (
             await loop.getaddrinfo(self.host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         )[0]
@@ -120,8 +168,7 @@ class Listener:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what accept() gives inherits it
             sock.bind(address)
-            self._empty = asyncio.Event()
-            self._empty.set()
+            self._begin(loop)
             self._server = await loop.create_server(self._protocol, sock=sock, backlog=4096)
         except OSError as error:
             sock.close()
@@ -130,17 +177,20 @@ class Listener:
         except BaseException:
             sock.close()
             raise
+        finally:
+            if self._server is None:
+                self._end()
         self._socket = sock
-        self._timer = loop.call_later(self._interval, self._tick)
         log.info("listening as %s on %s port %d", self.ae_title, self.host, self.port)
         return self
 
     async def close(self, grace: float | None = None) -> None:
         """Stop listening, let messages that have begun be finished for up to `grace` seconds, abort what is left."""
-        if self._server is None:
+        if self._timer is None:
             return
-        server, self._server = self._server, None
-        server.close()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
         assert self._empty is not None
         self._hub.drain()
         try:
@@ -151,12 +201,30 @@ class Listener:
                 association.stop("aborted: the listener closes")
             await self._empty.wait()
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
-        if self._futures:  # sinks that have not answered: their peers are gone
-            for future in self._futures:
+            self._end()
+        left = self._futures | self._services.tasks
+        if left:  # sinks and handlers that have not ended: their peers are gone
+            for future in left:
                 future.cancel()
-            await asyncio.wait(self._futures)
+            await asyncio.wait(left)
+        await self._pool.close()
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._hub.call_soon = loop.call_soon
+        self._timer = loop.call_later(self._interval, self._tick)
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def adopt(self, sock: socket.socket, data: bytes) -> None:
+        """Serve a connection that somebody else has accepted and of which `data` was read."""
+        assert self._empty is not None
+        self._empty.clear()
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: _Adopted(self._hub, data), sock)
 
     async def __aenter__(self) -> Listener:
         return await self.start()
@@ -214,6 +282,23 @@ class Listener:
         future.add_done_callback(self._futures.discard)
         return future
 
+    def _message(self, association: Acceptor, context_id: int, command: Command, data: bytes | None) -> None:
+        """A whole message of a service that Python decides about."""
+        exchange = association.exchange
+        if exchange is None:
+            if command.is_response:
+                return association.stop("a response to nothing")
+            window = association.window_performed
+            exchange = association.exchange = Exchange(association, self._services, window=window)
+        exchange.message(context_id, command, data)
+
+    def _identity(self, association: Acceptor, kind: int, primary: bytes, secondary: bytes, asked: bool) -> Any:
+        assert self._on_user_identity is not None
+        said = UserIdentity(
+            kind, primary, secondary, asked, association.calling_ae, association.called_ae, association.peer
+        )
+        return self._on_user_identity(said)
+
     def _ended(self, association: Acceptor) -> None:
         if not self._hub.open and self._empty is not None:
             self._empty.set()
@@ -237,7 +322,7 @@ def _ms(seconds: float) -> int:
 
 def _sink_failed(request: Request, error: Exception) -> int:
     """The status for an exception of a sink or handler; logs it."""
-    instance = request.sop_instance_uid if isinstance(request, StoreRequest) else "C-ECHO"
+    instance = request.sop_instance_uid if isinstance(request, StoreRequest) else "request"
     if isinstance(error, StoreFull | MemoryError):
         log.error("%s: %s not taken, out of resources: %s", request.peer, instance, printable(str(error), 300))
         return int(Status.OUT_OF_RESOURCES)
@@ -252,6 +337,19 @@ def listen(
     ae_title: str = "DICORE",
     on_c_store: Sink | StoreFunction | None = None,
     on_c_echo: Callable[[Request], int] | None = None,
+    on_c_find: Handler | None = None,
+    on_c_get: Handler | None = None,
+    on_c_move: Handler | None = None,
+    on_n_create: Handler | None = None,
+    on_n_set: Handler | None = None,
+    on_n_get: Handler | None = None,
+    on_n_action: Handler | None = None,
+    on_n_event_report: Handler | None = None,
+    on_n_delete: Handler | None = None,
+    destinations: Mapping[str, str | Address] | None = None,
+    on_user_identity: Callable[[UserIdentity], Any] | None = None,
+    extended: Mapping[str, bytes] | None = None,
+    window: int = 1,
     limits: Limits | None = None,
     timeouts: Timeouts | None = None,
     check_called_ae: bool = False,
@@ -267,10 +365,18 @@ def listen(
     Every SOP class is accepted, unknown ones too, in the first transfer syntax that the peer proposes. To restrict:
     `check_called_ae` refuses who calls another title than `ae_title`; `calling_ae` lists who may call; `admit` says of
     a peer's IP address ('' for a Unix socket) whether it may; `sop_classes` (UIDs) and `transfer_syntaxes` (UIDs or
-    keywords) list what is accepted. Without `on_c_store` only C-ECHO is served.
+    keywords) list what is accepted. Without `on_c_store` C-ECHO is served, and what there are handlers for.
 
     `on_c_store` is a `Sink`, or a function `(request, dataset) -> status`, sync or async (see `function_sink`).
     `on_c_echo(request)` returns the status of a C-ECHO; without it every C-ECHO succeeds.
+
+    `on_c_find(request)` yields the matches, `on_c_get` and `on_c_move` the instances to send, the `on_n_...` handlers
+    return what to answer: `dicore.net.service` says it all. `destinations` are the C-MOVE destinations,
+    {AE title: "host:port" or "AE@host:port"}; any other is answered with A801. `on_user_identity(identity)`, which may
+    be a coroutine function, returns whether this user may come: False, True, None (not looked at, so no response), or
+    the bytes of the response; it is also called (with type 0) when the peer says nothing of its user. `extended` are
+    the bytes of SOP class extended negotiation that the handlers support, by SOP class: a request's `extended` has
+    what was agreed. `window` operations at a time are granted to a peer that asks for more than one.
 
     Leaving the block stops listening, finishes messages in progress for up to `grace` seconds and aborts the rest.
     """
@@ -289,4 +395,19 @@ def listen(
         transfer_syntaxes=transfer_syntaxes,
         reuse_port=reuse_port,
         grace=grace,
+        handlers={
+            "on_c_find": on_c_find,
+            "on_c_get": on_c_get,
+            "on_c_move": on_c_move,
+            "on_n_create": on_n_create,
+            "on_n_set": on_n_set,
+            "on_n_get": on_n_get,
+            "on_n_action": on_n_action,
+            "on_n_event_report": on_n_event_report,
+            "on_n_delete": on_n_delete,
+        },
+        destinations=destinations,
+        on_user_identity=on_user_identity,
+        extended=extended,
+        window=window,
     )

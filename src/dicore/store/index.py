@@ -1,6 +1,7 @@
-"""The index: SQLite (WAL) beside the segments, written in batches behind them, with a high-water mark per segment.
+"""The index: a database beside the segments, written in batches behind them, with a high-water mark per segment.
 
-It holds nothing that the segments do not: lost, stale or foreign, it is made anew. `Store` is what it reads from.
+It holds nothing that the segments do not: lost, stale or foreign, it is made anew. `Store` is what it reads from;
+`database.Database` is what it writes to.
 """
 
 from __future__ import annotations
@@ -9,25 +10,26 @@ import contextlib
 import logging
 import os
 import signal
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dicore._native import dataset as dataset_native
 from dicore._native import store as native
 from dicore.errors import DicomFormatError, StoreCorrupt, StoreError
 from dicore.store import files, match, source
+from dicore.store.database import Database, SQLite
 
 if TYPE_CHECKING:
     from dicore.store.store import Store
 
 log = logging.getLogger("dicore.store")
 
-SCHEMA = 1
-BATCH = 200  # instances in a transaction
+SCHEMA = 2
+BATCH = 500  # instances in a transaction
 IDLE = 0.2  # seconds without an append before the index takes its turn
 BACKLOG = 4000  # instances that are waited for no longer
 
@@ -39,7 +41,7 @@ PATIENT = {
 STUDY = {
     "StudyInstanceUID": (0x0020000D, "UI"), "StudyDate": (0x00080020, "DA"), "StudyTime": (0x00080030, "TM"),
     "AccessionNumber": (0x00080050, "SH"), "StudyDescription": (0x00081030, "LO"), "StudyID": (0x00200010, "SH"),
-    "ReferringPhysicianName": (0x00080090, "PN"),
+    "ReferringPhysicianName": (0x00080090, "PN"), "TimezoneOffsetFromUTC": (0x00080201, "SH"),
 }  # fmt: skip
 SERIES = {
     "SeriesInstanceUID": (0x0020000E, "UI"), "Modality": (0x00080060, "CS"), "SeriesNumber": (0x00200011, "IS"),
@@ -54,155 +56,184 @@ IMAGE = {
 LEVELS = {"PATIENT": PATIENT, "STUDY": STUDY, "SERIES": SERIES, "IMAGE": IMAGE}
 TABLES = {"PATIENT": "patient", "STUDY": "study", "SERIES": "series", "IMAGE": "instance"}
 CHARACTER_SET = 0x00080005
-ALL_KEYS = {**PATIENT, **STUDY, **SERIES, **IMAGE}
-DATES = [keyword for keyword, (_, vr) in ALL_KEYS.items() if vr == "DA"]
-TAGS = tuple(sorted({tag for tag, _ in ALL_KEYS.values()} | {CHARACTER_SET}))
-# made from lower levels; the SQL stands where a column would
+UNIQUE = {"PATIENT": "PatientID", "STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
+PARENTS = {"STUDY": "patient", "SERIES": "study", "IMAGE": "series"}
+_STUDY_SERIES = "series s WHERE s.parent = study.id"
+_STUDY_IMAGES = "series s JOIN instance i ON i.parent = s.id WHERE s.parent = study.id"
+_PATIENT_IMAGES = (
+    "study t JOIN series s ON s.parent = t.id JOIN instance i ON i.parent = s.id WHERE t.parent = patient.id"
+)
+# made from lower levels (PS3.4 C.3.4); the SQL stands where a column would, {0} is what the database joins texts with
 COMPUTED = {
+    "PATIENT": {
+        "NumberOfPatientRelatedStudies": "(SELECT count(*) FROM study t WHERE t.parent = patient.id)",
+        "NumberOfPatientRelatedSeries":
+            "(SELECT count(*) FROM study t JOIN series s ON s.parent = t.id WHERE t.parent = patient.id)",
+        "NumberOfPatientRelatedInstances": f"(SELECT count(*) FROM {_PATIENT_IMAGES})",
+    },
     "STUDY": {
-        "ModalitiesInStudy":
-            "(SELECT group_concat(DISTINCT nullif(s.Modality, '')) FROM series s WHERE s.parent = study.id)",
-        "NumberOfStudyRelatedSeries": "(SELECT count(*) FROM series s WHERE s.parent = study.id)",
-        "NumberOfStudyRelatedInstances":
-            "(SELECT count(*) FROM series s JOIN instance i ON i.parent = s.id WHERE s.parent = study.id)",
+        "ModalitiesInStudy": f"(SELECT {{joined:nullif(s.Modality, '')}} FROM {_STUDY_SERIES})",
+        "SOPClassesInStudy": f"(SELECT {{joined:i.SOPClassUID}} FROM {_STUDY_IMAGES})",
+        "NumberOfStudyRelatedSeries": f"(SELECT count(*) FROM {_STUDY_SERIES})",
+        "NumberOfStudyRelatedInstances": f"(SELECT count(*) FROM {_STUDY_IMAGES})",
     },
     "SERIES": {"NumberOfSeriesRelatedInstances": "(SELECT count(*) FROM instance i WHERE i.parent = series.id)"},
+    "IMAGE": {},
 }  # fmt: skip
-
-
-def _columns(level: str) -> list[str]:
-    """The columns of a level that hold values: each key, and for names and times their form to compare by."""
-    columns = []
-    for keyword, (_, vr) in LEVELS[level].items():
-        columns.append(keyword)
-        if vr in ("PN", "TM"):
-            columns.append(f"{keyword}_key")
-    return columns
-
-
-_INSTANCE_COLUMNS = ["parent", *_columns("IMAGE"), "TransferSyntaxUID", "segment", "offset", "size", "received"]
-INSERT_INSTANCE = (
-    f"INSERT OR IGNORE INTO instance({', '.join(_INSTANCE_COLUMNS)}) VALUES({', '.join('?' * len(_INSTANCE_COLUMNS))})"
-)
+LISTS = ("ModalitiesInStudy", "SOPClassesInStudy")
+MOMENTS = [("StudyDate", "StudyTime"), ("SeriesDate", "SeriesTime"), ("ContentDate", "ContentTime")]
+_FIRST = {  # an instance of the match, where a record is needed
+    "PATIENT": f"(SELECT i.SOPInstanceUID FROM {_PATIENT_IMAGES} LIMIT 1)",
+    "STUDY": f"(SELECT i.SOPInstanceUID FROM {_STUDY_IMAGES} LIMIT 1)",
+    "SERIES": "(SELECT i.SOPInstanceUID FROM instance i WHERE i.parent = series.id LIMIT 1)",
+    "IMAGE": "instance.SOPInstanceUID",
+}
 
 
 class _Row(NamedTuple):
     """A record as the index holds it."""
 
+    series: tuple[bytes, bytes]
     text: dict[str, str]
-    syntax: str
-    offset: int
-    size: int
+    values: tuple[Any, ...]  # of the instance, behind its parent
+    uid: str
     received: int
-    replaces: bool
+    flags: int
 
 
-def _schema() -> str:
-    parents = {"STUDY": "patient", "SERIES": "study", "IMAGE": "series"}
-    statements = ["CREATE TABLE segment(id INTEGER PRIMARY KEY, nonce TEXT NOT NULL, upto INTEGER NOT NULL)"]
-    for level, table in TABLES.items():
-        columns = [f'"{column}" TEXT NOT NULL' for column in _columns(level)]
-        if level in parents:
-            columns.insert(0, f"parent INTEGER NOT NULL REFERENCES {parents[level]}(id)")
-        if level == "IMAGE":
-            columns += [
-                "TransferSyntaxUID TEXT NOT NULL", "segment INTEGER NOT NULL", "offset INTEGER NOT NULL",
-                "size INTEGER NOT NULL", "received INTEGER NOT NULL", "UNIQUE(segment, offset)",
-            ]  # fmt: skip
-        elif level == "PATIENT":
-            columns.append("UNIQUE(PatientID, IssuerOfPatientID)")
-        else:
-            columns.append(f"UNIQUE({'StudyInstanceUID' if level == 'STUDY' else 'parent, SeriesInstanceUID'})")
-        statements.append(f"CREATE TABLE {table}(id INTEGER PRIMARY KEY, {', '.join(columns)})")
-    statements += [
-        "CREATE INDEX study_patient ON study(parent)", "CREATE INDEX study_date ON study(StudyDate)",
-        "CREATE INDEX study_accession ON study(AccessionNumber)", "CREATE INDEX series_study ON series(parent)",
-        "CREATE INDEX instance_series ON instance(parent)", "CREATE INDEX instance_uid ON instance(SOPInstanceUID)",
-        "CREATE INDEX patient_name ON patient(PatientName_key)", f"PRAGMA user_version = {SCHEMA}",
-    ]  # fmt: skip
-    return ";".join(statements)
+class Keys:
+    """The keys of each level: those that are always there, and `extra` ones by keyword."""
+
+    def __init__(self, extra: Mapping[str, Sequence[str]]) -> None:
+        from dicore.dataset.dictionary import keyword_to_tag, tag_vr
+
+        self.levels = {name: dict(keys) for name, keys in LEVELS.items()}
+        for level, names in extra.items():
+            for keyword in names:
+                tag = keyword_to_tag(keyword)
+                vr = tag_vr(tag) if tag is not None else None
+                if level not in LEVELS or tag is None or vr is None or vr in ("SQ", "OB", "OW", "UN", "OF", "OD", "DT"):
+                    raise ValueError(f"{keyword} at level {level} cannot be a key of the index")
+                if not any(keyword in keys for keys in self.levels.values()):
+                    self.levels[level][keyword] = tag, vr
+        self.all = {keyword: key for keys in self.levels.values() for keyword, key in keys.items()}
+        self.tags = tuple(sorted({tag for tag, _ in self.all.values()} | {CHARACTER_SET}))
+        self.at = {tag: i for i, tag in enumerate(self.tags)}
+        image = sorted({tag for tag, _ in self.levels["IMAGE"].values()} | {CHARACTER_SET})
+        self.image_tags = tuple(image)
+        columns = ["parent", *self.columns("IMAGE"), "TransferSyntaxUID", "segment", "place", "size", "received"]
+        self.insert = (
+            f"INSERT INTO instance({', '.join(columns)}) VALUES({', '.join('?' * len(columns))}) ON CONFLICT DO NOTHING"
+        )
+
+    def columns(self, level: str) -> list[str]:
+        """The columns of a level that hold values: each key, and for names and times their form to compare by."""
+        columns = []
+        for keyword, (_, vr) in self.levels[level].items():
+            columns.append(keyword)
+            if vr in ("PN", "TM"):
+                columns.append(f"{keyword}_key")
+        return columns
+
+    def row(self, level: str, text: Mapping[str, str]) -> list[str]:
+        """The values for `columns(level)`."""
+        values = []
+        for keyword, (_, vr) in self.levels[level].items():
+            values.append(text[keyword])
+            if vr == "PN":
+                values.append(match.fold_name(text[keyword]))
+            elif vr == "TM":
+                values.append(match.full_time(text[keyword]))
+        return values
+
+    def text(self, tags: Sequence[int], raw: Sequence[bytes | None], big_endian: bool) -> dict[str, str]:
+        values = source.texts(tags, raw, big_endian=big_endian)
+        text = {keyword: values.get(tag, "") for keyword, (tag, _) in self.all.items()}
+        for keyword, (_, vr) in self.all.items():
+            if vr == "DA" and text[keyword]:
+                text[keyword] = match.full_date(text[keyword])
+        return text
+
+    def schema(self) -> list[str]:
+        statements = ["CREATE TABLE segment(id INTEGER PRIMARY KEY, nonce TEXT NOT NULL, upto INTEGER NOT NULL)"]
+        for level, table in TABLES.items():
+            columns = [f"{column} TEXT NOT NULL" for column in self.columns(level)]
+            if level in PARENTS:
+                columns.insert(0, f"parent INTEGER NOT NULL REFERENCES {PARENTS[level]}(id)")
+            if level == "IMAGE":
+                columns += [
+                    "TransferSyntaxUID TEXT NOT NULL", "segment INTEGER NOT NULL", "place INTEGER NOT NULL",
+                    "size INTEGER NOT NULL", "received INTEGER NOT NULL", "UNIQUE(segment, place)",
+                ]  # fmt: skip
+            elif level == "PATIENT":
+                columns.append("UNIQUE(PatientID, IssuerOfPatientID)")
+            else:
+                columns.append(f"UNIQUE({'StudyInstanceUID' if level == 'STUDY' else 'parent, SeriesInstanceUID'})")
+            statements.append(f"CREATE TABLE {table}(id INTEGER PRIMARY KEY, {', '.join(columns)})")
+        return [
+            *statements,
+            "CREATE INDEX study_patient ON study(parent)", "CREATE INDEX study_date ON study(StudyDate)",
+            "CREATE INDEX study_accession ON study(AccessionNumber)", "CREATE INDEX series_study ON series(parent)",
+            "CREATE INDEX series_uid ON series(SeriesInstanceUID)",
+            "CREATE INDEX instance_series ON instance(parent)", "CREATE INDEX instance_uid ON instance(SOPInstanceUID)",
+            "CREATE INDEX patient_name ON patient(PatientName_key)",
+        ]  # fmt: skip
 
 
 class Index:
     """Patients, studies, series and instances of a store. All methods are thread-safe."""
 
-    def __init__(self, path: Path, store: Store, *, read_only: bool) -> None:
-        self._path, self._store, self._read_only = path, store, read_only
-        self._lock = threading.RLock()  # of the connection
-        self._ids: dict[tuple[str, str], int] = {}  # (study UID, series UID): row of the series, known to be there
+    def __init__(
+        self, where: Path | str, store: Store, *, read_only: bool, extra: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        self._store, self._read_only = store, read_only
+        self.keys = Keys(extra or {})
+        self._lock = threading.RLock()  # of the writing connection
+        self._ids: dict[tuple[bytes, bytes], int] = {}  # (study UID, series UID): row of the series, known to be there
         self._awake = threading.Event()
         self._idle = False  # whether the thread sleeps until `_awake`
         self._stopping = False
+        self._done: tuple[int, dict[int, int]] = (-1, {})  # appended, and the extents, when it last had everything
         self._fails_at = _failpoint()
-        self._database = self._open()
+        layout = f"{SCHEMA}: {'; '.join(self.keys.schema())}"
+        self.database: Database
+        if isinstance(where, str):
+            from dicore.store.postgres import Postgres
+
+            self.database = Postgres(where, layout)
+        else:
+            self.database = SQLite(where, layout, read_only=read_only)
+        if self.database.layout() != layout:
+            self.database.create(layout, self.keys.schema())
         self._reconcile()
         self._thread: threading.Thread | None = None
         if not read_only:
             self._thread = threading.Thread(target=self._loop, name="dicore-index", daemon=True)
             self._thread.start()
 
-    # ---- the file ----------------------------------------------------------------------------------------------------
-
-    def _open(self) -> sqlite3.Connection:
-        if self._read_only:  # a copy in memory: it is brought up to date without touching the store
-            memory = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
-            try:
-                with contextlib.closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)) as disk:
-                    if disk.execute("PRAGMA user_version").fetchone()[0] == SCHEMA:
-                        disk.backup(memory)
-                        return memory
-            except sqlite3.Error as error:
-                log.debug("%s: %s", self._path, error)
-            memory.executescript(_schema())
-            return memory
-        for attempt in range(2):
-            database = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=30)
-            try:
-                database.execute("PRAGMA journal_mode = WAL")
-                database.execute("PRAGMA synchronous = NORMAL")  # the segments are the truth
-                version = database.execute("PRAGMA user_version").fetchone()[0]
-                if version == SCHEMA:
-                    database.execute("SELECT count(*) FROM segment").fetchone()
-                    return database
-                if version == 0 and not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    with _transaction(database):
-                        for statement in _schema().split(";"):
-                            database.execute(statement)
-                    return database
-                log.warning("%s has another layout (%d, not %d) and is made anew", self._path, version, SCHEMA)
-            except sqlite3.DatabaseError as error:
-                log.warning("%s cannot be used (%s) and is made anew", self._path, error)
-                if attempt:
-                    raise StoreError(f"{self._path}: {error}") from error
-            database.close()
-            self._unlink()
-        raise StoreError(f"{self._path} cannot be made anew")
-
-    def _unlink(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-
     def _reconcile(self) -> None:
         """Drop what the segments do not have any more, all of it when the index belongs to other segments."""
         readable = self._store._readable()
-        known = self._database.execute("SELECT id, nonce, upto FROM segment").fetchall()
-        with _transaction(self._database):
-            for number, nonce, upto in known:
+        stale = False
+        with self.database.transaction():
+            for number, nonce, upto in self.database.execute("SELECT id, nonce, upto FROM segment"):
                 same = number in readable and self._nonce(number) == nonce
                 if same and upto <= readable[number] and number not in self._store._damaged:
                     continue
+                stale = True
                 end = readable[number] if same and number not in self._store._damaged else native.SEGMENT_HEADER
-                self._database.execute("DELETE FROM instance WHERE segment = ? AND offset >= ?", (number, end))
+                self.database.execute("DELETE FROM instance WHERE segment = ? AND place >= ?", (number, end))
                 if same:
-                    self._database.execute("UPDATE segment SET upto = ? WHERE id = ?", (end, number))
+                    self.database.execute("UPDATE segment SET upto = ? WHERE id = ?", (end, number))
                 else:
-                    self._database.execute("DELETE FROM segment WHERE id = ?", (number,))
-            self._prune()
+                    self.database.execute("DELETE FROM segment WHERE id = ?", (number,))
+            if stale:
+                self._prune()
 
     def _prune(self) -> None:
         """Drop series, studies and patients that have nothing left."""
         for table, child in (("series", "instance"), ("study", "series"), ("patient", "study")):
-            self._database.execute(
+            self.database.execute(
                 f"DELETE FROM {table} WHERE NOT EXISTS (SELECT 1 FROM {child} c WHERE c.parent = {table}.id)"
             )
         self._ids.clear()
@@ -239,7 +270,7 @@ class Index:
                         break
                     if now["appended"] - done >= BACKLOG:
                         done += self._batch()
-                except (sqlite3.Error, OSError, StoreError) as error:
+                except (OSError, StoreError) as error:
                     log.warning("the index is behind: %s", error)
                     seen = now["appended"]
                     break
@@ -249,14 +280,20 @@ class Index:
     def catch_up(self, *, only_when_free: bool = False, progress: Callable[[int, int], object] | None = None) -> None:
         """Index everything that can be read now. `only_when_free`: give way to whoever wants the connection in
         between."""
+        appended = self._store._native.counters()["appended"]
         targets = self._store._readable()
+        if (appended, targets) == self._done:
+            return
         done = 0
         while True:
             count = self._batch(targets)
             done += count
             if progress is not None:
                 progress(done, len(self._store))
-            if count == 0 or (only_when_free and self._stopping):
+            if count == 0:
+                self._done = appended, targets
+                return
+            if only_when_free and self._stopping:
                 return
 
     def _batch(self, targets: Mapping[int, int] | None = None) -> int:
@@ -264,14 +301,17 @@ class Index:
         nothing."""
         targets = self._store._readable() if targets is None else targets
         with self._lock:
-            upto = dict(self._database.execute("SELECT id, upto FROM segment").fetchall())
+            upto: dict[int, int] = dict(self.database.execute("SELECT id, upto FROM segment"))
             for number in sorted(targets):
                 start = upto.get(number, native.SEGMENT_HEADER)
                 if start < targets[number]:
+                    try:
+                        segment = native.Segment(self._store._folder, number)
+                    except FileNotFoundError:  # compacted away meanwhile
+                        continue
                     break
             else:
                 return 0
-            segment = native.Segment(self._store._folder, number)
             try:
                 os.posix_fadvise(segment.fileno(), 0, 0, os.POSIX_FADV_RANDOM)  # a few KiB of each record, and no more
                 # headers only: the bytes were checked when they were written
@@ -287,18 +327,33 @@ class Index:
     def _write(self, segment: native.Segment, entries: bytes, upto: int) -> None:
         """One transaction: these records are in the index, and everything below `upto` with them."""
         number = segment.id
-        rows = [row for entry in files.ENTRY.iter_unpack(entries) if (row := self._read(segment, entry)) is not None]
+        standing = self._store._native.standing(number, entries)
+        rows = [
+            row
+            for entry, what in zip(files.ENTRY.iter_unpack(entries), standing, strict=True)
+            if (what == native.LIVE or entry[5] & native.DELETED) and (row := self._read(segment, entry)) is not None
+        ]
         if self._fails_at and entries:
             self._fails_at -= 1
             if not self._fails_at:
                 os.kill(os.getpid(), signal.SIGKILL)
         try:
-            with _transaction(self._database):
+            with self.database.transaction():
+                if self.database.others_wrote():
+                    self._ids.clear()
+                waiting: list[tuple[Any, ...]] = []
                 for row in rows:
-                    self._insert(number, row)
-                self._database.execute(
+                    if row.flags & (native.REPLACES | native.DELETED):
+                        self.database.many(self.keys.insert, waiting)
+                        waiting = []
+                        self._forget(row.uid, row.received)
+                    if not row.flags & native.DELETED:
+                        waiting.append((self._series(row), *row.values))
+                if waiting:
+                    self.database.many(self.keys.insert, waiting)
+                self.database.execute(
                     "INSERT INTO segment(id, nonce, upto) VALUES(?, ?, ?) "
-                    "ON CONFLICT(id) DO UPDATE SET upto = excluded.upto",
+                    "ON CONFLICT(id) DO UPDATE SET upto = excluded.upto, nonce = excluded.nonce",
                     (number, f"{segment.nonce:016x}", upto),
                 )
         except BaseException:
@@ -307,145 +362,274 @@ class Index:
 
     def _read(self, segment: native.Segment, entry: tuple[bytes, int, int, int, int, int]) -> _Row | None:
         """What the index holds of a record; None when it holds nothing of it."""
-        digest, received, unit, units, _, flags = entry
+        _, received, unit, units, _, flags = entry
         offset = unit * native.RECORD_UNIT
-        if not self._store._native.holds(digest, segment.id, offset):
-            return None  # replaced since, or a second copy
+        keys = self.keys
         try:
-            uid, syntax, big_endian, raw = segment.values(offset, TAGS)
+            uid, syntax, big_endian, raw = segment.values(offset, keys.tags)
             if raw is None:  # deflated
                 file, data_offset, _, _ = self._store._maps.record(segment.id, offset)
-                raw = [None if v is None else bytes(v) for v in dataset_native.select(file[data_offset:], TAGS, syntax)]
-            values = source.texts(TAGS, raw, big_endian=big_endian)
+                found = dataset_native.select(file[data_offset:], keys.tags, syntax)
+                raw = [None if v is None else bytes(v) for v in found]
+            at = keys.at
+            series = bytes(raw[at[0x0020000D]] or b"").rstrip(b"\0 "), bytes(raw[at[0x0020000E]] or b"").rstrip(b"\0 ")
+            if series in self._ids:  # the levels above have their values already
+                tags = keys.image_tags
+                text = keys.text(tags, [raw[at[tag]] for tag in tags], big_endian)
+            else:
+                text = keys.text(keys.tags, raw, big_endian)
         except (StoreCorrupt, DicomFormatError) as error:
             log.warning("%s, byte %d: not indexed: %s", files.segment_name(segment.id), offset, error)
             return None
-        text = {keyword: values.get(tag, "") for keyword, (tag, _) in ALL_KEYS.items()}
         text["SOPInstanceUID"] = uid  # of the file meta: what it was stored under
-        for keyword in DATES:
-            text[keyword] = match.full_date(text[keyword])
-        return _Row(text, syntax, offset, units * native.RECORD_UNIT, received, bool(flags & 1))
+        place = syntax, segment.id, offset, units * native.RECORD_UNIT, received
+        return _Row(series, text, (*keys.row("IMAGE", text), *place), uid, received, flags)
 
-    def _insert(self, number: int, row: _Row) -> None:
-        text = row.text
-        if row.replaces:
-            self._forget(text["SOPInstanceUID"])
-        series = self._series(text)
-        self._database.execute(
-            INSERT_INSTANCE,
-            [series, *_row_values("IMAGE", text), row.syntax, number, row.offset, row.size, row.received],
-        )
-
-    def _forget(self, uid: str) -> None:
-        """Drop the instances of this UID, and what has nothing left without them."""
-        ids = [row[0] for row in self._database.execute("SELECT parent FROM instance WHERE SOPInstanceUID = ?", (uid,))]
-        self._database.execute("DELETE FROM instance WHERE SOPInstanceUID = ?", (uid,))
+    def _forget(self, uid: str, before: int) -> None:
+        """Drop older instances of this UID, and what has nothing left without them."""
+        which = "SOPInstanceUID = ? AND received < ?", (uid, before)
+        ids = [row[0] for row in self.database.execute(f"SELECT parent FROM instance WHERE {which[0]}", which[1])]
+        if not ids:
+            return
+        self.database.execute(f"DELETE FROM instance WHERE {which[0]}", which[1])
         for table, child in (("series", "instance"), ("study", "series"), ("patient", "study")):
             empty = [
-                i for i in ids if not self._database.execute(f"SELECT 1 FROM {child} WHERE parent = ?", (i,)).fetchone()
+                i for i in ids if not self.database.execute(f"SELECT 1 FROM {child} WHERE parent = ? LIMIT 1", (i,))
             ]
             above = "NULL" if table == "patient" else "parent"
             ids = [
                 row[0]
                 for i in empty
-                for row in self._database.execute(f"SELECT {above} FROM {table} WHERE id = ?", (i,))
+                for row in self.database.execute(f"SELECT {above} FROM {table} WHERE id = ?", (i,))
             ]
-            self._database.executemany(f"DELETE FROM {table} WHERE id = ?", [(i,) for i in empty])
+            for i in empty:
+                self.database.execute(f"DELETE FROM {table} WHERE id = ?", (i,))
             if empty:
                 self._ids.clear()
 
-    def _series(self, text: Mapping[str, str]) -> int:
+    def _series(self, row: _Row) -> int:
         """The id of the instance's series. It, its study and patient are made where they are not there yet, with the
-        values of the first instance; a study stays with the patient it was first seen with."""
-        key = text["StudyInstanceUID"], text["SeriesInstanceUID"]
-        if key not in self._ids:
-            study = self._lookup("study", StudyInstanceUID=key[0])
-            if study is None:
-                patient = self._lookup(
-                    "patient", PatientID=text["PatientID"], IssuerOfPatientID=text["IssuerOfPatientID"]
-                )
-                study = self._add("STUDY", text, self._add("PATIENT", text) if patient is None else patient)
-            series = self._lookup("series", parent=study, SeriesInstanceUID=key[1])
-            if len(self._ids) > 20_000:
-                self._ids.clear()
-            self._ids[key] = self._add("SERIES", text, study) if series is None else series
-        return self._ids[key]
+        values of the first instance; a study stays with the patient it was first seen with. Two who come at once make
+        one: the database decides."""
+        found = self._ids.get(row.series)
+        if found is not None:
+            return found
+        text = row.text
+        if row.series[1] and not text["SeriesInstanceUID"]:  # it was known when the record was read, and is not now
+            text = {**text, **self._all_text(row)}
+        studies = self.database.execute("SELECT id FROM study WHERE StudyInstanceUID = ?", (text["StudyInstanceUID"],))
+        study = studies[0][0] if studies else self._made("STUDY", text, self._made("PATIENT", text, None))
+        if len(self._ids) > 20_000:
+            self._ids.clear()
+        self._ids[row.series] = found = self._made("SERIES", text, study)
+        return found
 
-    def _lookup(self, table: str, **unique: str | int) -> int | None:
-        where = " AND ".join(f"{column} = ?" for column in unique)
-        row = self._database.execute(f"SELECT id FROM {table} WHERE {where}", list(unique.values())).fetchone()
-        return None if row is None else int(row[0])
+    def _all_text(self, row: _Row) -> dict[str, str]:
+        segment = native.Segment(self._store._folder, row.values[-4])
+        try:
+            _, _, big_endian, raw = segment.values(row.values[-3], self.keys.tags)
+        finally:
+            segment.close()
+        text = self.keys.text(self.keys.tags, raw or [None] * len(self.keys.tags), big_endian)
+        return {keyword: value for keyword, value in text.items() if keyword != "SOPInstanceUID"}
 
-    def _add(self, level: str, text: Mapping[str, str], parent: int | None = None) -> int:
-        columns: list[str] = _columns(level)
-        values: list[str | int] = list(_row_values(level, text))
+    def _made(self, level: str, text: Mapping[str, str], parent: int | None) -> int:
+        """The id of a row, made unless it is there."""
+        columns: list[str] = self.keys.columns(level)
+        values: list[Any] = list(self.keys.row(level, text))
+        all_unique: dict[str, dict[str, Any]] = {
+            "PATIENT": {name: text[name] for name in ("PatientID", "IssuerOfPatientID")},
+            "STUDY": {"StudyInstanceUID": text["StudyInstanceUID"]},
+            "SERIES": {"parent": parent, "SeriesInstanceUID": text["SeriesInstanceUID"]},
+        }
+        unique = all_unique[level]
         if parent is not None:
             columns, values = ["parent", *columns], [parent, *values]
-        marks = ", ".join("?" * len(columns))
-        sql = f"INSERT INTO {TABLES[level]}({', '.join(columns)}) VALUES({marks}) RETURNING id"
-        return int(self._database.execute(sql, values).fetchone()[0])
+        sql = f"INSERT INTO {TABLES[level]}({', '.join(columns)}) VALUES({', '.join('?' * len(columns))}) "
+        rows = self.database.execute(f"{sql}ON CONFLICT DO NOTHING RETURNING id", values)
+        if not rows:
+            where = " AND ".join(f"{column} = ?" for column in unique)
+            rows = self.database.execute(f"SELECT id FROM {TABLES[level]} WHERE {where}", list(unique.values()))
+        return int(rows[0][0])
+
+    # ---- after a compaction ------------------------------------------------------------------------------------------
+
+    def moved(self, moves: Sequence[tuple[int, bytes, bytes]], to: int, nonce: int, end: int) -> None:
+        """Records of some segments now stand in another."""
+        sql = "UPDATE instance SET segment = ?, place = ? WHERE segment = ? AND place = ?"
+        unit = native.RECORD_UNIT
+        with self._lock, self.database.transaction():
+            for number, entries, copies in moves:
+                pairs = zip(files.ENTRY.iter_unpack(entries), files.ENTRY.iter_unpack(copies), strict=True)
+                self.database.many(sql, [(to, new[2] * unit, number, old[2] * unit) for old, new in pairs])
+            self.database.execute(  # from the beginning: what the index had not met of the old segments is met there
+                "INSERT INTO segment(id, nonce, upto) VALUES(?, ?, ?) ON CONFLICT DO NOTHING",
+                (to, f"{nonce:016x}", native.SEGMENT_HEADER),
+            )
+
+    def dropped(self, number: int) -> None:
+        """The segment is gone."""
+        with self._lock, self.database.transaction():
+            if self.database.execute("SELECT 1 FROM instance WHERE segment = ? LIMIT 1", (number,)):
+                self.database.execute("DELETE FROM instance WHERE segment = ?", (number,))
+                self._prune()
+            self.database.execute("DELETE FROM segment WHERE id = ?", (number,))
 
     # ---- answering ---------------------------------------------------------------------------------------------------
 
-    def find(self, level: str, keys: Mapping[str, str | Sequence[str]]) -> list[dict[str, str]]:
-        level = {"INSTANCE": "IMAGE", "STUDIES": "STUDY"}.get(level.upper(), level.upper())
-        if level not in LEVELS:
-            raise ValueError(f"level {level!r}: PATIENT, STUDY, SERIES or IMAGE")
-        above = list(LEVELS)[: list(LEVELS).index(level) + 1]
-        wanted: dict[str, str] = {}
-        vrs: dict[str, tuple[str, str]] = {}  # keyword: (expression to compare, VR)
-        for name in above:
-            table = TABLES[name]
-            for keyword, (_, vr) in LEVELS[name].items():
-                wanted[keyword] = f"{table}.{keyword}"
-                vrs[keyword] = (f"{table}.{keyword}_key" if vr in ("PN", "TM") else f"{table}.{keyword}", vr)
-        wanted.update(COMPUTED.get(level, {}))
+    def find(self, level: str, keys: Mapping[str, Any], *, fold: match.Fold = "case") -> list[dict[str, str]]:
+        level = level_of(level)
+        wanted = list(self.names(level))
+        return list(self.select(level, keys, wanted, fold=fold))
+
+    def names(self, level: str) -> dict[str, tuple[str, str]]:
+        """The keywords that can be asked for at a level: (SQL, VR)."""
+        names = {}
+        for name in list(LEVELS)[: list(LEVELS).index(level) + 1]:
+            for keyword, (_, vr) in self.keys.levels[name].items():
+                names[keyword] = f"{TABLES[name]}.{keyword}", vr
+        for keyword, sql in COMPUTED[level].items():
+            names[keyword] = sql, "IS"
         if level == "IMAGE":
-            wanted["TransferSyntaxUID"] = "instance.TransferSyntaxUID"
-            vrs["TransferSyntaxUID"] = ("instance.TransferSyntaxUID", "UI")
+            names["TransferSyntaxUID"] = "instance.TransferSyntaxUID", "UI"
+        return names
+
+    def statement(
+        self,
+        level: str,
+        keys: Mapping[str, Any],
+        wanted: Sequence[str],
+        *,
+        skip: Iterable[str] = (),
+        first: bool = False,
+    ) -> tuple[str, list[Any]]:
+        """The query for keys that the index has, but for those in `skip`."""
+        names = self.names(level)
+        above = list(LEVELS)[: list(LEVELS).index(level) + 1]
         conditions, values = [], []
         for keyword, value in keys.items():
+            found = None
             if keyword == "ModalitiesInStudy" and "STUDY" in above:
-                found = match.condition("m.Modality", "CS", value)
+                found = self._condition("m.Modality", "CS", value)
                 if found:
                     found = f"EXISTS (SELECT 1 FROM series m WHERE m.parent = study.id AND {found[0]})", found[1]
-            elif keyword in vrs:
-                found = match.condition(*vrs[keyword], value)
+            elif keyword == "SOPClassesInStudy" and "STUDY" in above:
+                found = self._condition("n.SOPClassUID", "UI", value)
+                if found:
+                    lower = "series m JOIN instance n ON n.parent = m.id"
+                    found = f"EXISTS (SELECT 1 FROM {lower} WHERE m.parent = study.id AND {found[0]})", found[1]
+            elif keyword in COMPUTED[level] and not match.is_universal("IS", value):
+                found = f"{names[keyword][0]} = {int(value)}", []
+            elif keyword in names:
+                sql, vr = names[keyword]
+                found = self._condition(f"{sql}_key" if vr in ("PN", "TM") else sql, vr, value)
+                if keyword in skip:
+                    found = None
             else:
-                raise ValueError(f"{keyword} is not a key of the {level} level; those are {', '.join(sorted(vrs))}")
+                raise ValueError(f"{keyword} is not a key of the {level} level; those are {', '.join(sorted(names))}")
             if found:
                 conditions.append(found[0])
                 values += found[1]
         joins = "patient"
         for name in above[1:]:
-            parent = TABLES[above[above.index(name) - 1]]
-            joins += f" JOIN {TABLES[name]} ON {TABLES[name]}.parent = {parent}.id"
+            joins += f" JOIN {TABLES[name]} ON {TABLES[name]}.parent = {PARENTS[name]}.id"
+        columns = [self._column(names[keyword][0]) for keyword in wanted] + ([_FIRST[level]] if first else [])
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        sql = f"SELECT {', '.join(wanted.values())} FROM {joins}{where} ORDER BY {TABLES[level]}.id"
-        with self._lock:
-            rows = self._database.execute(sql, values).fetchall()
-        results = [dict(zip(wanted, ("" if v is None else str(v) for v in row), strict=True)) for row in rows]
-        for result in results:
-            if "ModalitiesInStudy" in result:
-                result["ModalitiesInStudy"] = result["ModalitiesInStudy"].replace(",", "\\")
-        return results
+        return f"SELECT {', '.join(columns)} FROM {joins}{where} ORDER BY {TABLES[level]}.id", values
+
+    def _condition(self, column: str, vr: str, value: Any) -> match.Condition | None:
+        return match.condition(column, vr, value, wild=self.database.wild, integer=self.database.integer)
+
+    def _column(self, sql: str) -> str:
+        begin, found, rest = sql.partition("{joined:")
+        if not found:
+            return sql
+        inner, _, end = rest.partition("}")
+        return f"{begin}{self.database.joined.format(inner)}{end}"
+
+    def select(
+        self,
+        level: str,
+        keys: Mapping[str, Any],
+        wanted: Sequence[str],
+        *,
+        fold: match.Fold = "case",
+        combined: bool = False,
+        zone: str = "",
+        first: bool = False,
+    ) -> Iterator[dict[str, str]]:
+        """Rows of `wanted` for what matches; with `first` also "", an instance's UID. ValueError at once for a wrong
+        key."""
+        names = self.names(level)
+        moments = [
+            pair for pair in MOMENTS
+            if (combined or zone) and pair[0] in names
+            and any(not match.is_universal("DA", keys.get(k, "")) and keys.get(k) != '""' for k in pair)
+        ]  # fmt: skip
+        skip = {keyword for pair in moments for keyword in pair}
+        people = {
+            k: v
+            for k, v in keys.items()
+            if k in names and names[k][1] == "PN" and not match.is_universal("PN", v) and v != '""'
+        }
+        columns = list(
+            dict.fromkeys([*wanted, *people, *skip, *(["TimezoneOffsetFromUTC"] if zone and moments else [])])
+        )
+        sql, values = self.statement(level, keys, columns, skip=skip, first=first)
+        return self._rows(sql, values, columns, set(wanted), people, moments, keys, fold, combined, zone)
+
+    def _rows(
+        self, sql: str, values: list[Any], columns: list[str], wanted: set[str], people: Mapping[str, Any],
+        moments: list[tuple[str, str]], keys: Mapping[str, Any], fold: match.Fold, combined: bool, zone: str,
+    ) -> Iterator[dict[str, str]]:  # fmt: skip
+        for row in self.database.read(sql, values):
+            found = dict(zip([*columns, ""], ["" if v is None else str(v) for v in row], strict=False))
+            for name in LISTS:
+                if name in found:
+                    found[name] = "\\".join(sorted(found[name].split(",")))
+            if fold != "accent" and not all(match.matches("PN", key, found[k], fold=fold) for k, key in people.items()):
+                continue
+            if fold == "accent" and not all(
+                match.matches("PN", key, found[k], fold=fold) for k, key in people.items() if "=" in str(key)
+            ):
+                continue
+            if not all(_in_time(pair, keys, found, combined, zone) for pair in moments):
+                continue
+            yield {k: v for k, v in found.items() if k in wanted or k == ""}
 
     def counts(self) -> dict[str, int]:
-        with self._lock:
-            return {
-                name: int(self._database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
-                for name, table in (("patients", "patient"), ("studies", "study"), ("series", "series"))
-            }
+        return {
+            name: int(self.database.execute(f"SELECT count(*) FROM {table}")[0][0])
+            for name, table in (("patients", "patient"), ("studies", "study"), ("series", "series"))
+        }
+
+    def ages(self) -> list[tuple[str, int, int]]:
+        """(Study Instance UID, when its last instance came in, bytes of its records), the oldest first."""
+        sql = (
+            "SELECT study.StudyInstanceUID, max(instance.received), sum(instance.size) FROM study "
+            "JOIN series ON series.parent = study.id JOIN instance ON instance.parent = series.id "
+            "GROUP BY study.id, study.StudyInstanceUID ORDER BY 2"
+        )
+        return [(str(uid), int(received), int(size)) for uid, received, size in self.database.execute(sql)]
+
+    def instances_of(self, studies: Iterable[str]) -> list[tuple[str, str]]:
+        """(SOP Class UID, SOP Instance UID) of all instances of studies."""
+        sql = (
+            "SELECT instance.SOPClassUID, instance.SOPInstanceUID FROM study JOIN series ON series.parent = study.id "
+            "JOIN instance ON instance.parent = series.id WHERE study.StudyInstanceUID = ?"
+        )
+        return [(str(a), str(b)) for study in studies for a, b in self.database.execute(sql, (study,))]
 
     def rebuild(self, progress: Callable[[int, int], object] | None = None) -> int:
         """Forget everything and index all segments again; returns how many instances there are."""
         with self._lock:
-            with _transaction(self._database):
+            with self.database.transaction():
                 for table in ("instance", "series", "study", "patient", "segment"):
-                    self._database.execute(f"DELETE FROM {table}")
+                    self.database.execute(f"DELETE FROM {table}")
             self._ids.clear()
+            self._done = -1, {}
             self.catch_up(progress=progress)
-            return int(self._database.execute("SELECT count(*) FROM instance").fetchone()[0])
+            return int(self.database.execute("SELECT count(*) FROM instance")[0][0])
 
     def close(self) -> None:
         self._stopping = True
@@ -453,30 +637,35 @@ class Index:
         if self._thread is not None:
             self._thread.join()
         with self._lock:
-            self._database.close()
+            self.database.close()
 
 
-def _row_values(level: str, text: Mapping[str, str]) -> list[str]:
-    """The values for `_columns(level)`."""
-    values = []
-    for keyword, (_, vr) in LEVELS[level].items():
-        values.append(text[keyword])
-        if vr == "PN":
-            values.append(match.fold_name(text[keyword]))
-        elif vr == "TM":
-            values.append(match.full_time(text[keyword]))
-    return values
+def level_of(name: str) -> str:
+    level = {"INSTANCE": "IMAGE", "STUDIES": "STUDY"}.get(name.upper(), name.upper())
+    if level not in LEVELS:
+        raise ValueError(f"level {name!r}: PATIENT, STUDY, SERIES or IMAGE")
+    return level
 
 
-@contextlib.contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        database.execute("ROLLBACK")
-        raise
-    database.execute("COMMIT")
+def _in_time(
+    pair: tuple[str, str], keys: Mapping[str, Any], found: Mapping[str, str], combined: bool, zone: str
+) -> bool:
+    """Does a date and time lie in the range of its two keys, in the zone of the query? (PS3.4 C.2.2.2.5)"""
+    date, clock = match.full_date(found[pair[0]]), match.full_time(found[pair[1]])
+    ours = found.get("TimezoneOffsetFromUTC", "")
+    if zone and ours and date:
+        with contextlib.suppress(ValueError):
+            moved = datetime.strptime(date + (clock or "000000000000"), "%Y%m%d%H%M%S%f")
+            moved += match.zone_offset(zone) - match.zone_offset(ours)
+            date, clock = moved.strftime("%Y%m%d"), moved.strftime("%H%M%S%f") if clock else ""
+    day, hour = str(keys.get(pair[0], "")), str(keys.get(pair[1], ""))
+    if not combined or not day or not hour:
+        return match.matches("DA", day, date) and match.matches("TM", hour, clock)
+    (first, last), (begin, end) = match.span("DA", day), match.span("TM", hour)
+    low = match.full_date(first) + (match.full_time(begin) or "000000000000") if first else ""
+    high = match.full_date(last) + (match.full_time(end, "9") or "235959999999") if last else ""
+    mine = date + (clock or "000000000000")
+    return bool(date) and (not low or mine >= low) and (not high or mine <= high)
 
 
 def _failpoint() -> int:

@@ -37,10 +37,13 @@ class Maps:
                 self._kept.popitem(last=False)
             return self._kept[segment]
 
-    def record(self, segment: int, offset: int, *, whole: bool = True) -> tuple[memoryview, int, int, int]:
+    def record(
+        self, segment: int, offset: int, *, whole: bool = True, within: tuple[memoryview, int] | None = None
+    ) -> tuple[memoryview, int, int, int]:
         """(Part 10 file, data set offset in it, flags, received) of the record at that place, a view of the map. The
-        bytes are checked against their CRC with `whole`, else only the header. StoreCorrupt when they are damaged."""
-        view, nonce = self.get(segment)
+        bytes are checked against their CRC with `whole`, else only the header. `within`: the map, when it is at hand.
+        StoreCorrupt when they are damaged."""
+        view, nonce = within or self.get(segment)
         if offset + native.RECORD_HEADER > len(view):
             raise StoreCorrupt(
                 "the segment ends before this record", segment=files.segment_name(segment), offset=offset
@@ -56,6 +59,11 @@ class Maps:
                 "the segment ends within this record", segment=files.segment_name(segment), offset=offset
             )
         return view[start : start + size], data_offset, flags, received
+
+    def forget(self, segment: int) -> None:
+        """The segment is gone, or another stands under its number."""
+        with self._lock:
+            self._kept.pop(segment, None)
 
     def drop(self) -> None:
         with self._lock:

@@ -3,11 +3,15 @@ do."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
 import re
+import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,10 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dicore._native import store as native
-from dicore.errors import DicoreError, DuplicateInstance, StoreCorrupt, StoreError
-from dicore.store import files, source
+from dicore.errors import DicoreError, DuplicateInstance, StoreCorrupt, StoreError, StoreFull
+from dicore.store import backup, compaction, files, query, source
+from dicore.store.compaction import CompactReport
 from dicore.store.index import Index
 from dicore.store.maps import Maps
+from dicore.store.match import Fold
 from dicore.uid import IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION
 
 if TYPE_CHECKING:
@@ -30,6 +36,8 @@ log = logging.getLogger("dicore.store")
 
 FILL_AHEAD = 512 << 20  # bytes zero-filled ahead of a durable writer, while nothing arrives
 CHECKED_AT_READ = 64 << 20  # records up to this size are checked against their CRC whenever they are looked up
+RESERVE = 2 << 20  # bytes kept back so that something can be deleted when the disk is full
+LOOKS_AGAIN = (0.05, 0.1, 0.3)  # seconds after which what looks damaged where somebody writes is read again
 LANE_FROM = 8 << 20  # data sets beyond this go to a segment of their own
 SAFE_UID = re.compile(r"[0-9.]{1,64}")
 
@@ -58,11 +66,13 @@ class Problem:
 
 @dataclass
 class VerifyReport:
-    """What `verify` found. `ok` when every record is whole; `instances` whole ones in `bytes` bytes of records."""
+    """What `verify` found. `ok` when every record is whole; `instances` whole ones in `bytes` bytes of records. `dead`
+    records were replaced or deleted, or say that something is; they wait for `compact`."""
 
     ok: bool = True
     instances: int = 0
     bytes: int = 0
+    dead: int = 0
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -118,13 +128,19 @@ class Lane:
         self._lane.abort()
 
 
-class Store:
-    """A folder of instances: `segments/` (the truth) and `index.sqlite` (made from it).
+class Store(Mapping[str, "Dataset"]):
+    """A folder of instances: `segments/` (the truth) and `index.sqlite` (made from it). A mapping of SOP Instance UID
+    to
+    Dataset.
 
     `durability`: "durable" acknowledges after a sync, shared by all who wait; "relaxed" at once, synced about a second
     later. `duplicates` decides about other bytes under a stored SOP Instance UID (identical ones always succeed
     without a second copy): "keep-first" drops the new ones and reports success, "replace" puts them in place of the
-    stored ones, "keep-both" stores them beside (look-up gives the first), "reject" raises DuplicateInstance. Opening
+    stored ones, "keep-both" stores them beside (look-up gives the first), "reject" raises DuplicateInstance. `index`:
+    the
+    address of a PostgreSQL database for the index instead of the file. `extra_keys`: keywords by level that the index
+    has
+    as well, {"STUDY": ["InstitutionName"]}; kept in keys.json, another set makes the index anew. Opening
     repairs what a crash left: `recovered` says what was found. Thread-safe. Raises StoreError, OSError.
     """
 
@@ -136,6 +152,8 @@ class Store:
         segment_size: int = 1 << 30,
         duplicates: Duplicates = "keep-first",
         read_only: bool = False,
+        index: str | None = None,
+        extra_keys: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         if durability not in ("durable", "relaxed"):
             raise ValueError(f"durability {durability!r}: durable or relaxed")
@@ -146,12 +164,17 @@ class Store:
         self.path = Path(path)
         self.durability, self.duplicates, self.read_only = durability, duplicates, read_only
         self.recovered: list[Problem] = []
+        self._segment_size = segment_size
+        self._foreign: set[int] = set()  # segments that another process writes, or may write, to
+        self._sealing = threading.Condition()  # a segment was sealed
+        self._refreshing = threading.Lock()
         self._damaged: set[int] = set()  # segments in which opening found something amiss
         self._extents: dict[int, int] = {}  # sealed and foreign segments: how far they may be read
         self._closed = False
         self._close_lock = threading.Lock()
         self._folder = _open_folder(self.path, read_only)
-        failpoint, countdown = _failpoint()
+        self._failpoint = _failpoint_name()
+        failpoint, countdown = native.FAILPOINTS.get(self._failpoint[0], 0), self._failpoint[1]
         try:
             self._native = native.Native(
                 self._folder,
@@ -167,7 +190,12 @@ class Store:
             )
             self._maps = Maps(self._folder)
             self._load()
-            self._index = Index(self.path / "index.sqlite", self, read_only=read_only)
+            self._drop_dead()
+            if not read_only:
+                self._keep_reserve()
+            self._index = Index(
+                index or self.path / "index.sqlite", self, read_only=read_only, extra=self._extra_keys(extra_keys)
+            )
         except BaseException:
             os.close(self._folder)
             raise
@@ -179,6 +207,18 @@ class Store:
                 thread = threading.Thread(target=loop, name=name, daemon=True)
                 thread.start()
                 self._threads.append(thread)
+
+    def _extra_keys(self, given: Mapping[str, Sequence[str]] | None) -> Mapping[str, Sequence[str]]:
+        """The keys that the index has beyond its own: as given, else as they were given last."""
+        file = self.path / "keys.json"
+        if given is None:
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                found: Mapping[str, Sequence[str]] = json.loads(file.read_text())
+                return found
+            return {}
+        if not self.read_only:
+            file.write_text(json.dumps({level: list(names) for level, names in given.items()}))
+        return given
 
     # ---- opening -----------------------------------------------------------------------------------------------------
 
@@ -212,10 +252,12 @@ class Store:
                 log.warning("%s: not continued: %s", files.segment_name(number), error)
                 self._seal(number, nonce, end)
 
-    def _load_segment(self, number: int, mine: list[tuple[native.Segment, int]]) -> None:
+    def _load_segment(self, number: int, mine: list[tuple[native.Segment, int]] | None) -> None:
+        """Make the records of a segment known. With `mine` it is taken to be written when nobody else does."""
         name = files.segment_name(number)
         segment = native.Segment(self._folder, number)
         nonce, size = segment.nonce, os.fstat(segment.fileno()).st_size
+        self._foreign.discard(number)
         sidecar = files.read_sidecar(self._folder, number)
         if sidecar and sidecar.nonce == nonce:
             segment.close()
@@ -226,10 +268,11 @@ class Store:
             self._native.load(number, sidecar.entries)
             self._extents[number] = min(sidecar.end, size)
             return
-        writable = False
-        if not self.read_only and not segment.single:
+        writable = locked = False
+        if mine is not None and not self.read_only and not segment.single:
             taken = native.Segment(self._folder, number, writable=True)
-            writable = not taken.locked  # else another process writes to it
+            locked = taken.locked  # another process writes to it
+            writable = not locked
             segment, unwanted = (taken, segment) if writable else (segment, taken)
             unwanted.close()
         mark = files.read_mark(self._folder, number)
@@ -242,10 +285,23 @@ class Store:
             found = segment.scan(limit=mark.end, expected=mark.end, check_from=mark.end)
         else:
             found = segment.scan(expected=mark.end, check_from=mark.end)
+            if not writable:
+                self._foreign.add(number)
+                found = _settled(segment, found, expected=mark.end, check_from=mark.end)
         entries, damage, end, synced, dirty = found
+        durable = max(mark.end, synced) if not segment.single else segment.size
+        if locked and any(offset + length > durable for _, offset, length, _ in damage):
+            # what is not yet known to be durable there is on its way: the next look sees more
+            end = min(offset for _, offset, length, _ in damage if offset + length > durable)
+            size_of = files.ENTRY.size
+            entries = b"".join(
+                entries[at : at + size_of]
+                for at in range(0, len(entries), size_of)
+                if files.ENTRY.unpack_from(entries, at)[2] * native.RECORD_UNIT < end
+            )
+            damage = [what for what in damage if what[1] < end]
         self._native.load(number, entries)
         self._extents[number] = end
-        durable = max(mark.end, synced) if not segment.single else segment.size
         lost_behind = False
         for kind, offset, length, digest in damage:
             if offset < min(end, size) or offset < durable:
@@ -267,7 +323,75 @@ class Store:
         if mark.clean:  # it is about to be untrue
             files.remove(self._folder, number, "mark")
             os.fsync(self._folder)
-        mine.append((segment, end))
+        if mine is not None:
+            mine.append((segment, end))
+
+    def _drop_dead(self) -> None:
+        """Segments that hold nothing that counts, nor a tombstone: a compaction was cut short before it unlinked
+        them."""
+        for number in sorted(set(self._extents) - self._damaged - self._foreign):
+            sidecar = files.read_sidecar(self._folder, number)
+            if sidecar is None or not sidecar.entries or any(self._native.standing(number, sidecar.entries)):
+                continue
+            self._extents.pop(number)
+            if not self.read_only:
+                files.remove(self._folder, number, "idx", "mark", "seg")
+                log.info("%s: nothing in it counts any more: removed", files.segment_name(number))
+
+    def _keep_reserve(self) -> None:
+        """Space that `delete` can take when there is no other."""
+        with contextlib.suppress(OSError):
+            file = os.open(self.path / "reserve", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                if os.fstat(file).st_size < RESERVE:
+                    os.posix_fallocate(file, 0, RESERVE)
+            except OSError:
+                os.unlink(self.path / "reserve")
+            finally:
+                os.close(file)
+
+    def _fails(self, point: str) -> None:
+        """For tests: die here, the n-th time."""
+        name, left = self._failpoint
+        if name == point:
+            self._failpoint = name, left - 1
+            if left == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def refresh(self) -> None:
+        """Take notice of what other processes have done to the store: segments that they have made, gone on with, or
+        removed after compacting. Look-ups do it by themselves when they meet a removed segment, `find` on a store
+        that was
+        opened read-only."""
+        self._alive()
+        with self._refreshing:
+            there = set(files.segments(self._folder))
+            known = set(self._readable())
+            for number in sorted(known - there):
+                self._extents.pop(number, None)
+                self._foreign.discard(number)
+                self._maps.forget(number)
+                self._native.forget(number)
+            for number in sorted((there - known) | (self._foreign & there)):
+                before = self._extents.get(number, 0)
+                try:
+                    if number in self._foreign and not self._has_more(number, before):
+                        continue
+                    self._load_segment(number, None)
+                except (FileNotFoundError, StoreCorrupt) as error:
+                    log.debug("%s: %s", files.segment_name(number), error)
+                    continue
+                if self._extents.get(number, 0) > before:
+                    self._note_append()
+
+    def _has_more(self, number: int, end: int) -> bool:
+        if files.read_sidecar(self._folder, number) is not None:
+            return True
+        segment = native.Segment(self._folder, number)
+        try:
+            return bool(segment.scan(start=end, most=1, check_from=1 << 62)[0])
+        finally:
+            segment.close()
 
     def _report(self, problem: Problem) -> None:
         self.recovered.append(problem)
@@ -322,6 +446,8 @@ class Store:
                 if kind == native.TASK_SEAL:
                     self._extents.setdefault(segment, end)
                     self._native.sealed(segment)
+                    with self._sealing:
+                        self._sealing.notify_all()
 
     def _seal(self, number: int, nonce: int, end: int, *, known: int = 0) -> None:
         """Write the sidecar of a segment that gets no more records. `known`: records reached that far, even if they
@@ -430,6 +556,141 @@ class Store:
         report.added -= report.duplicates
         return report
 
+    # ---- finishing a segment -----------------------------------------------------------------------------------------
+
+    def roll(self) -> int:
+        """Finish the segment that is written to now and wait until it is sealed; returns its number, 0 when there was
+        nothing to finish. What comes next begins a new one."""
+        self._alive()
+        number = self._native.roll()
+        if number:
+            with self._sealing:
+                self._sealing.wait_for(lambda: number not in self._native.extents(), timeout=60)
+        return number
+
+    # ---- the end of instances ----------------------------------------------------------------------------------------
+
+    def delete(
+        self,
+        *,
+        progress: Callable[[int, int], object] | None = None,
+        everything: bool = False,
+        **keys: str | Sequence[str],
+    ) -> int:
+        """Delete all instances that match (as `find` at IMAGE level), durably when this returns; how many there were.
+        Each gets a tombstone, an instance sent again later is stored again; `compact` gives the space back. Views that
+        were handed out stay valid. Without a key that restricts anything only with `everything=True`. Safe to kill:
+        what
+        is left then can be deleted again. ValueError, StoreFull, StoreError."""
+        if not everything and not any(v not in ("", "*") for v in keys.values()):
+            raise ValueError("delete needs a key that says what; or everything=True")
+        rows = [(row["SOPClassUID"], row["SOPInstanceUID"]) for row in self._matches(keys)]
+        return self.delete_instances(rows, progress)
+
+    def _matches(self, keys: Mapping[str, str | Sequence[str]]) -> list[dict[str, str]]:
+        self._sync_index_if_possible()
+        return self._index.find("IMAGE", keys)
+
+    def delete_instances(
+        self, instances: Iterable[tuple[str, str]], progress: Callable[[int, int], object] | None = None
+    ) -> int:
+        """Delete by (SOP Class UID, SOP Instance UID), without asking the index; how many were there."""
+        self._writable()
+        wanted = list(dict.fromkeys(instances))
+        report = AddReport()
+        pending = _Pending(report)
+        gone = 0
+        for count, (sop_class, uid) in enumerate(wanted, 1):
+            self._fails("delete-half")
+            pending.begin()
+            try:
+                outcome = self._tombstone(sop_class, uid, pending.done)
+            except BaseException:
+                pending.done([(Path(uid), StoreError("not deleted"))])
+                pending.wait()
+                raise
+            if outcome == native.DUPLICATE:
+                pending.done([(Path(uid), None)])
+            else:
+                gone += 1
+                if outcome == native.STORED:
+                    pending.done([(Path(uid), None)])
+            if progress is not None:
+                progress(count, len(wanted))
+        pending.wait()
+        self._note_append()
+        if report.failures:
+            raise StoreError(f"{len(report.failures)} instances were not deleted: {report.failures[0][1]}")
+        return gone
+
+    def _tombstone(self, sop_class: str, uid: str, done: Done) -> int:
+        def append() -> int:
+            name, meta = sop_class or "1.2.840.10008.1.3.10", "1.2.840.10008.1.2.1"
+            return self._native.append(name, uid, meta, [], "", done, Path(uid), native.DELETED)
+
+        try:
+            return append()
+        except StoreFull:
+            try:
+                os.unlink(self.path / "reserve")
+            except FileNotFoundError:
+                message = "the disk is full, and so is what was kept back for deleting: free some space"
+                raise StoreFull(message) from None
+            return append()
+
+    def compact(
+        self, *, rate: float | None = None, dead: float = 0.02, progress: Callable[[int, int], object] | None = None
+    ) -> CompactReport:
+        """Give the space of deleted and replaced instances back: segments of which more than the part `dead` is, are
+        copied without it, and small ones are joined; afterwards at least 98 % of the records' bytes count. Storing and
+        reading go on meanwhile, no faster than `rate` bytes a second are copied. Safe to kill at any moment. A segment
+        with damage is left alone, and so is one for whose copy there is no room: `CompactReport.kept`. StoreError when
+        another process compacts. `progress(bytes copied, bytes to copy)`."""
+        self._writable()
+        report = compaction.compact(self, dead=dead, rate=rate, progress=progress)
+        self._keep_reserve()
+        return report
+
+    def backup(self, folder: str | os.PathLike[str], progress: Callable[[int, int], object] | None = None) -> int:
+        """Copy everything that is durable now to a folder, which is a store then; storing goes on meanwhile. Into a
+        folder
+        that holds an earlier backup only what is new is copied. Returns the bytes copied. An interrupted one is no
+        harm:
+        do it again. To restore is to back the backup up, or to open it."""
+        self._alive()
+        return backup.backup(self, Path(folder), progress)
+
+    def retain(self, *, max_age: float | None = None, max_bytes: int | None = None) -> int:
+        """Delete whole studies, the one that nothing was added to for the longest time first: those older than
+        `max_age`
+        seconds (since their last instance came in), then as many as the records have more than `max_bytes` bytes.
+        Returns
+        how many instances were deleted; `compact` gives the space back."""
+        self._writable()
+        self.sync_index()
+        studies = self._index.ages()
+        total = sum(size for _, _, size in studies)
+        oldest = (time.time() - max_age) * 1e6 if max_age is not None else 0
+        doomed = []
+        for uid, received, size in studies:
+            if received < oldest or (max_bytes is not None and total > max_bytes):
+                doomed.append(uid)
+                total -= size
+        return self.delete_instances(self._index.instances_of(doomed)) if doomed else 0
+
+    def _discard(self, number: int) -> None:
+        """Unlink a segment that nothing is looked up in any more."""
+        self._extents.pop(number, None)
+        files.remove(self._folder, number, "idx", "mark", "seg")
+        self._native.forget(number)
+        self._maps.forget(number)
+        self._index.dropped(number)
+
+    def _writable(self) -> None:
+        self._alive()
+        if self.read_only:
+            raise StoreError("the store was opened read-only")
+
     # ---- reading -----------------------------------------------------------------------------------------------------
 
     def _record(self, segment: int, offset: int) -> tuple[memoryview, int, int, int]:
@@ -442,11 +703,17 @@ class Store:
     def record(self, sop_instance_uid: str) -> memoryview:
         """The Part 10 file of an instance, a read-only view of the map. KeyError when it is not stored, StoreCorrupt
         when it is damaged (checked up to 64 MiB; beyond that `verify` does)."""
-        for segment, offset in self._places(sop_instance_uid):
-            file, data_offset, _, _ = self._record(segment, offset)
-            if source.uid_of(file[:data_offset]) == sop_instance_uid.rstrip("\0 "):
-                return file
-        raise KeyError(sop_instance_uid)
+        for _ in range(8):  # a compaction may move it while it is looked up
+            try:
+                for segment, offset in self._places(sop_instance_uid):
+                    file, data_offset, _, _ = self._record(segment, offset)
+                    if source.uid_of(file[:data_offset]) == sop_instance_uid.rstrip("\0 "):
+                        return file
+            except FileNotFoundError:
+                self.refresh()
+                continue
+            raise KeyError(sop_instance_uid)
+        raise StoreError(f"{sop_instance_uid}: its segment is gone")
 
     def __getitem__(self, sop_instance_uid: str) -> Dataset:
         """The instance as a Dataset over the mapped segment: nothing is copied, and the pixels of an uncompressed
@@ -463,35 +730,84 @@ class Store:
 
     def __iter__(self) -> Iterator[str]:
         """The SOP Instance UIDs, in the order of the disk; damaged instances are passed over."""
-        for segment, offset in self._native.places():
-            try:
-                file, data_offset, _, _ = self._maps.record(segment, offset, whole=False)
-                yield source.uid_of(file[:data_offset])
-            except (StoreCorrupt, ValueError) as error:
-                log.warning("%s", error)
+        return (uid for uid, _ in self._walk())
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
 
     def scan_source(self) -> Iterator[tuple[str, memoryview]]:
         """(SOP Instance UID, Part 10 file) of each instance in the order of the disk, views of the map: what
         `dicore.scan` reads."""
-        for segment, offset in self._native.places():
+        return self._walk()
+
+    def _walk(self) -> Iterator[tuple[str, memoryview]]:
+        places, maps = self._all_mapped()
+        for segment, offset in places:
             try:
-                file, data_offset, _, _ = self._maps.record(segment, offset, whole=False)
-                yield source.uid_of(file[:data_offset]), file
+                file, data_offset, _, _ = self._maps.record(segment, offset, whole=False, within=maps[segment])
+                uid = source.uid_of(file[:data_offset])
             except (StoreCorrupt, ValueError) as error:
                 log.warning("%s", error)
+                continue
+            yield uid, file
 
-    def find(self, level: str = "STUDY", **keys: str | Sequence[str]) -> list[dict[str, str]]:
+    def _all_mapped(self) -> tuple[list[tuple[int, int]], dict[int, tuple[memoryview, int]]]:
+        """All places, and the maps of their segments, which stay readable whatever a compaction unlinks meanwhile."""
+        while True:
+            places = self._native.places()
+            try:
+                return places, {number: self._maps.get(number) for number in {segment for segment, _ in places}}
+            except FileNotFoundError:
+                self.refresh()
+
+    def find(self, level: str = "STUDY", *, fold: Fold = "case", **keys: str | Sequence[str]) -> list[dict[str, str]]:
         """Matches at PATIENT, STUDY, SERIES or IMAGE level, as PS3.4 C.2.2.2 has it: single values, lists of UIDs, `*`
-        and `?`, ranges of dates and times, empty for any. Person names match whatever their case. Waits until the
-        index has all that was stored before. Every key of the level and above is in each result, "" where it is
-        missing; with the numbers of related series and instances at the level itself."""
-        self.sync_index()
-        return self._index.find(level, keys)
+        and `?`, ranges of dates and times, empty for any. Person names match whatever their case, with `fold="accent"`
+        whatever their accents too, with "exact" neither. Waits until the index has all that was stored before. Every
+        key
+        of the level and above is in each result, "" where it is missing; with the numbers of related series and
+        instances at the level itself. ValueError for a key that the level does not have; `query` takes any."""
+        self._sync_index_if_possible()
+        return self._index.find(level, keys, fold=fold)
+
+    def query(
+        self,
+        level: str,
+        identifier: Mapping[str, Any] | Dataset,
+        *,
+        fold: Fold = "case",
+        combined: bool = False,
+        limit: int | None = None,
+        sync: bool = True,
+    ) -> Iterator[dict[str, Any]]:
+        """Matches one after the other, for C-FIND and the like: what `identifier` asks for and nothing else but the
+        unique
+        keys of the level and above, as {keyword: text} (sequences as lists of such). `identifier` is a Dataset or a
+        mapping of keyword to key. Keys that the index has are matched there; any other attribute, sequences too, is
+        matched and answered from a record of the match. `combined`: a range of dates and one of times are one range of
+        moments (PS3.4 C.2.2.2.5); TimezoneOffsetFromUTC in the identifier says what zone they are in.
+        `limit`: no more than so many. ValueError for a key that is none; raised at the call, not while it is walked."""
+        if sync:
+            self._sync_index_if_possible()
+        return query.run(self, level, query.keys_of(identifier), fold=fold, combined=combined, limit=limit)
 
     def sync_index(self) -> None:
         """Wait until the index has everything that is stored now."""
         self._alive()
+        if self.read_only or self._foreign:
+            self.refresh()
         self._index.catch_up()
+
+    def _sync_index_if_possible(self) -> None:
+        """What is found must not depend on whether the index can be written just now: it may be behind on a full
+        disk."""
+        try:
+            self.sync_index()
+        except StoreFull as error:
+            log.warning("%s", error)
 
     def prepare(self) -> None:
         """Instances will come soon: a segment is made ready in the background, not at the first `append`."""
@@ -539,14 +855,20 @@ class Store:
     ) -> None:
         segment = native.Segment(self._folder, number)
         try:
-            entries, damage, _, _, _ = segment.scan(
-                expected=end, limit=None if segment.single else end, progress=progress
-            )
+            limit = None if segment.single else end
+            found = segment.scan(expected=end, limit=limit, progress=progress)
+            if (
+                number in self._foreign or number in self._native.extents()
+            ):  # while it is written to, what was read may have been half of a write
+                found = _settled(segment, found, expected=end, limit=limit)
+            entries, damage, _, _, _ = found
             sidecar = files.read_sidecar(self._folder, number)
             nonce = segment.nonce
         finally:
             segment.close()
-        report.instances += len(entries) // native.ENTRY_SIZE
+        live = self._native.standing(number, entries).count(native.LIVE)
+        report.instances += live
+        report.dead += len(entries) // native.ENTRY_SIZE - live
         report.bytes += sum(entry[3] for entry in files.ENTRY.iter_unpack(entries)) * native.RECORD_UNIT
         report.problems += [self._damage(number, *what) for what in damage]
         if sidecar and sidecar.nonce == nonce and not damage and sidecar.entries != entries:
@@ -579,11 +901,11 @@ class Store:
         handle = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         damaged: list[StoreCorrupt] = []
         used: set[str] = set()
-        places = self._native.places()
+        places, maps = self._all_mapped()
         try:
             for count, (segment, offset) in enumerate(places, 1):
                 try:
-                    file, data_offset, _, _ = self._maps.record(segment, offset)
+                    file, data_offset, _, _ = self._maps.record(segment, offset, within=maps[segment])
                     uid = source.uid_of(file[:data_offset])
                     stem = uid if SAFE_UID.fullmatch(uid) and uid.strip(".") else f"uid-{native.uid_hash(uid).hex()}"
                     name, n = f"{stem}.dcm", 1
@@ -753,10 +1075,27 @@ def _means(durability: Durability) -> int:
     return native.SYNC_DATA if os.environ.get("DICORE_COMMIT") == "datasync" else native.SYNC_DIRECT
 
 
-def _failpoint() -> tuple[int, int]:
+def _failpoint_name() -> tuple[str, int]:
     """DICORE_FAILPOINT=name:n, for tests: fail, or die, the n-th time the named point is passed."""
-    text = os.environ.get("DICORE_FAILPOINT", "")
-    name, _, count = text.partition(":")
-    if name not in native.FAILPOINTS:
-        return 0, 0
-    return native.FAILPOINTS[name], int(count or "1")
+    name, _, count = os.environ.get("DICORE_FAILPOINT", "").partition(":")
+    return name, int(count or "1")
+
+
+_Found = tuple[bytes, list[tuple[int, int, int, bytes | None]], int, int, bool]
+
+
+def _settled(segment: native.Segment, found: _Found, **how: Any) -> _Found:
+    """A scan of a segment that somebody may be writing to: what looks damaged is read again, and only what looks the
+    same
+    each time is damaged. A reader in another process meets a record whose header is in the page cache and whose
+    pixels are
+    not, or finds zeros where, by the time it looks behind them, a group has been written."""
+    for pause in LOOKS_AGAIN:
+        if not found[1]:
+            break
+        time.sleep(pause)
+        again: _Found = segment.scan(**how)
+        if again[1] == found[1]:
+            break
+        found = again
+    return found

@@ -1,0 +1,81 @@
+"""`dicore get`: C-GET into a folder or a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dicore.cli.address import ae_title, keys_of, peer
+from dicore.cli.output import progress, say, show, show_json
+
+
+def get(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="AE@host:port, dicom://AE@host:port, or a host.")],
+    port: Annotated[int | None, typer.Argument(metavar="PORT", help="The port, when ADDRESS is a host.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", "-od", metavar="DIR", help="A folder for files, or a store's folder.")
+    ] = Path("."),
+    keys: Annotated[
+        list[str] | None, typer.Option("--key", "-k", metavar="KEY=VALUE", help="What to fetch: the unique keys.")
+    ] = None,
+    level: Annotated[str, typer.Option("--level", "-l", help="PATIENT, STUDY, SERIES or IMAGE.")] = "STUDY",
+    model: Annotated[str, typer.Option("--model", "-m", help="study or patient.")] = "study",
+    called: Annotated[str | None, typer.Option("--called", "-aec", metavar="AE", help="Called AE title.")] = None,
+    calling: Annotated[str, typer.Option("--calling", "-aet", metavar="AE", help="Our AE title.")] = "DICORE",
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON per instance, and one for the end.")] = False,
+) -> None:
+    """Fetch instances from a DICOM node over the same association (C-GET).
+
+    A folder that is a dicore store takes them as a store does; any other gets a .dcm file per instance.
+
+    \b
+    Examples:
+      dicore get PACS@pacs.example:104 -k StudyInstanceUID=1.2.3 --output study/
+      dicore get -aec PACS pacs.example 104 --level SERIES -k StudyInstanceUID=1.2 -k SeriesInstanceUID=1.3 --json
+    """
+    target = peer(address, port, called)
+    title = ae_title(calling)
+    wanted, _ = keys_of(keys or [])
+    level = wanted.pop("QueryRetrieveLevel", level)
+
+    import asyncio
+    import contextlib
+
+    from dicore.net import Progress, connect
+    from dicore.net.queries import GET
+
+    if model not in GET:
+        raise typer.BadParameter(f"{model!r}: one of {', '.join(GET)}", param_hint="--model")
+
+    async def ask() -> Progress | None:
+        last = None
+        with contextlib.ExitStack() as stack:
+            to: Any = output
+            if (output / "segments").is_dir():
+                from dicore.store import Store
+
+                to = stack.enter_context(Store(output))
+            options: dict[str, Any] = {"to": to, "level": level, "model": model, **wanted}
+            update = stack.enter_context(progress(f"getting from {target}", "instances"))
+            async with connect(target, calling=title, receive=True) as association:
+                async for last in association.c_get(None, **options):
+                    done = (last.completed or 0) + (last.failed or 0)
+                    update(done, done + (last.remaining or 0))
+                    if as_json:
+                        show_json(last._asdict())
+        return last
+
+    try:
+        last = asyncio.run(ask())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if last is None:
+        raise typer.Exit(1)
+    for uid in last.failed_uids:
+        say(f"dicore: {uid}: the peer could not send it")
+    if not as_json:
+        show(f"got {last.completed or 0} instances; {last.failed or 0} failed, {last.warning or 0} with warnings")
+    if last.failed or last.status == 0xFE00:
+        raise typer.Exit(1)

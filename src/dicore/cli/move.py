@@ -1,0 +1,74 @@
+"""`dicore move`: C-MOVE."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dicore.cli.address import ae_title, keys_of, peer
+from dicore.cli.output import progress, say, show, show_json
+
+
+def move(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="AE@host:port, dicom://AE@host:port, or a host.")],
+    port: Annotated[int | None, typer.Argument(metavar="PORT", help="The port, when ADDRESS is a host.")] = None,
+    destination: Annotated[
+        str, typer.Option("--destination", "-d", "-aem", metavar="AE", help="Where to: an AE title the peer knows.")
+    ] = "",
+    keys: Annotated[
+        list[str] | None, typer.Option("--key", "-k", metavar="KEY=VALUE", help="What to send: the unique keys.")
+    ] = None,
+    level: Annotated[str, typer.Option("--level", "-l", help="PATIENT, STUDY, SERIES or IMAGE.")] = "STUDY",
+    model: Annotated[str, typer.Option("--model", "-m", help="study or patient.")] = "study",
+    called: Annotated[str | None, typer.Option("--called", "-aec", metavar="AE", help="Called AE title.")] = None,
+    calling: Annotated[str, typer.Option("--calling", "-aet", metavar="AE", help="Our AE title.")] = "DICORE",
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON per response of the peer.")] = False,
+) -> None:
+    """Have a DICOM node send instances to another one (C-MOVE).
+
+    Instances that failed are named on stderr; the exit status is then 1.
+
+    \b
+    Examples:
+      dicore move PACS@pacs.example:104 --destination ARCHIVE -k StudyInstanceUID=1.2.3
+      dicore move -aec PACS -aem ARCHIVE pacs.example 104 -k QueryRetrieveLevel=STUDY -k StudyInstanceUID=1.2
+    """
+    target = peer(address, port, called)
+    title = ae_title(calling)
+    to = ae_title(destination)
+    wanted, _ = keys_of(keys or [])
+    level = wanted.pop("QueryRetrieveLevel", level)
+
+    import asyncio
+
+    from dicore.net import Progress, connect
+    from dicore.net.queries import MOVE
+
+    if model not in MOVE:
+        raise typer.BadParameter(f"{model!r}: one of {', '.join(MOVE)}", param_hint="--model")
+
+    async def ask() -> Progress | None:
+        last = None
+        options: dict[str, Any] = {"destination": to, "level": level, "model": model, **wanted}
+        with progress(f"{target} sends to {to}", "instances") as update:
+            async with connect(target, calling=title, contexts=[MOVE[model]]) as association:
+                async for last in association.c_move(None, **options):
+                    done = (last.completed or 0) + (last.failed or 0) + (last.warning or 0)
+                    update(done, done + (last.remaining or 0))
+                    if as_json:
+                        show_json(last._asdict())
+        return last
+
+    try:
+        last = asyncio.run(ask())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if last is None:
+        raise typer.Exit(1)
+    for uid in last.failed_uids:
+        say(f"dicore: {uid}: the peer could not send it")
+    if not as_json:
+        show(f"moved {last.completed or 0} instances; {last.failed or 0} failed, {last.warning or 0} with warnings")
+    if last.failed or last.status == 0xFE00:
+        raise typer.Exit(1)

@@ -1,0 +1,345 @@
+"""What is under way on one association, in both directions: requests of ours that wait for responses, requests of the
+peer that a handler works on. Knows no socket: a driver gives it a `Wire` and every whole message."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dicore._native.command import Command
+from dicore.errors import AssociationStateError, NetworkError, ProtocolViolation
+from dicore.net.status import is_pending
+
+if TYPE_CHECKING:
+    from dicore.net.service import Services
+
+__all__ = ["Exchange", "Response", "Responses", "Wire"]
+
+C_STORE, C_GET, C_FIND, C_MOVE, C_ECHO, C_CANCEL = 0x0001, 0x0010, 0x0020, 0x0021, 0x0030, 0x0FFF
+N_EVENT_REPORT, N_GET, N_SET, N_ACTION, N_CREATE, N_DELETE = 0x0100, 0x0110, 0x0120, 0x0130, 0x0140, 0x0150
+SERVICES = {
+    C_STORE: "C-STORE", C_GET: "C-GET", C_FIND: "C-FIND", C_MOVE: "C-MOVE", C_ECHO: "C-ECHO",
+    N_EVENT_REPORT: "N-EVENT-REPORT", N_GET: "N-GET", N_SET: "N-SET", N_ACTION: "N-ACTION", N_CREATE: "N-CREATE",
+    N_DELETE: "N-DELETE",
+}  # fmt: skip
+
+_QUEUE = 64  # responses that wait for a slow consumer before the peer is not read any more
+
+Response = tuple[Command, "bytes | None"]
+
+
+class Wire(Protocol):
+    """What a driver gives for one association: an `Acceptor`, a client's `Association`. All on the loop's thread."""
+
+    operations: int  # services under way; more than none keep the association from being idle
+    wants_room: bool  # set: call `Exchange.on_room` when `post` would say True again
+
+    @property
+    def calling_ae(self) -> str: ...
+    @property
+    def called_ae(self) -> str: ...
+    @property
+    def peer(self) -> str: ...
+    @property
+    def accepted(self) -> dict[int, tuple[str, str]]: ...  # context id -> (SOP class, transfer syntax)
+
+    def post(
+        self,
+        context_id: int,
+        command: Command,
+        pieces: list[Any] | None = None,
+        *,
+        size: int | None = None,
+        more: Callable[[Any], object] | None = None,
+        done: Callable[[], object] | None = None,
+    ) -> bool:
+        """Send a message after those posted before: a command, and a data set of `pieces` or of `size` bytes that
+        `more(message)` is asked for. False: wait for room before the next one."""
+        ...
+
+    def stop(self, why: str) -> None:
+        """Abort."""
+        ...
+
+    def hold(self, on: bool) -> None:
+        """Read nothing while `on`: a consumer is slow."""
+        ...
+
+
+class Responses:
+    """The responses to one request of ours, in order. Owns one of the association's slots until the last one is in."""
+
+    def __init__(self, exchange: Exchange, message_id: int, context_id: int, field: int) -> None:
+        self.exchange, self.message_id, self.context_id, self.field = exchange, message_id, context_id, field
+        self.limit = _QUEUE
+        self.on_abandon: Callable[[], object] | None = None
+        self.on_final: Callable[[], object] | None = None
+        self.final: Command | None = None
+        self.task: asyncio.Task[Any] | None = None  # who is between two answers, and so must not wait for a slot
+        self._queue: deque[tuple[Any, Any]] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._abandoned = False
+        self._cancelled = False
+
+    def add(self, command: Command, data: bytes | None) -> None:
+        """A response has come."""
+        last = not is_pending(command.status if command.status is not None else 0)
+        if last:
+            self.final = command
+            self.exchange.forget(self)
+        if not self._abandoned:
+            self._queue.append((command, data))
+            if len(self._queue) == self.limit and not last:
+                self.exchange.hold(self, True)
+        self.wake()
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def put(self, item: object) -> None:
+        """Something that is no response but has its place between them: an instance of a C-GET."""
+        if not self._abandoned:
+            self._queue.append((None, item))
+            if len(self._queue) == self.limit:
+                self.exchange.hold(self, True)
+        self.wake()
+
+    async def drained(self) -> bool:
+        """After `abandon`: wait for something to come; False when it is over."""
+        if self.final is not None or self.exchange.ended is not None:
+            return False
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+        return True
+
+    @property
+    def waiting(self) -> int:
+        """How many are here that nobody has taken yet."""
+        return len(self._queue)
+
+    @property
+    def abandoned(self) -> bool:
+        """Nobody wants what still comes."""
+        return self._abandoned
+
+    async def next(self) -> tuple[Any, Any] | None:
+        """The next response; None after the last one. Raises why the association has ended."""
+        self.task = None
+        while not self._queue:
+            if self.exchange.ended is not None and self.final is None:
+                raise self.exchange.ended
+            if self.final is not None:
+                return None
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        found = self._queue.popleft()
+        if len(self._queue) <= self.limit // 2:
+            self.exchange.hold(self, False)
+        self.task = asyncio.current_task()
+        return found
+
+    def cancel(self) -> None:
+        """Send a C-CANCEL, once; responses go on coming until the last one (PS3.7 9.3.2.3)."""
+        if self.final is None and not self._cancelled and self.exchange.ended is None:
+            self._cancelled = True
+            self.exchange.wire.post(self.context_id, Command(C_CANCEL, responded_to=self.message_id))
+
+    def abandon(self) -> None:
+        """Nobody wants the rest: cancel the operation and drop what still comes."""
+        if not self._abandoned:
+            self._abandoned = True
+            self.task = None
+            self._queue.clear()
+            self.exchange.hold(self, False)
+            if self.on_abandon is not None:
+                self.on_abandon()
+            self.cancel()
+
+
+class Exchange:
+    """One association's operations. `window`: how many of ours may be under way."""
+
+    def __init__(self, wire: Wire, services: Services | None = None, *, window: int = 1) -> None:
+        self.wire = wire
+        self.services = services
+        self.window = window
+        self.ended: NetworkError | None = None
+        self.running: dict[int, Any] = {}  # the peer's requests by message id
+        self.peer: Any = None  # the Peer of its requests
+        self._ours: dict[int, Responses] = {}
+        self._slots = asyncio.Semaphore(window)
+        self._alone = asyncio.Lock()
+        self._room: list[asyncio.Future[None]] = []
+        self._held: set[int] = set()
+        self._message_id = 0
+
+    # -- what the driver calls
+
+    def message(self, context_id: int, command: Command, data: bytes | None) -> None:
+        """A whole message is here."""
+        if command.is_response:
+            ours = self._ours.get(command.responded_to if command.responded_to is not None else -1)
+            if ours is None or command.field != ours.field | 0x8000:
+                self.wire.stop("a response to nothing")
+            else:
+                ours.add(command, data)
+        elif command.field == C_CANCEL:
+            operation = self.running.get(command.responded_to if command.responded_to is not None else -1)
+            if operation is not None:  # else it lost the race, or never was one: there is no answer
+                operation.cancel()
+        elif self.services is not None:
+            self.services.request(self, context_id, command, data)
+        else:
+            self.wire.stop("a request that no role allows")
+
+    def on_room(self) -> None:
+        """`Wire.post` takes messages again."""
+        waiting, self._room = self._room, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def on_end(self, why: NetworkError | None = None) -> None:
+        """The association is over: handlers are cancelled, who waits is told."""
+        if self.ended is not None:
+            return
+        self.ended = why or AssociationStateError("the association has ended", peer=self.wire.peer)
+        for operation in list(self.running.values()):
+            operation.end()
+        for ours in list(self._ours.values()):
+            self.forget(ours)
+            ours.wake()
+        self.on_room()
+
+    # -- sending
+
+    async def post(self, context_id: int, command: Command, pieces: list[Any] | None = None, **more: Any) -> None:
+        """Send a message, and wait while the peer does not read."""
+        self.check()
+        if not self.wire.post(context_id, command, pieces, **more):
+            await self.room()
+
+    async def room(self) -> None:
+        """Wait until the peer has read. Raises when it never will."""
+        self.check()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._room.append(future)
+        self.wire.wants_room = True
+        await future
+        self.check()
+
+    def check(self) -> None:
+        """Raises unless the association stands."""
+        if self.ended is not None:
+            raise AssociationStateError(f"the association is over: {self.ended}", peer=self.wire.peer) from self.ended
+
+    # -- our requests
+
+    async def slot(self) -> None:
+        """Wait for the right to begin an operation."""
+        self.check()
+        if self._alone.locked() or self._slots.locked():
+            task = asyncio.current_task()
+            if task is not None and any(one.task is task for one in self._ours.values()):
+                raise AssociationStateError(
+                    "this task is in the middle of an operation on this association, which has room for "
+                    f"{self.window} at a time: finish it, connect with window=2, or open another association",
+                    peer=self.wire.peer,
+                )
+            async with self._alone:
+                pass
+        await self._slots.acquire()
+        try:
+            self.check()
+        except BaseException:
+            self._slots.release()
+            raise
+
+    def release_slot(self) -> None:
+        self._slots.release()
+
+    @contextlib.asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[None]:
+        """Nothing else is under way for the length of the block."""
+        task = asyncio.current_task()
+        for one in self._ours.values():
+            if one.task is task and task is not None:
+                one.abandon()
+        async with self._alone:
+            taken = 0
+            try:
+                for _ in range(self.window):
+                    await self._slots.acquire()
+                    taken += 1
+                yield
+            finally:
+                for _ in range(taken):
+                    self._slots.release()
+
+    def next_message_id(self) -> int:
+        """A number that no operation of ours has."""
+        while True:
+            self._message_id = self._message_id % 0xFFFF + 1
+            if self._message_id not in self._ours:
+                return self._message_id
+
+    async def begin(self, context_id: int, command: Command, pieces: list[Any] | None = None, **more: Any) -> Responses:
+        """Send a request (its message id is set here); its responses. Waits for a slot, which they own."""
+        await self.slot()
+        command.message_id = self.next_message_id()
+        ours = self._ours[command.message_id] = Responses(self, command.message_id, context_id, command.field)
+        try:
+            self.wire.operations += 1
+            self.wire.post(context_id, command, pieces, **more)
+        except BaseException:
+            self.forget(ours)
+            raise
+        return ours
+
+    async def request(
+        self, context_id: int, command: Command, pieces: list[Any] | None = None, **more: Any
+    ) -> tuple[Command, bytes | None]:
+        """Send a request and wait for its one response. Cancelling aborts: half a message cannot be taken back."""
+        ours = await self.begin(context_id, command, pieces, **more)
+        try:
+            found = await ours.next()
+        except asyncio.CancelledError:
+            self.wire.stop("cancelled")
+            raise
+        if found is None:
+            raise self.ended or AssociationStateError("no response", peer=self.wire.peer)
+        ours.task = None
+        if ours.final is None:
+            self.wire.stop("a pending response where there is one only")
+            raise ProtocolViolation(
+                "a pending response to a request that has one response", section="PS3.7 9.1", peer=self.wire.peer
+            )
+        return found
+
+    def forget(self, ours: Responses) -> None:
+        if self._ours.pop(ours.message_id, None) is not None:
+            self.wire.operations -= 1
+            self.release_slot()
+            self.hold(ours, False)
+            if ours.on_final is not None:
+                ours.on_final()
+
+    def hold(self, ours: Responses, on: bool) -> None:
+        """Stop reading while a consumer is slow."""
+        before = bool(self._held)
+        if on:
+            self._held.add(ours.message_id)
+        else:
+            self._held.discard(ours.message_id)
+        if bool(self._held) != before and self.ended is None:
+            self.wire.hold(bool(self._held))

@@ -1,0 +1,162 @@
+"""Queries that stream, keys beyond the index, and the same answers from PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from instances import CT, EXPLICIT, data_set, store_one, uid
+
+import dicore
+from conftest import absent, free_port
+from dicore.store import Store
+from dicore.store.match import matches
+
+NAMES = ["Müller^Jörg", "Muller^Jorg", "MÜLLER^JÖRG", "Yamada^Tarou=山田^太郎=やまだ^たろう", "Smith^A"]
+
+
+def fill(store: Store) -> None:
+    for n, name in enumerate(NAMES):
+        instance = uid()
+        data = data_set(
+            instance, PatientID=f"P{n}", StudyInstanceUID=f"1.2.{n}", SeriesInstanceUID=f"1.2.{n}.1", PatientName="?",
+            StudyDate=f"2024010{n + 1}", StudyTime=f"{10 + n}0000", SeriesNumber=f"0{n}",
+            SpecificCharacterSet="ISO_IR 192",
+        )  # fmt: skip
+        mark = b"\x10\x00\x10\x00PN\x02\x00? "
+        assert data.count(mark) == 1
+        text = name.encode() + b" " * (len(name.encode()) % 2)
+        store.append(CT, instance, EXPLICIT, [data.replace(mark, mark[:6] + len(text).to_bytes(2, "little") + text)])
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """A server of its own in a temporary folder: its address."""
+    tools = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
+    pytest.importorskip("psycopg")
+    if not tools:
+        absent("PostgreSQL is not installed: apt-get install postgresql")
+    folder = Path("/tmp") / f"dicore-pg-{os.getpid()}"
+    folder.mkdir()
+    user: list[str] = []
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres", "postgres")
+        user = ["runuser", "-u", "postgres", "--"]
+    port = free_port()
+    run = {"check": True, "capture_output": True, "cwd": "/"}
+    subprocess.run([*user, tools[-1] / "initdb", "-A", "trust", "-U", "postgres", "-N", folder / "data"], **run)
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    control = [*user, tools[-1] / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log"]
+    subprocess.run([*control, "-o", options, "start"], **{**run, "capture_output": False})
+    yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    subprocess.run([*control, "-m", "immediate", "stop"], **{**run, "capture_output": False})
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request, tmp_path):
+    address = request.getfixturevalue("postgres") if request.param == "postgres" else None
+    with Store(tmp_path / "s", index=address) as opened:
+        fill(opened)
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("fold", "key", "wanted"),
+    [
+        ("exact", "Müller^Jörg", "P0"), ("case", "müller^jörg", "P0 P2"), ("accent", "MULLER^JORG", "P0 P1 P2"),
+        ("case", "M?ller*", "P0 P1 P2"), ("case", "山田*", "P3"), ("case", "Yamada*=山田*", "P3"),
+        ("case", "=山田^太郎", "P3"),
+        ("case", "Yamada*=佐藤*", ""), ("case", "smith^a", "P4"), ("exact", "smith^a", ""),
+    ],
+)  # fmt: skip
+def test_names_fold_as_told_and_match_by_component_group(store, fold, key, wanted):
+    assert [row["PatientID"] for row in store.find(fold=fold, PatientName=key)] == wanted.split()
+
+
+@pytest.mark.parametrize(
+    ("keys", "combined", "wanted"),
+    [
+        ({"StudyDate": "20240101-20240103", "StudyTime": "1100-1200"}, False, "P1 P2"),
+        ({"StudyDate": "20240101-20240103", "StudyTime": "1100-1159"}, True, "P1"),
+        ({"StudyDate": "20240102-", "StudyTime": "1200-"}, True, "P2 P3 P4"),
+        ({"SeriesNumber": "3"}, False, "P3"), ({"PatientID": "P1\\P2"}, False, "P1 P2"),
+        ({"StudyDate": '""'}, False, ""),
+        ({"StudyInstanceUID": "1.2.1\\1.2.4"}, False, "P1 P4"), ({"PatientID": "P_"}, False, ""),
+        ({"PatientID": "P%"}, False, ""), ({"PatientID": "P?"}, False, "P0 P1 P2 P3 P4"),
+        ({"BitsStored": "12"}, False, "P0 P1 P2 P3 P4"), ({"BitsStored": "8"}, False, ""),
+        ({"PhotometricInterpretation": "MONO*"}, False, "P0 P1 P2 P3 P4"),
+        ({"ReferencedStudySequence": [{"ReferencedSOPInstanceUID": "1"}]}, False, ""),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_queries(store, keys, combined, wanted):
+    rows = store.query("SERIES", {"PatientID": "", **keys}, combined=combined)
+    assert iter(rows) is rows  # they come as they are asked for
+    found = list(rows)
+    assert [row["PatientID"] for row in found] == wanted.split()
+    for row in found:  # what was asked for and the unique keys, nothing else
+        assert row.keys() == {"PatientID", "StudyInstanceUID", "SeriesInstanceUID", *keys}
+
+
+def test_a_query_takes_a_data_set_and_counts(store):
+    asked = dicore.new(CT, PatientName="", StudyDate="20240101-20240103", NumberOfStudyRelatedInstances=None,
+                       ModalitiesInStudy="CT", SOPClassesInStudy=None)  # fmt: skip
+    keys = {k: v for k, v in dicore.store.query.keys_of(asked).items() if k not in ("SOPClassUID", "SOPInstanceUID")}
+    rows = list(store.query("STUDY", keys, limit=2))
+    assert [row["NumberOfStudyRelatedInstances"] for row in rows] == ["1", "1"]
+    assert {row["SOPClassesInStudy"] for row in rows} == {CT}
+    (patient,) = store.query("PATIENT", {"PatientID": "P1", "NumberOfPatientRelatedSeries": ""})
+    assert patient["NumberOfPatientRelatedSeries"] == "1"
+
+
+def test_deleted_and_compacted_in_the_index_too(store):
+    assert store.delete(PatientID="P1") == 1
+    store.compact()
+    assert [row["PatientID"] for row in store.find()] == ["P0", "P2", "P3", "P4"]
+    for row in store.find("IMAGE"):
+        assert row["SOPInstanceUID"] in store
+
+
+def test_extra_keys_are_kept_and_make_the_index_anew(tmp_path):
+    with Store(tmp_path / "s") as store:
+        store_one(store)
+        with pytest.raises(ValueError, match="not a key"):
+            store.find(PhotometricInterpretation="MONO*")
+    with Store(tmp_path / "s", extra_keys={"STUDY": ["PhotometricInterpretation"]}) as store:
+        assert store.find(PhotometricInterpretation="MONO*")[0]["PhotometricInterpretation"] == "MONOCHROME2"
+    with Store(tmp_path / "s") as store:
+        assert len(store.find(PhotometricInterpretation="MONO*")) == 1
+
+
+@pytest.mark.parametrize(
+    ("level", "keys", "index"),
+    [
+        ("STUDY", {"PatientID": "P1"}, "sqlite_autoindex_patient"),
+        ("STUDY", {"StudyInstanceUID": "1.2"}, "sqlite_autoindex_study"),
+        ("STUDY", {"AccessionNumber": "A"}, "accession"),
+        ("STUDY", {"StudyDate": "20240101-20240102"}, "study_date"),
+        ("SERIES", {"SeriesInstanceUID": "1.2"}, "series_uid"), ("IMAGE", {"SOPInstanceUID": "1.2"}, "instance_uid"),
+        ("IMAGE", {"SeriesInstanceUID": "1.2"}, "series_uid"),
+    ],
+)  # fmt: skip
+def test_no_lookup_reads_a_whole_table(tmp_path, level, keys, index):
+    with Store(tmp_path / "s") as store:
+        plan = store._index.database.plan(*store._index.statement(level, keys, ["PatientID"]))
+        assert index in plan
+        assert "SCAN" not in plan
+
+
+@pytest.mark.parametrize(
+    ("vr", "key", "value", "wanted"),
+    [
+        ("DT", "20240101120000+0100", "20240101110000+0000", True), ("DT", "2024", "20240615", True),
+        ("DT", "20240101-20240131", "20240131235959", True), ("DT", "-20240101", "20240102", False),
+        ("CS", "ORIGINAL", "ORIGINAL\\PRIMARY", True), ("DS", "1.50", "1.5", True), ("CS", "A?", "ABC", False),
+    ],
+)  # fmt: skip
+def test_values_in_memory(vr, key, value, wanted):
+    assert matches(vr, key, value) is wanted
