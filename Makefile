@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STEP := .ci/step
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 SOURCES := $(shell find src csrc/include csrc/base csrc/dataset csrc/pixel csrc/scan csrc/net csrc/store csrc/engine -type f \
-             \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.c' -o -name '*.h' \) 2>/dev/null)
+             \( -name '*.py' -o -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.c' -o -name '*.h' \) 2>/dev/null)
 export PYTHON
 
 .PHONY: demo test lint test-c test-python test-faults bench fuzz clean
