@@ -177,6 +177,16 @@ cdef extern from "dicore/dataset.h" nogil:
     dicore_status dicore_part10_parse(const uint8_t *data, size_t size, const dicore_read_options *options, dicore_part10 *out, dicore_error *error)
     dicore_encoding dicore_syntax_encoding(const uint8_t *uid, size_t size, int *deflated)
     const size_t DICORE_META_MAX
+    bint dicore_uid_usable(dicore_span uid)
+
+    ctypedef struct dicore_identity:
+        dicore_span sop_class
+        dicore_span sop_instance
+        dicore_span transfer_syntax
+        uint64_t start
+        bint deflated
+
+    dicore_status dicore_part10_identify(const uint8_t *data, size_t size, bint partial, dicore_identity *out)
     dicore_status dicore_part10_write_meta(uint8_t *out, size_t capacity, size_t *size, dicore_span sop_class, dicore_span sop_instance, dicore_span transfer_syntax, dicore_span implementation, dicore_span version_name, dicore_span source_ae)
 
     ctypedef struct dicore_inflate_limits:

@@ -156,18 +156,6 @@ cdef str same_text(str known, dicore_span span):
     return text_of(span)
 
 
-cdef bint is_uid(dicore_span span) noexcept nogil:
-    """1 to 64 printable characters without a space. PS3.5 9.1 has digits and dots alone, but files whose UIDs an
-    anonymiser has replaced by hashes are worth keeping: a UID is a name here, never a path."""
-    cdef size_t i
-    if span.data == NULL or span.size == 0 or span.size > 64:
-        return False
-    for i in range(span.size):
-        if not (c'!' <= span.data[i] <= c'~') or span.data[i] == 0x5C:
-            return False
-    return True
-
-
 TIMEOUT_NAMES = {
     <int>DICORE_TIMEOUT_ARTIM: "artim",
     <int>DICORE_TIMEOUT_REQUEST: "request",
@@ -1126,9 +1114,9 @@ cdef class Acceptor:
             self.request = None
             self.message_size = 0
         dicore_command_response(&event.command, status, &answer)
-        if not is_uid(answer.affected_class):  # what is none cannot be repeated
+        if not dicore_uid_usable(answer.affected_class):  # what is none cannot be repeated
             answer.affected_class.data = NULL
-        if not is_uid(answer.affected_instance):
+        if not dicore_uid_usable(answer.affected_instance):
             answer.affected_instance.data = NULL
         return self.respond(event.context_id, &answer)
 
@@ -1137,7 +1125,7 @@ cdef class Acceptor:
         cdef StoreRequest request
         cdef const void *found
         cdef tuple context
-        if event.last or not is_uid(command.affected_class) or not is_uid(command.affected_instance):
+        if event.last or not dicore_uid_usable(command.affected_class) or not dicore_uid_usable(command.affected_instance):
             self.hub.stores_failed += 1
             return self.refuse_message(event, 0xC000 if event.last else 0x0117)
         request = StoreRequest.__new__(StoreRequest)
@@ -1829,7 +1817,7 @@ cdef class Acceptor:
 
 cpdef object usable_uid(object text):
     """A UID of a peer that can be repeated in an answer, or None."""
-    if text and is_uid(span_of_text(text)):
+    if text and dicore_uid_usable(span_of_text(text)):
         return text
     return None
 
@@ -2259,72 +2247,13 @@ def associate_rebuilt(const uint8_t[::1] pdu not None):
 
 # ---- files -----------------------------------------------------------------------------------------------------------
 
-cdef dicore_span span_of_chars(const char *text, size_t size) noexcept nogil:
-    cdef dicore_span span
-    span.data = <const uint8_t *>text
-    span.size = size
-    return span
-
-
-cdef struct identity:
-    dicore_span sop_class, sop_instance, transfer_syntax
-    uint64_t start             # of the data set
-    bint deflated
-
-
-cdef dicore_status identify(const uint8_t *data, size_t size, bint partial, identity *out) noexcept nogil:
-    """What a C-STORE needs to know of a file. The data set's own UIDs count before those of group 0002, and the encoding it
-    really has before the one it declares. DICORE_TRUNCATED (partial only): more bytes are needed."""
-    cdef dicore_read_options options
-    cdef dicore_part10 part
-    cdef dicore_selected found[2]
-    cdef uint32_t tags[2]
-    cdef uint64_t position
-    cdef dicore_status status
-    cdef int deflated = 0
-    memset(&options, 0, sizeof(options))
-    options.partial = partial
-    status = dicore_part10_parse(data, size, &options, &part, NULL)
-    if status != DICORE_OK:
-        return status
-    out.sop_class = part.sop_class
-    out.sop_instance = part.sop_instance
-    out.transfer_syntax = part.transfer_syntax
-    out.start = part.dataset_offset
-    out.deflated = part.deflated
-    if not part.deflated:
-        tags[0] = 0x00080016
-        tags[1] = 0x00080018
-        status = dicore_select(data, size, part.dataset_offset, <dicore_encoding>part.encoding, &options, tags, 2, found,
-                               &position, NULL)
-        if status != DICORE_OK:
-            return status
-        if found[0].flags & DICORE_SELECTED and found[0].offset + found[0].length <= size and found[0].length:
-            out.sop_class.data = data + found[0].offset
-            out.sop_class.size = dicore_value_trim(data + found[0].offset, <size_t>found[0].length)
-        if found[1].flags & DICORE_SELECTED and found[1].offset + found[1].length <= size and found[1].length:
-            out.sop_instance.data = data + found[1].offset
-            out.sop_instance.size = dicore_value_trim(data + found[1].offset, <size_t>found[1].length)
-        if part.guessed or dicore_syntax_encoding(part.transfer_syntax.data, part.transfer_syntax.size, &deflated) != \
-                <dicore_encoding>part.encoding:
-            if part.encoding == DICORE_IMPLICIT_LE:
-                out.transfer_syntax = span_of_chars("1.2.840.10008.1.2", 17)
-            elif part.encoding == DICORE_EXPLICIT_BE:
-                out.transfer_syntax = span_of_chars("1.2.840.10008.1.2.2", 19)
-            else:
-                out.transfer_syntax = span_of_chars("1.2.840.10008.1.2.1", 19)
-    if not is_uid(out.sop_class) or not is_uid(out.sop_instance) or not is_uid(out.transfer_syntax):
-        return DICORE_BAD_META
-    return DICORE_OK
-
-
 def identify_bytes(const uint8_t[::1] data not None, *, bint partial=False):
     """(SOP class, SOP instance, transfer syntax, offset of the data set) of a Part 10 file in memory, or of the beginning
     of one. Raises DicomFormatError when a C-STORE cannot be made of it."""
-    cdef identity found
+    cdef dicore_identity found
     if data.shape[0] == 0:
         raise errors.DicomFormatError("no bytes", expected="a DICOM file")
-    check(identify(&data[0], <size_t>data.shape[0], partial, &found), NULL, None,
+    check(dicore_part10_identify(&data[0], <size_t>data.shape[0], partial, &found), NULL, None,
           "SOP Class UID, SOP Instance UID and a transfer syntax")
     return text_of(found.sop_class), text_of(found.sop_instance), text_of(found.transfer_syntax), found.start
 
@@ -2351,7 +2280,7 @@ cdef struct source:
     uint64_t position          # of the next byte to read, when streamed
     int fd                     # open while streamed, else -1
     size_t index
-    identity id
+    dicore_identity id
 
 
 cdef ssize_t read_all(int fd, uint8_t *memory, size_t size, uint64_t position) noexcept nogil:
@@ -2421,7 +2350,7 @@ cdef uint8_t load(const char *path, source *out, size_t whole, size_t chunk, int
         out.size = size
         out.position = <uint64_t>got
         out.fd = fd
-    status = identify(out.memory, out.loaded, out.fd >= 0, &out.id)
+    status = dicore_part10_identify(out.memory, out.loaded, out.fd >= 0, &out.id)
     if status == DICORE_OK and out.id.start > out.loaded:
         status = DICORE_TRUNCATED
     if status == DICORE_OK and (out.size - out.id.start) % 2:
@@ -2477,7 +2406,7 @@ def survey(Paths paths not None, list indexes not None):
     cdef size_t wanted
     cdef ssize_t got
     cdef int fd, error
-    cdef identity id
+    cdef dicore_identity id
     cdef dicore_status status
     cdef const char *path
     cdef object last_key = None
@@ -2497,7 +2426,7 @@ def survey(Paths paths not None, list indexes not None):
                         got = read_all(fd, memory, wanted, 0)
                         if got < 0:
                             break
-                        status = identify(memory, <size_t>got, <uint64_t>got < size, &id)
+                        status = dicore_part10_identify(memory, <size_t>got, <uint64_t>got < size, &id)
                         if status != DICORE_TRUNCATED or wanted >= SURVEY_LONGEST or <size_t>got < wanted:
                             break
                         wanted *= 4
@@ -2765,7 +2694,7 @@ cdef class Pump:
         self.spare[self.spare_count] = file
         self.spare_count += 1
 
-    cdef int context_for(self, lane *one, const identity *id) noexcept nogil:
+    cdef int context_for(self, lane *one, const dicore_identity *id) noexcept nogil:
         cdef size_t i, at
         for i in range(one.offer_count):
             at = (one.last_offer + i) % one.offer_count
