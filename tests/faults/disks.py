@@ -205,13 +205,17 @@ class Replay:
                         disk.write(data[n : n + SECTOR])
         return self._image
 
-    def cuts(self, wanted: int, per_flush: int, first: int, seed: int) -> list[Cut]:
-        """`per_flush` cuts behind each flush from entry `first` on, or if `wanted` so many of them. One of each flush
-        is just before the next flush is done: everything that was acknowledged by then is due."""
+    def cut_at(self, end: int, seed: int) -> Cut:
+        """When the log had `end` entries."""
+        return Cut(max((f for f in self.flushes if f < end), default=-1), end, seed)
+
+    def cuts(self, wanted: int, per_flush: int, within: range, seed: int) -> list[Cut]:
+        """`per_flush` cuts behind each flush within these entries, or if `wanted` so many of them. One of each flush is
+        just before the next flush is done: everything that was acknowledged by then is due."""
         chance = random.Random(seed)
         cuts = []
         for flush in self.flushes:
-            if flush < first:
+            if flush not in within:
                 continue
             following = self.next_flush(flush)
             for n in range(per_flush):

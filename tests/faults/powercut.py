@@ -4,8 +4,9 @@ them, and asked for every instance that had been acknowledged by then.
 
     unshare --mount python tests/faults/powercut.py --receiver dicore --cuts 40
 
-Prints one line of JSON. `--cuts N`: so many of all; `--per-flush N`: at every flush so many. `--recovery N`: after so
-many of the cuts the recovery itself is recorded and cut as well.
+Prints one line of JSON. `--per-flush N`: so many cuts at every flush; `--cuts N`: so many of all these. `--moments N`:
+instead N cuts at random times, for receivers that do not flush at all; `--pace SECONDS` between an answer and the next
+instance. `--recovery N`: after so many of the cuts the recovery itself is recorded and cut as well.
 """
 
 from __future__ import annotations
@@ -63,10 +64,12 @@ def pixels_of(data: bytes) -> bytes:
 
 @dataclass
 class Load:
-    """What is sent, and when which acknowledgement came: at how many log entries."""
+    """What is sent, and when which acknowledgement came: at what time, at how many log entries."""
 
     data: dict[str, bytes]
-    acknowledged: list[tuple[int, str]] = field(default_factory=list)
+    digests: dict[str, bytes]
+    acknowledged: list[tuple[float, int, str]] = field(default_factory=list)
+    samples: list[tuple[float, int]] = field(default_factory=list)  # all the while: the log had so many entries
     refused: int = 0
 
     @classmethod
@@ -76,22 +79,34 @@ class Load:
             name = wire.instance_uid(n)
             side = LANE_SIDE if lanes and n % (count // lanes) == count // lanes // 2 else chance.choice(SIDES)
             data[name] = wire.ct_data_set(name, side=side, fill=f"{n:08}".encode(), patient=f"CUT{n // 20:05}")
-        return cls(data)
+        return cls(data, {name: hashlib.sha256(value).digest() for name, value in data.items()})
 
-    async def send(self, port: int, ae: str, associations: int, position: Any) -> None:
+    async def send(self, port: int, ae: str, associations: int, pace: float, position: Any) -> None:
         items = list(self.data.items())
+
+        async def sample() -> None:
+            while True:
+                self.samples.append((time.monotonic(), position()))
+                await asyncio.sleep(0.01)
 
         async def one(share: list[tuple[str, bytes]]) -> None:
             context = [(wire.CT_IMAGE, [wire.EXPLICIT])]
             async with dicore.connect(f"{ae}@127.0.0.1:{port}", calling="CUT", contexts=context) as association:
                 for name, data in share:
-                    status = await association.c_store(part10(name, data))
+                    try:
+                        status = await association.c_store(part10(name, data))
+                    except dicore.DimseError:
+                        status = None
                     if status == 0:
-                        self.acknowledged.append((position(), name))
+                        self.acknowledged.append((time.monotonic(), position(), name))
                     else:
                         self.refused += 1
+                    if pace:
+                        await asyncio.sleep(pace * random.uniform(0.5, 1.5))
 
+        sampling = asyncio.create_task(sample())
         await asyncio.gather(*(one(items[n::associations]) for n in range(associations)))
+        sampling.cancel()
 
 
 # ---- receivers
@@ -135,13 +150,9 @@ class Dicore(Receiver):
                 if not (place / "store").exists():
                     break
                 store = stack.enter_context(dicore.Store(place / "store", segment_size=self.options.segment_size))
-                there = {}
-                for name, file in store.scan_source():
-                    there[name] = hashlib.sha256(body(file)).digest()
-                names = sorted(there)
-                foreign = [n for n, digest in there.items() if hashlib.sha256(load.data[n]).digest() != digest]
-                if foreign:
-                    wrong.append(f"{len(foreign)} differ")
+                names = sorted(store)
+                if any(hashlib.sha256(body(file)).digest() != load.digests[name] for name, file in store.scan_source()):
+                    wrong.append("bytes differ")
                 report = store.verify()
                 if not report.ok:
                     wrong.append(f"verify: {report.problems[0]}")
@@ -195,7 +206,7 @@ class Dcmqrscp(Storescp):
         super().prepare(place)
         (place.parent / "dcmqrscp.cfg").write_text(
             "NetworkTCPPort = 1\nMaxPDUSize = 131072\nMaxAssociations = 64\nHostTable BEGIN\nHostTable END\n"
-            f"VendorTable BEGIN\nVendorTable END\nAETable BEGIN\nCUTQR {place / 'in'} RW (1000, 1024mb) ANY\nAETable END\n"
+            f"VendorTable BEGIN\nVendorTable END\nAETable BEGIN\nCUTQR {place / 'in'} RW (1000000, 1024gb) ANY\nAETable END\n"
         )
 
     def command(self, place: Path, port: int) -> list[str]:
@@ -317,6 +328,8 @@ def main() -> None:
     parser.add_argument("--associations", type=int, default=8)
     parser.add_argument("--cuts", type=int, default=0)
     parser.add_argument("--per-flush", type=int, default=5)
+    parser.add_argument("--moments", type=int, default=0)
+    parser.add_argument("--pace", type=float, default=0)
     parser.add_argument("--recovery", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--size", type=int, default=256 << 20)
@@ -336,6 +349,9 @@ def main() -> None:
 def power_cuts(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     receiver = RECEIVERS[options.receiver](options)
     load = Load.make(options.instances, options.lanes, options.seed)
+    with dicore.Store(folder / "warm", segment_size=1 << 20) as store:  # what it imports is there for all children then
+        store.append(wire.CT_IMAGE, "1.2", wire.EXPLICIT, [load.data[wire.instance_uid(0)]])
+        store.find("IMAGE")
     with disks.Recorder(folder / "load", disks.ext4(folder / "empty.img", options.size)) as recorder:
         receiver.prepare(recorder.place)
         os.sync()
@@ -343,25 +359,34 @@ def power_cuts(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         first = recorder.position()
         server = serve(receiver.command(recorder.place, port), port, folder / "log")
         try:
-            asyncio.run(load.send(port, receiver.ae, options.associations, recorder.position))
+            asyncio.run(load.send(port, receiver.ae, options.associations, options.pace, recorder.position))
         finally:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()
         last = recorder.position()
     replay = disks.Replay(recorder)
-    cuts = [c for c in replay.cuts(0, options.per_flush, first, options.seed) if c.flush <= last]
-    if options.cuts and len(cuts) > options.cuts:
-        cuts = sorted(random.Random(options.seed).sample(cuts, options.cuts), key=lambda c: c.flush)
+    chance = random.Random(options.seed)
+    if options.moments:
+        cuts = sorted(
+            (
+                (replay.cut_at(end, chance.getrandbits(32)), {name for at, _, name in load.acknowledged if at <= moment})
+                for moment, end in chance.choices(load.samples, k=options.moments)
+            ),
+            key=lambda item: item[0].flush,
+        )
+    else:
+        cuts = [
+            (cut, {name for _, at, name in load.acknowledged if at <= cut.end})
+            for cut in replay.cuts(options.cuts, options.per_flush, range(first, last + 1), options.seed)
+        ]
     result: dict[str, Any] = {
         "receiver": receiver.name, "version": receiver.version(), "instances": options.instances,
-        "acknowledged": len(load.acknowledged), "entries": len(replay.entries),
+        "acknowledged": len(load.acknowledged), "refused": load.refused, "entries": len(replay.entries),
         "flushes": sum(first <= f <= last for f in replay.flushes), "cuts": 0, "due": 0, "lost": 0, "cuts_with_loss": 0,
         "cuts_with_damage": 0, "recovery_cuts": 0, "recovery_lost": 0, "wrong": [],
     }  # fmt: skip
-    chance = random.Random(options.seed)
     again = set(chance.sample(range(len(cuts)), min(options.recovery, len(cuts))))
-    for number, cut in enumerate(cuts):
-        due = {name for at, name in load.acknowledged if at <= cut.end}
+    for number, (cut, due) in enumerate(cuts):
         image = replay.image(cut)
         if number in again:
             disks.run("cp", "--sparse=always", image, folder / "again.img")
@@ -387,7 +412,7 @@ def while_recovering(
     with disks.Recorder(place, folder / "again.img") as recorder:
         in_child(receiver.check, recorder.place, due, load)
     replay = disks.Replay(recorder)
-    for inner in replay.cuts(4, 2, 0, cut.seed):
+    for inner in replay.cuts(4, 2, range(len(replay.entries)), cut.seed):
         seen = look(receiver, replay.image(inner), folder / "m", due, load)
         result["recovery_cuts"] += 1
         result["recovery_lost"] += len(seen["lost"])
