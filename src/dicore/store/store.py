@@ -789,7 +789,8 @@ class Store(Mapping[str, "Dataset"]):
         mapping of keyword to key. Keys that the index has are matched there; any other attribute, sequences too, is
         matched and answered from a record of the match. `combined`: a range of dates and one of times are one range of
         moments (PS3.4 C.2.2.2.5); TimezoneOffsetFromUTC in the identifier says what zone they are in.
-        `limit`: no more than so many. ValueError for a key that is none; raised at the call, not while it is walked."""
+        `limit`: no more than so many, in no special order. ValueError for a key that is none; raised at the call, not
+        while it is walked."""
         if sync:
             self._sync_index_if_possible()
         return query.run(self, level, query.keys_of(identifier), fold=fold, combined=combined, limit=limit)
