@@ -59,6 +59,7 @@ lint: $(VENV)/.test
 test-c: $(VENV)/.test build/.tools
 	@$(STEP) 'C tests' .ci/test-c build/c
 	@$(STEP) 'C tests under ASan and UBSan' .ci/test-c build/asan -DDICORE_SANITIZE=ON
+	@$(STEP) 'C threads under TSan' .ci/test-c build/tsan -DDICORE_TSAN=ON
 
 test-python: $(VENV)/.test build/.tools
 	@echo
