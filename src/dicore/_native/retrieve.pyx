@@ -1,5 +1,5 @@
 """Stored instances that leave without Python: records in, associations lent, outcomes out. Who asks is dicore.server.retrieve."""
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+cimport cython
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
@@ -107,6 +107,11 @@ cdef class Retrieval:
         return out[0], out[1], out[2], out[3]
 
     @property
+    def message_id(self):
+        """The last one that was used."""
+        return dicore_retrieval_ended(self.job).message_id
+
+    @property
     def ended(self):
         """Address of the dicore_retrieval_end, for whoever takes the association back; valid while this lives."""
         return <size_t>dicore_retrieval_ended(self.job)
@@ -118,6 +123,7 @@ cdef class Retrieval:
                 for i in range(self.count)]
 
 
+@cython.no_gc_clear                        # the threads use what is running until they have ended
 cdef class Retriever:
     """Threads that send, from construction until `close`."""
     cdef dicore_retriever *retriever
