@@ -1125,3 +1125,101 @@ cdef extern from "dicore/kernels.h" nogil:
 
     const dicore_kernels *dicore_kernels_best()
     const dicore_kernels *dicore_kernels_named(const char *name)
+
+
+# ---- retrieve.h ----------------------------------------------------------------------------------------------------
+
+cdef extern from "dicore/retrieve.h" nogil:
+    ctypedef struct dicore_retriever:
+        pass
+
+    ctypedef struct dicore_retrieval:
+        pass
+
+    ctypedef struct dicore_retriever_options:
+        dicore_allocator allocator
+        unsigned int threads
+        uint64_t memory
+
+    void dicore_retriever_defaults(dicore_retriever_options *options)
+    dicore_status dicore_retriever_start(const dicore_retriever_options *options, dicore_retriever **out, dicore_error *error)
+    void dicore_retriever_free(dicore_retriever *retriever)
+
+    ctypedef struct dicore_stored:
+        int file
+        uint64_t nonce
+        uint64_t offset
+        uint64_t size
+        uint8_t uid_hash[16]
+
+    ctypedef struct dicore_offer:
+        dicore_span sop_class
+        dicore_span transfer_syntax
+        uint8_t id
+
+    ctypedef enum dicore_sub_operation:
+        DICORE_SUB_LEFT
+        DICORE_SUB_ANSWERED
+        DICORE_SUB_UNREADABLE
+        DICORE_SUB_DAMAGED
+        DICORE_SUB_UNFIT
+        DICORE_SUB_LOST
+        DICORE_SUB_UNANSWERED
+
+    ctypedef struct dicore_sub_result:
+        dicore_sub_operation outcome
+        uint16_t status
+        int detail
+
+    ctypedef struct dicore_retrieval_options:
+        dicore_association *association
+        int socket
+        const dicore_offer *offers
+        size_t offer_count
+        dicore_stored *items
+        dicore_sub_result *results
+        size_t count
+        uint16_t message_id
+        unsigned int window
+        uint64_t network_timeout
+        dicore_span originator
+        uint16_t originator_id
+        bint answers
+        uint8_t context_id
+        uint16_t request_id
+        dicore_span request_class
+        uint64_t answer_every
+        uint64_t total
+        uint64_t completed
+        uint64_t failed
+        uint64_t warning
+        void *token
+
+    dicore_status dicore_retrieval_start(dicore_retriever *retriever, const dicore_retrieval_options *options, dicore_retrieval **out)
+    void dicore_retrieval_cancel(dicore_retrieval *retrieval)
+    void dicore_retrieval_stop(dicore_retrieval *retrieval)
+    void dicore_retrieval_progress(const dicore_retrieval *retrieval, uint64_t *out)
+
+    ctypedef enum dicore_retrieval_why:
+        DICORE_RETRIEVAL_DONE
+        DICORE_RETRIEVAL_EVENT
+        DICORE_RETRIEVAL_CLOSED
+        DICORE_RETRIEVAL_BROKEN
+        DICORE_RETRIEVAL_STALLED
+        DICORE_RETRIEVAL_STOPPED
+        DICORE_RETRIEVAL_CUT
+
+    ctypedef struct dicore_retrieval_end:
+        dicore_retrieval_why why
+        bint amid
+        int system
+        uint16_t message_id
+        dicore_status status
+        dicore_event event
+        const uint8_t *rest
+        size_t rest_size
+
+    int dicore_retriever_descriptor(const dicore_retriever *retriever)
+    bint dicore_retriever_next(dicore_retriever *retriever, void **token)
+    const dicore_retrieval_end *dicore_retrieval_ended(const dicore_retrieval *retrieval)
+    void dicore_retrieval_free(dicore_retrieval *retrieval)

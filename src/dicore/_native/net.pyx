@@ -2,6 +2,7 @@
 
 Here is what happens per read and per message; policy, sockets and timers are in dicore.net."""
 cimport cython
+import os
 from collections import deque
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
@@ -625,6 +626,10 @@ cdef class Acceptor:
     cdef bint queued           # the transport has bytes of ours waiting
     cdef bint admitted         # it counts against the limits of associations
     cdef bint ended            # nothing is read or answered any more
+    cdef bint lent             # to threads: the core and the socket are theirs, see `lend`
+    cdef bint lost             # the transport has gone meanwhile
+    cdef str recalled          # why it is wanted back
+    cdef public object loan    # whose `stop()` brings it back
     cdef bint paused, paused_by_limit, paused_by_peer, resumed
     cdef uint64_t closing_since
     cdef uint8_t kind          # MESSAGE_...
@@ -676,7 +681,7 @@ cdef class Acceptor:
     @property
     def idle(self):
         """No message is under way."""
-        return self.kind == MESSAGE_NONE and self.unanswered == 0 and self.operations == 0
+        return not self.lent and self.kind == MESSAGE_NONE and self.unanswered == 0 and self.operations == 0
 
     def extra(self, str name):
         """What the transport knows of the connection: 'ssl_object', 'socket', ...; None: nothing."""
@@ -759,6 +764,10 @@ cdef class Acceptor:
     def connection_lost(self, error):
         cdef dicore_event event
         self.fd = -1
+        if self.lent:
+            self.lost = True
+            self.recall("connection lost")
+            return
         dicore_association_closed(self.core, &event)
         if not self.why:
             self.hub.count("closed")
@@ -1377,7 +1386,7 @@ cdef class Acceptor:
     cdef int respond(self, uint8_t context_id, const dicore_command *answer) except -1:
         if self.ended:
             return 0
-        if self.current is not None or self.queue:     # one message at a time (PS3.8 annex E)
+        if self.current is not None or self.queue or self.lent:     # one message at a time (PS3.8 annex E)
             self.post(context_id, Command.of(answer))
         elif dicore_association_respond(self.core, context_id, answer) != DICORE_OK:
             self.unread()
@@ -1415,7 +1424,7 @@ cdef class Acceptor:
         cdef dicore_command c
         cdef dicore_status status
         cdef size_t count, i, total, turn = 0
-        if self.pumping or self.queue is None:
+        if self.pumping or self.queue is None or self.lent:
             return 0
         self.pumping = True
         try:
@@ -1679,7 +1688,7 @@ cdef class Acceptor:
 
     cdef int update_reading(self) except -1:
         # who does not read our answers is not read, but for what may end an operation: a C-CANCEL, a response
-        cdef bint pause = not self.ended and (self.paused_by_limit or self.writing is not None or self.proposal != NULL or self.holds > 0 or
+        cdef bint pause = not self.ended and (self.lent or self.paused_by_limit or self.writing is not None or self.proposal != NULL or self.holds > 0 or
                                               (self.paused_by_peer and self.operations == 0))
         if self.transport is None or pause == self.paused or self.transport.is_closing():
             return 0
@@ -1704,7 +1713,7 @@ cdef class Acceptor:
         cdef const uint8_t *data
         cdef size_t size
         cdef bint batched = self.batch != NULL
-        if self.transport is None:
+        if self.transport is None or self.lent:
             return False
         if self.hub.draining and not self.ended and self.kind == MESSAGE_NONE and self.unanswered == 0 and self.operations == 0:
             self.give_up("aborted: the listener closes", 0, 0)
@@ -1737,6 +1746,8 @@ cdef class Acceptor:
         """Abort from our side."""
         if self.ended:
             return 0
+        if self.lent:
+            return self.recall(why)
         if not self.why:
             self.why = why
         self.hub.count("aborted")
@@ -1745,6 +1756,9 @@ cdef class Acceptor:
 
     def stop(self, str why):
         """Abort the association now, whatever is under way."""
+        if self.lent:
+            self.recall(why)
+            return
         self.give_up(why, 0, 0)
         self.flush()
         if self.transport is not None:
@@ -1774,7 +1788,7 @@ cdef class Acceptor:
 
     cdef int tick(self, uint64_t now) except -1:
         cdef dicore_event event
-        if self.transport is None:
+        if self.transport is None or self.lent:
             return 0
         if self.closing_since:
             if now > self.closing_since + self.hub.options.artim_timeout:
@@ -1792,14 +1806,16 @@ cdef class Acceptor:
             return 0
         dicore_association_tick(self.core, now, &event)
         if event.kind == DICORE_EVENT_TIMEOUT:
-            name = TIMEOUT_NAMES.get(<int>event.timeout, "artim")
-            if not self.why:
-                self.why = f"timeout: {name}"
-            self.hub.count("timeout_" + name)
-            self.end()
+            self.timed_out(&event)
         self.flush()
         return 0
 
+    cdef int timed_out(self, const dicore_event *event) except -1:
+        name = TIMEOUT_NAMES.get(<int>event.timeout, "artim")
+        if not self.why:
+            self.why = f"timeout: {name}"
+        self.hub.count("timeout_" + name)
+        return self.end()
 
     cdef int watch_stall(self, uint64_t now) except -1:
         cdef size_t size = self.transport.get_write_buffer_size()
@@ -1807,11 +1823,92 @@ cdef class Acceptor:
             self.stalled_since = now
             self.stalled_size = size
         elif now - self.stalled_since >= self.hub.options.network_timeout > 0:
-            self.hub.count("timeout_network")
-            self.why = "timeout: network (it does not read)"
-            self.give_up(self.why, 0, 0)
-            self.flush()
-            self.transport.abort()
+            self.unread()
+        return 0
+
+    cdef int unread(self) except -1:
+        self.hub.count("timeout_network")
+        self.why = "timeout: network (it does not read)"
+        self.give_up(self.why, 0, 0)
+        self.flush()
+        self.transport.abort()
+        return 0
+
+    # -- lending it to threads that send (dicore/retrieve.h)
+
+    def lend(self):
+        """Give the association and its socket away until `take_back`: (address of the core, a duplicate of the socket, network
+        timeout in ms); None: something is under way on it, or it is not a plain socket. Then `loan` is to be set."""
+        cdef const uint8_t *data
+        cdef size_t size
+        if (self.lent or self.ended or self.transport is None or self.fd < 0 or self.secure or self.kind != MESSAGE_NONE or
+                self.unanswered or self.proposal != NULL or self.paused_by_peer or self.paused_by_limit or self.holds):
+            return None
+        self.pump()
+        self.flush()
+        if self.ended or self.transport is None or self.current is not None or self.queue or self.batch != NULL or self.is_queued():
+            return None
+        dicore_association_output(self.core, &data, &size)
+        if size:
+            return None
+        fd = os.dup(self.fd)
+        self.lent = True
+        self.recalled = None
+        self.update_reading()
+        return <size_t>self.core, fd, self.hub.options.network_timeout
+
+    cdef int recall(self, str why) except -1:
+        if self.recalled is None:
+            self.recalled = why
+            if self.loan is not None:
+                self.loan.stop()
+        return 0
+
+    def take_back(self, size_t address):
+        """It is ours again: what `address`, of a dicore_retrieval_end, has is dealt with here. 0: nothing came of it."""
+        cdef const dicore_retrieval_end *end = <const dicore_retrieval_end *>address
+        cdef Buffer buffer
+        self.lent = False
+        self.loan = None
+        if self.lost:
+            return self.connection_lost(None)
+        if end != NULL:
+            if end.why == DICORE_RETRIEVAL_EVENT:
+                self.happened(end)
+            elif end.why == DICORE_RETRIEVAL_STALLED:
+                self.unread()
+            elif end.why == DICORE_RETRIEVAL_CUT:
+                self.give_up("an instance could not be read any more when half of it was sent", 0, 0)
+            if end.amid and self.transport is not None and end.why != DICORE_RETRIEVAL_STALLED:
+                if end.why == DICORE_RETRIEVAL_STOPPED:
+                    self.give_up(self.recalled or "stopped", 0, 0)
+                self.fd = -1
+                self.transport.abort()         # it has half a PDU: nothing that we say would be understood
+                return None
+        if self.recalled is not None:
+            self.stop(self.recalled)
+        self.update_reading()
+        self.resume()
+
+    cdef int happened(self, const dicore_retrieval_end *end) except -1:
+        cdef Buffer buffer
+        if end.event.kind == DICORE_EVENT_TIMEOUT:
+            return self.timed_out(&end.event)
+        if end.event.kind != DICORE_EVENT_COMMAND:
+            return self.control(&end.event, end.status)
+        self.feeding = True
+        try:
+            self.command(&end.event)
+        finally:
+            self.feeding = False
+        if end.rest_size and not self.ended:
+            buffer = self.hub.landing()
+            memcpy(buffer.data, end.rest, end.rest_size)
+            buffer.holders += 1
+            try:
+                self.feed(buffer, 0, end.rest_size)
+            finally:
+                self.hub.release(buffer)
         return 0
 
 
@@ -2108,9 +2205,7 @@ cdef class Link:
         An empty list: nothing whole yet. Raises OSError when the socket is gone."""
         cdef uint8_t *memory = PULLED
         cdef ssize_t n
-        cdef size_t at = 0, consumed
         cdef dicore_event event
-        cdef dicore_status status
         cdef list said = []
         if self.link.fd < 0:
             return said
@@ -2123,14 +2218,57 @@ cdef class Link:
             dicore_association_closed(self.link.core, &event)
             said.append(("closed",))
             return said
+        self.digest(said, memory, <size_t>n)
+        return said
+
+    cdef int digest(self, list said, const uint8_t *memory, size_t n) except -1:
+        cdef size_t at = 0, consumed
+        cdef dicore_event event
+        cdef dicore_status status
         while True:
-            status = dicore_association_receive(self.link.core, memory + at, <size_t>n - at, &consumed, &event)
+            status = dicore_association_receive(self.link.core, memory + at, n - at, &consumed, &event)
             at += consumed
             if event.kind == DICORE_EVENT_NONE:
-                return said
+                return 0
             self.say(said, &event)
             if status != DICORE_OK and event.kind != DICORE_EVENT_FAILED:
-                return said
+                return 0
+
+    def lend(self):
+        """Give the association and its socket away until `take_back`: (address of the core, a duplicate of the socket); None:
+        something is under way on it."""
+        cdef const uint8_t *data
+        cdef size_t size
+        if self.link.fd < 0 or self.sending or self.link.sending or self.push() or self.link.fd < 0:
+            return None
+        dicore_association_output(self.link.core, &data, &size)
+        return None if size else (<size_t>self.link.core, os.dup(self.link.fd))
+
+    def take_back(self, size_t address):
+        """(What `pull` would have said, the peer has half a PDU) of what `address`, of a dicore_retrieval_end, has."""
+        cdef const dicore_retrieval_end *end = <const dicore_retrieval_end *>address
+        cdef dicore_event event
+        cdef list said = []
+        if end == NULL:
+            return said, False
+        if end.why == DICORE_RETRIEVAL_EVENT and end.event.kind == DICORE_EVENT_TIMEOUT:
+            said.append(("timeout", 0, 0, <int>end.event.timeout))
+        elif end.why == DICORE_RETRIEVAL_EVENT:
+            self.say(said, &end.event)
+            if end.rest_size and end.event.kind == DICORE_EVENT_COMMAND:
+                self.digest(said, end.rest, end.rest_size)
+        elif end.why == DICORE_RETRIEVAL_CLOSED:
+            dicore_association_closed(self.link.core, &event)
+            said.append(("closed",))
+        elif end.why == DICORE_RETRIEVAL_BROKEN:
+            said.append(("broken", 0, end.system, 0))
+        elif end.why == DICORE_RETRIEVAL_STALLED:
+            said.append(("timeout", 0, 0, <int>DICORE_TIMEOUT_NETWORK))
+        elif end.why == DICORE_RETRIEVAL_STOPPED:
+            said.append(("stopped",))
+        elif end.why == DICORE_RETRIEVAL_CUT:
+            said.append(("cut",))
+        return said, bool(end.amid)
 
     cdef int say(self, list said, const dicore_event *event) except -1:
         if event.kind == DICORE_EVENT_COMMAND:

@@ -587,6 +587,12 @@ class Store(Mapping[str, "Dataset"]):
         rows = [(row["SOPClassUID"], row["SOPInstanceUID"]) for row in self._matches(keys)]
         return self.delete_instances(rows, progress)
 
+    def listing(self, keys: Mapping[str, str | Sequence[str]]) -> list[tuple[str, str, str, int]]:
+        """(SOP Instance UID, SOP Class UID, Transfer Syntax UID, bytes of its record) of the instances that match, as
+        `find` at IMAGE level, each UID once, in the order they came in: what a retrieval needs to know."""
+        self._sync_index_if_possible()
+        return list({one[0]: one for one in self._index.listing(keys)}.values())
+
     def _matches(self, keys: Mapping[str, str | Sequence[str]]) -> list[dict[str, str]]:
         self._sync_index_if_possible()
         return self._index.find("IMAGE", keys)
