@@ -85,7 +85,9 @@ cdef extern from "sys/stat.h" nogil:
         long st_size
         unsigned int st_mode
     int c_fstat "fstat"(int fd, c_stat *out)
+    int c_stat_path "stat"(const char *path, c_stat *out)
     bint S_ISREG(unsigned int mode)
+    bint S_ISDIR(unsigned int mode)
 
 cdef enum:
     LANDING = 512 * 1024     # of a landing buffer: what one read may bring
@@ -2534,6 +2536,20 @@ cdef class Paths:
     def __len__(self):
         return self.count
 
+    def folders(self):
+        """The indexes of those that are folders. Releases the GIL."""
+        cdef size_t i = 0
+        cdef c_stat info
+        cdef list found = []
+        while True:
+            with nogil:
+                while i < self.count and not (c_stat_path(self.array[i], &info) == 0 and S_ISDIR(info.st_mode)):
+                    i += 1
+            if i >= self.count:
+                return found
+            found.append(i)
+            i += 1
+
 
 def survey(Paths paths not None, list indexes not None):
     """Read the headers of the files with these indexes: {(SOP class, transfer syntax): [indexes]}. Files that cannot be
@@ -2730,6 +2746,18 @@ cdef class Pump:
             j = self.order[i]
             out.append((j, self.outcomes[j], self.statuses[j], self.details[j]))
         return out
+
+    def settled(self):
+        """How many files were acknowledged with status 0000, and the results of all the others."""
+        cdef size_t i, j, plain = 0
+        cdef list out = []
+        for i in range(self.order_count):
+            j = self.order[i]
+            if self.outcomes[j] == OUTCOME_SENT and self.statuses[j] == 0:
+                plain += 1
+            else:
+                out.append((j, self.outcomes[j], self.statuses[j], self.details[j]))
+        return plain, out
 
     def ended(self, size_t number):
         """What ended association `number`: None while it stands, else (kind, source or 0, reason or errno, detail)."""

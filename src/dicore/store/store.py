@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dicore.store")
 
-FILL_AHEAD = 512 << 20  # bytes zero-filled ahead of a durable writer, while nothing arrives
+# Bytes zero-filled ahead of the writer while nothing arrives: on the disk where each commit waits for it, else in the page
+# cache, where a study that comes then finds memory the machine has at hand (docs/store-format.md).
+FILL_AHEAD = {"durable": 512 << 20, "relaxed": 256 << 20}
 CHECKED_AT_READ = 64 << 20  # records up to this size are checked against their CRC whenever they are looked up
 RESERVE = 2 << 20  # bytes kept back so that something can be deleted when the disk is full
 LOOKS_AGAIN = (0.05, 0.1, 0.3)  # seconds after which what looks damaged where somebody writes is read again
@@ -179,7 +181,7 @@ class Store(Mapping[str, "Dataset"]):
             self._native = native.Native(
                 self._folder,
                 segment_size=segment_size,
-                fill_ahead=FILL_AHEAD if durability == "durable" else 0,
+                fill_ahead=FILL_AHEAD[durability],
                 durability=_means(durability),
                 duplicates=DUPLICATES[duplicates],
                 read_only=read_only,
