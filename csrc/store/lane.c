@@ -143,6 +143,18 @@ static dicore_verdict judge(dicore_lane *lane, uint16_t *flags, dicore_place *pl
     return verdict;
 }
 
+/* The lane ends without a record. */
+static dicore_status given_up(dicore_lane *lane, dicore_verdict verdict, dicore_error *error)
+{
+    dicore_lane_abort(lane);
+    if (verdict != DICORE_UNKNOWN)
+        return DICORE_OK;
+    dicore_fail(error, DICORE_IO, 0, 0);
+    if (error)
+        error->system = EIO;
+    return DICORE_IO;
+}
+
 /* With the lock held: is another record of this UID written, but not yet durable? */
 static int is_under_way(const dicore_store *store, const uint8_t uid_hash[16])
 {
@@ -177,10 +189,8 @@ dicore_status dicore_lane_commit(dicore_lane *lane, dicore_outcome *outcome, dic
         verdict = judge(lane, &flags, &known, outcome);
     }
     pthread_mutex_unlock(&store->lock);
-    if (verdict != DICORE_NEW) {
-        dicore_lane_abort(lane);
-        return DICORE_OK;
-    }
+    if (verdict != DICORE_NEW)
+        return given_up(lane, verdict, error);
     dicore_status status = complete(lane, flags, error);
     if (status != DICORE_OK) {
         dicore_lane_abort(lane);
@@ -196,8 +206,7 @@ dicore_status dicore_lane_commit(dicore_lane *lane, dicore_outcome *outcome, dic
     verdict = judge(lane, &flags_now, &known, outcome);
     if (verdict != DICORE_NEW) {
         pthread_mutex_unlock(&store->lock);
-        dicore_lane_abort(lane);
-        return DICORE_OK;
+        return given_up(lane, verdict, error);
     }
     if (flags_now != flags || is_younger(store, lane)) { /* the last to come has to look like it in the log, too */
         lane->received = dicore_store_received(store);
