@@ -111,6 +111,8 @@ static dicore_status complete(dicore_lane *lane, uint16_t flags, dicore_error *e
         status = dicore_file_write(lane->file, 0, &piece, 1, error);
         if (status == DICORE_OK)
             status = write_header(lane, flags, error);
+        if (status == DICORE_OK && !durable) /* never a name without what it names, not even after a power cut */
+            status = dicore_file_sync(lane->file, error);
         if (status != DICORE_OK)
             return status;
         dicore_segment_name(lane->info.id, name);

@@ -1033,8 +1033,9 @@ def _open_folder(path: Path, read_only: bool) -> int:
     elif not segments.is_dir():
         if path.is_dir() and any(path.iterdir()) and not (path / "index.sqlite").exists():
             raise StoreError(f"{path} is neither empty nor a store: give a folder of its own")
+        new = [folder for folder in (segments, *segments.absolute().parents) if not folder.exists()]
         segments.mkdir(parents=True, exist_ok=True)
-        for folder in (path, path.parent):  # the names, too, have to survive
+        for folder in {made.absolute().parent for made in new}:  # the names, too, have to survive
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             os.fsync(handle)
             os.close(handle)
