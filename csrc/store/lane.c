@@ -116,8 +116,10 @@ static dicore_status complete(dicore_lane *lane, uint16_t flags, dicore_error *e
         if (status != DICORE_OK)
             return status;
         dicore_segment_name(lane->info.id, name);
+        dicore_store_fails(lane->store, DICORE_FAIL_LANE_WRITTEN);
         status = dicore_file_rename_new(lane->store->options.folder, lane->name, name, &local);
         if (status == DICORE_OK) {
+            dicore_store_fails(lane->store, DICORE_FAIL_LANE_NAMED);
             memcpy(lane->name, name, sizeof name); /* what an abort would have to unlink from now on */
             return durable ? dicore_file_sync(lane->store->options.folder, error) : DICORE_OK;
         }

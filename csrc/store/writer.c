@@ -68,7 +68,7 @@ int dicore_store_fails(dicore_store *store, dicore_failpoint point)
 {
     if (store->options.failpoint != point || store->options.failpoint_countdown == 0 || --store->options.failpoint_countdown)
         return 0;
-    if (point < DICORE_FAIL_WRITE_ERROR)
+    if (point < DICORE_FAIL_WRITE_ERROR || point > DICORE_FAIL_SYNC_ERROR)
         kill(getpid(), SIGKILL);
     return 1;
 }

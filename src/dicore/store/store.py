@@ -319,8 +319,10 @@ class Store(Mapping[str, "Dataset"]):
             return
         if dirty:
             segment.repair()
+            self._fails("repaired")
             log.warning("%s: bytes behind byte %d were left by a crash and are zeros now", name, end)
         if mark.clean:  # it is about to be untrue
+            self._fails("mark-removing")
             files.remove(self._folder, number, "mark")
             os.fsync(self._folder)
         if mine is not None:
@@ -462,7 +464,9 @@ class Store(Mapping[str, "Dataset"]):
         finally:
             segment.close()
         end = max(end, known)
+        self._fails("seal-begun")
         files.write_sidecar(self._folder, number, nonce, end, entries)
+        self._fails("seal-named")
         files.remove(self._folder, number, "mark")
         self._extents[number] = end
 
@@ -954,6 +958,7 @@ class Store(Mapping[str, "Dataset"]):
                 number = counters["segment"]
                 try:
                     opened = native.Segment(self._folder, number)
+                    self._fails("close-marking")
                     files.write_mark(self._folder, number, opened.nonce, counters["end"], clean=True)
                     opened.close()
                 except (OSError, StoreError) as error:
