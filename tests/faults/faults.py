@@ -46,6 +46,14 @@ def need(*programs: str) -> None:
         absent(f"no mount namespace can be made here: {probe.stderr.strip()}")
 
 
+@pytest.fixture(scope="module")
+def private() -> None:
+    """Mounts that nobody else sees."""
+    import disks
+
+    disks.private_mounts()
+
+
 KINDS = ("read", "write", "datasync", "sync", "folder_sync", "truncate", "rename", "allocate", "sendfile", "map", "short",
          "interrupt", "full", "seed", "failed")  # fmt: skip
 

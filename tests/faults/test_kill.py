@@ -25,8 +25,8 @@ TIMES = count(1, 1, 20)
 POINTS = {
     "before-write": 40, "after-write": 40, "before-sync": 40, "after-sync": 40, "segment-made": 3, "index-commit": 3,
     "delete-half": 20, "compact-copied": 1, "compact-synced": 1, "compact-named": 1, "compact-moved": 1,
-    "compact-unlinked": 2, "lane-written": 4, "lane-named": 4, "seal-begun": 3, "seal-named": 3, "mark-removing": 2,
-    "close-marking": 2, "repaired": 1,
+    "compact-unlinked": 2, "lane-written": 4, "lane-named": 4, "seal-begun": 3, "seal-named": 3, "mark-removing": 1,
+    "close-marking": 1, "repaired": 1,
 }  # fmt: skip  # how often it is passed before long: the process dies at one of these
 
 
