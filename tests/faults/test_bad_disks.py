@@ -112,11 +112,12 @@ def retrieve(server: Served) -> tuple[int, bool]:
         came = 0
         try:
             async with dicore.connect(server.address, calling="T10", receive=True) as association:
-                async for _ in association.c_get(level="STUDY", StudyInstanceUID=STUDY):
+                answers = association.c_get(level="STUDY", StudyInstanceUID=STUDY)
+                async for _ in answers:
                     came += 1
         except dicore.NetworkError:
             return came, False
-        return came, True
+        return came, answers.status == 0
 
     return asyncio.run(asyncio.wait_for(get(), 100))
 
