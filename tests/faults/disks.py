@@ -7,6 +7,7 @@ left when the process dies: loop devices are freed with their mounts.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import random
@@ -14,7 +15,7 @@ import shutil
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -224,3 +225,90 @@ class Replay:
         if wanted and len(cuts) > wanted:
             cuts = sorted(chance.sample(cuts, wanted), key=lambda cut: cut.flush)
         return cuts
+
+
+def private_mounts() -> None:
+    """What this thread and the processes that it starts mount from now on is theirs alone, and goes with them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(0x00020000) != 0:  # CLONE_NEWNS
+        raise OSError(ctypes.get_errno(), "unshare")
+    run("mount", "--make-rprivate", "/")
+
+
+class NbdDisk:
+    """An ext4 without a journal on a disk that can be told to fail or to be slow: nbdkit under a FUSE file on a loop
+    device. `fail("pwrite")`, `heal()`; `platter(place)` mounts what is really on the disk, with no cache in between.
+
+    Without a journal, so that a write that fails costs its file and not the file system: ext4 aborts a journal that it
+    cannot write, and is read-only from then on."""
+
+    def __init__(self, folder: Path, size: int = 256 << 20, delay: str = "") -> None:
+        folder.mkdir()
+        self._folder, self.place = folder, folder / "m"
+        self._image, self._socket = folder / "disk.img", folder / "socket"
+        (folder / "fuse").mkdir()
+        (folder / "fuse/disk").touch()
+        self.place.mkdir()
+        with open(self._image, "wb") as file:
+            file.truncate(size)
+        run("mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=0", self._image)
+        filters, options = ["--filter=error"], []
+        for call in ("pread", "pwrite"):
+            options += [f"error-{call}=EIO", f"error-{call}-rate=100%", f"error-{call}-file={folder / call}"]
+        if delay:
+            filters.append("--filter=delay")
+            options.append(f"wdelay={delay}")
+        nbdkit = ["nbdkit", "-f", "-U", self._socket, *filters, "file", self._image, *options]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._processes = [subprocess.Popen([str(word) for word in nbdkit], **quiet)]
+        _until(self._socket.exists)
+        fuse = ["nbdfuse", str(folder / "fuse/disk"), "--unix", str(self._socket)]
+        self._processes.append(subprocess.Popen(fuse, **quiet))
+        _until(lambda: (folder / "fuse/disk").stat().st_size == size)
+
+    def __enter__(self) -> NbdDisk:
+        self.mount()
+        return self
+
+    def mount(self) -> None:
+        with open(self._folder / "fuse/disk", "rb") as file:  # nothing is in a cache
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        run("mount", "-o", "loop,errors=continue", self._folder / "fuse/disk", self.place)
+
+    def unmount(self) -> None:
+        unmount(self.place)
+
+    def fail(self, call: str) -> None:
+        (self._folder / call).touch()
+
+    def heal(self) -> None:
+        for call in ("pread", "pwrite"):
+            (self._folder / call).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def platter(self) -> Iterator[Path]:
+        self.unmount()
+        copy = self._folder / "copy.img"
+        run("cp", "--sparse=always", self._image, copy)
+        try:
+            with mounted(copy, self._folder / "platter") as place:
+                yield place
+        finally:
+            self.mount()
+
+    def __exit__(self, *exc: object) -> None:
+        self.heal()
+        unmount(self.place)
+        subprocess.run(["umount", self._folder / "fuse/disk"], capture_output=True)
+        subprocess.run(["umount", self._folder / "fuse"], capture_output=True)
+        for process in reversed(self._processes):
+            process.terminate()
+            process.wait(20)
+
+
+def _until(there: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if there():
+            return
+        time.sleep(0.02)
+    raise OSError("the disk does not come up")

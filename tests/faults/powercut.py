@@ -90,13 +90,21 @@ class Load:
                 await asyncio.sleep(0.01)
 
         async def one(share: list[tuple[str, bytes]]) -> None:
+            left = share[::-1]
+            while left:
+                with contextlib.suppress(dicore.NetworkError):  # refused, or the connection broke: the next one
+                    await through(left)
+
+        async def through(left: list[tuple[str, bytes]]) -> None:
             context = [(wire.CT_IMAGE, [wire.EXPLICIT])]
             async with dicore.connect(f"{ae}@127.0.0.1:{port}", calling="CUT", contexts=context) as association:
-                for name, data in share:
+                while left:
+                    name, data = left.pop()
                     try:
                         status = await association.c_store(part10(name, data))
-                    except dicore.DimseError:
-                        status = None
+                    except dicore.NetworkError:
+                        self.refused += 1
+                        raise
                     if status == 0:
                         self.acknowledged.append((time.monotonic(), position(), name))
                     else:

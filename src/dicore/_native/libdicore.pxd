@@ -731,6 +731,8 @@ cdef extern from "dicore/store.h" nogil:
         DICORE_FAIL_WRITE_ERROR
         DICORE_FAIL_WRITE_FULL
         DICORE_FAIL_SYNC_ERROR
+        DICORE_FAIL_LANE_WRITTEN
+        DICORE_FAIL_LANE_NAMED
 
     ctypedef struct dicore_store_options:
         int folder

@@ -321,8 +321,10 @@ class Store(Mapping[str, "Dataset"]):
             return
         if dirty:
             segment.repair()
+            self._fails("repaired")
             log.warning("%s: bytes behind byte %d were left by a crash and are zeros now", name, end)
         if mark.clean:  # it is about to be untrue
+            self._fails("mark-removing")
             files.remove(self._folder, number, "mark")
             os.fsync(self._folder)
         if mine is not None:
@@ -464,7 +466,9 @@ class Store(Mapping[str, "Dataset"]):
         finally:
             segment.close()
         end = max(end, known)
+        self._fails("seal-begun")
         files.write_sidecar(self._folder, number, nonce, end, entries)
+        self._fails("seal-named")
         files.remove(self._folder, number, "mark")
         self._extents[number] = end
 
@@ -963,6 +967,7 @@ class Store(Mapping[str, "Dataset"]):
                 number = counters["segment"]
                 try:
                     opened = native.Segment(self._folder, number)
+                    self._fails("close-marking")
                     files.write_mark(self._folder, number, opened.nonce, counters["end"], clean=True)
                     opened.close()
                 except (OSError, StoreError) as error:
@@ -1042,8 +1047,9 @@ def _open_folder(path: Path, read_only: bool) -> int:
     elif not segments.is_dir():
         if path.is_dir() and any(path.iterdir()) and not (path / "index.sqlite").exists():
             raise StoreError(f"{path} is neither empty nor a store: give a folder of its own")
+        new = [folder for folder in (segments, *segments.absolute().parents) if not folder.exists()]
         segments.mkdir(parents=True, exist_ok=True)
-        for folder in (path, path.parent):  # the names, too, have to survive
+        for folder in {made.absolute().parent for made in new}:  # the names, too, have to survive
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             os.fsync(handle)
             os.close(handle)
