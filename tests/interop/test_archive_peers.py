@@ -6,10 +6,11 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,15 @@ def dcmqrscp(folder: Path, files: list[Path]) -> Iterator[int]:
 
 
 SEED = int(os.environ.get("DICORE_QUERY_SEED", "20260105"))
-_OF_STUDY = ["PatientID", "PatientName", "StudyDate", "StudyTime", "AccessionNumber", "StudyID", "ReferringPhysicianName"]
+_OF_STUDY = [
+    "PatientID",
+    "PatientName",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "StudyID",
+    "ReferringPhysicianName",
+]
 
 
 def queries(files: list[Path], count: int) -> list[dict[str, str]]:
@@ -204,7 +213,16 @@ def queries(files: list[Path], count: int) -> list[dict[str, str]]:
         if not whole:
             return f"{lowest}-{highest}"
         return chance.choice(
-            [value, f"{value}-", f"-{value}", f"{lowest}-{highest}", f"{whole}-{whole}", f"{lowest}-{whole}", "", highest]
+            [
+                value,
+                f"{value}-",
+                f"-{value}",
+                f"{lowest}-{highest}",
+                f"{whole}-{whole}",
+                f"{lowest}-{whole}",
+                "",
+                highest,
+            ]
         )
 
     def value_of(key: str, ds: pydicom.Dataset) -> str:
@@ -215,10 +233,28 @@ def queries(files: list[Path], count: int) -> list[dict[str, str]]:
             return moment(key, value, "000000", "235959")
         return cut(value) if value and value.isascii() else ""
 
+    def special(ds: pydicom.Dataset) -> dict[str, str]:
+        """What implementations differ in."""
+        other = chance.choice(heads)
+        name, date, time = str(ds.PatientName), str(ds.StudyDate), str(ds.StudyTime)
+        return chance.choice([
+            {"ReferringPhysicianName": f"{ds.ReferringPhysicianName}^^"},
+            {"AccessionNumber": f"{ds.AccessionNumber}\\{other.AccessionNumber}"},
+            {"StudyID": '""'}, {"StudyDate": '""'}, {"StudyDate": f"{date[:4]}.{date[4:6]}.{date[6:]}"},
+            {"StudyTime": time[:4]}, {"StudyTime": f"{time[:2]}-{time[:2]}"}, {"StudyDate": "20240231-20241399"},
+            {"StudyDate": f"{date}-", "StudyTime": f"-{time}"}, {"ModalitiesInStudy": str(ds.Modality)},
+            {"ModalitiesInStudy": f"{ds.Modality}\\XA"}, {"SeriesNumber": "1"}, {"StudyDescription": str(ds.get("StudyDescription", ""))[:3] + "*"},
+            {"PatientBirthDate": str(ds.PatientBirthDate)}, {"PatientSex": str(ds.PatientSex)},
+            {"StudyDate": "2024*"}, {"StudyTime": "1?"}, {"AccessionNumber": " " + str(ds.AccessionNumber) + " "},
+            {"ReferringPhysicianName": str(ds.ReferringPhysicianName).split("^")[0] + "*=*"}, {"AccessionNumber": f"[{ds.AccessionNumber}]"},
+        ])  # fmt: skip
+
     while len(made) < count:
         ds = chance.choice(heads)
         model = chance.choice(["study", "study", "patient"])
-        level = chance.choice(["STUDY", "STUDY", "STUDY", "SERIES", "IMAGE", *(["PATIENT"] * 2 if model == "patient" else [])])
+        level = chance.choice(
+            ["STUDY", "STUDY", "STUDY", "SERIES", "IMAGE", *(["PATIENT"] * 2 if model == "patient" else [])]
+        )
         query = {"model": model, "QueryRetrieveLevel": level}
         if model == "patient" and level != "PATIENT":
             query["PatientID"] = str(ds.PatientID)
@@ -230,6 +266,8 @@ def queries(files: list[Path], count: int) -> list[dict[str, str]]:
             own = [key for key in _OF_STUDY if model == "study" or not key.startswith("Patient")]
             for key in chance.sample(own, chance.randrange(1, 4)):
                 query[key] = value_of(key, ds)
+            if chance.random() < 0.25:
+                query.update(special(ds))
             if chance.random() < 0.2:
                 query["StudyInstanceUID"] = "\\".join(
                     str(chance.choice(heads).StudyInstanceUID) for _ in range(chance.randrange(1, 4))
@@ -250,7 +288,37 @@ def queries(files: list[Path], count: int) -> list[dict[str, str]]:
     return made
 
 
-CLAUSES: dict[str, tuple[str, Any]] = {}  # clause: (what differs, of which queries)
+_NAMES = ("PatientName", "ReferringPhysicianName")
+
+
+def _has(query: dict[str, str], keys: tuple[str, ...], pattern: str) -> bool:
+    return any(re.search(pattern, query.get(key, "")) for key in keys)
+
+
+# what differs and the clause that decides it (docs/reference/queries.md): of which queries, and how our answer differs
+CLAUSES: dict[str, tuple[Callable[[dict[str, str]], bool], str]] = {
+    "PS3.5 6.2.1.1: trailing ^ of a name mean nothing": (lambda q: _has(q, _NAMES, r"\^$|\^[*?]"), "more"),
+    "C.2.2.2.4: a key of several component groups, each matched": (lambda q: _has(q, _NAMES, "="), "more"),
+    "C.2.2.2.1: names may match whatever their case": (lambda q: _has(q, _NAMES, "[a-zA-Z]"), "more"),
+    "PS3.5 6.2: 31 February is no date; compared as text": (lambda q: _has(q, ("StudyDate",), "0231|1399"), "more"),
+    "C.2.2.2.8: several values, any of them": (
+        lambda q: _has(q, ("AccessionNumber", "PatientID", "StudyID"), r"\\"), "more"),
+    "C.2.2.2.7: two quotation marks match an empty value": (lambda q: '""' in q.values(), "other"),
+    "PS3.5 6.2: a time without seconds is all of its minute": (
+        lambda q: _has(q, ("StudyTime",), r"^-?(\d\d|\d{4})(-|$)|-(\d\d|\d{4})$"), "more"),
+    "C.2.2.2.4: no wildcards in dates and times, A900": (
+        lambda q: _has(q, ("StudyDate", "StudyTime"), "[*?]"), "refused"),
+    "C.6.2.1.2: Modalities in Study is a key": (lambda q: bool(q.get("ModalitiesInStudy")), "fewer"),
+}  # fmt: skip
+
+
+def clause(query: dict[str, str], ours: Any, theirs: Any) -> str:
+    """The clause that decides a difference, "" when none does."""
+    if isinstance(ours, str) or isinstance(theirs, str):
+        how = "refused" if isinstance(ours, str) else "answered"
+    else:
+        how = "more" if ours > theirs else "fewer" if ours < theirs else "other"
+    return next((name for name, (of, way) in CLAUSES.items() if way in (how, "other") and of(query)), "")
 
 
 def test_200_queries_are_answered_as_dcmqrscp_answers_them(archive: Any, files: list[Path], tmp_path: Path) -> None:
@@ -279,12 +347,12 @@ def test_200_queries_are_answered_as_dcmqrscp_answers_them(archive: Any, files: 
     with dcmqrscp(tmp_path / "qr", files) as port:
         theirs = run_on("asyncio", answers(port, "QR"))
     ours = run_on("asyncio", answers(archive.port, archive.ae_title))
-    differ = [
-        (query, one if isinstance(one, str) else len(one), other if isinstance(other, str) else len(other))
-        for query, one, other in zip(asked, ours, theirs, strict=True)
-        if one != other
-    ]
-    for one in differ:
-        print(one)
+    differ: dict[str, list[Any]] = {}
+    for query, one, other in zip(asked, ours, theirs, strict=True):
+        if one != other:
+            differ.setdefault(clause(query, one, other), []).append((query, one, other))
+    for why, cases in differ.items():
+        print(f"{len(cases):4} of {len(asked)}  {why or 'NOT DECIDED'}: {cases[0]}")
     assert sum(map(bool, ours)) > 100  # most of them ask for something that is there
-    assert differ == []
+    assert sum(map(len, differ.values())) < 50  # and most are answered alike
+    assert differ.get("", []) == []

@@ -191,7 +191,10 @@ def _run(
             hooks = Hooks(route=lambda request: current[0].route(request) if current[0] is not None else [])
         duplicates = rules.server.duplicates if rules is not None else "keep-first"
         async with contextlib.AsyncExitStack() as stack:
-            store = stack.enter_context(dicore.Store(path, durability=given["durability"], duplicates=duplicates))
+            keys = rules.keys if rules is not None else None
+            store = stack.enter_context(
+                dicore.Store(path, durability=given["durability"], duplicates=duplicates, extra_keys=keys)
+            )
             server = await stack.enter_async_context(
                 open_server(
                     store,
