@@ -204,8 +204,17 @@ def queries(files: list[Path], count: int) -> list[dict[str, str]]:
     def cut(text: str) -> str:
         at = chance.randrange(len(text) + 1)
         middle = chance.randrange(at, len(text) + 1)
-        forms = [text, text[:at] + "*", "*" + text[at:], text[:at] + "?" + text[at + 1 :],
-                 text[:at] + "*" + text[middle:], "*" + text[at:middle] + "*", text.swapcase(), "*", text + "x"]  # fmt: skip
+        forms = [
+            text,
+            text[:at] + "*",
+            "*" + text[at:],
+            text[:at] + "?" + text[at + 1 :],
+            text[:at] + "*" + text[middle:],
+            "*" + text[at:middle] + "*",
+            text.swapcase(),
+            "*",
+            text + "x",
+        ]
         return chance.choice(forms)
 
     def moment(key: str, value: str, lowest: str, highest: str) -> str:
@@ -236,18 +245,31 @@ def queries(files: list[Path], count: int) -> list[dict[str, str]]:
     def special(ds: pydicom.Dataset) -> dict[str, str]:
         """What implementations differ in."""
         other = chance.choice(heads)
-        name, date, time = str(ds.PatientName), str(ds.StudyDate), str(ds.StudyTime)
-        return chance.choice([
-            {"ReferringPhysicianName": f"{ds.ReferringPhysicianName}^^"},
-            {"AccessionNumber": f"{ds.AccessionNumber}\\{other.AccessionNumber}"},
-            {"StudyID": '""'}, {"StudyDate": '""'}, {"StudyDate": f"{date[:4]}.{date[4:6]}.{date[6:]}"},
-            {"StudyTime": time[:4]}, {"StudyTime": f"{time[:2]}-{time[:2]}"}, {"StudyDate": "20240231-20241399"},
-            {"StudyDate": f"{date}-", "StudyTime": f"-{time}"}, {"ModalitiesInStudy": str(ds.Modality)},
-            {"ModalitiesInStudy": f"{ds.Modality}\\XA"}, {"SeriesNumber": "1"}, {"StudyDescription": str(ds.get("StudyDescription", ""))[:3] + "*"},
-            {"PatientBirthDate": str(ds.PatientBirthDate)}, {"PatientSex": str(ds.PatientSex)},
-            {"StudyDate": "2024*"}, {"StudyTime": "1?"}, {"AccessionNumber": " " + str(ds.AccessionNumber) + " "},
-            {"ReferringPhysicianName": str(ds.ReferringPhysicianName).split("^")[0] + "*=*"}, {"AccessionNumber": f"[{ds.AccessionNumber}]"},
-        ])  # fmt: skip
+        date, time = str(ds.StudyDate), str(ds.StudyTime)
+        return chance.choice(
+            [
+                {"ReferringPhysicianName": f"{ds.ReferringPhysicianName}^^"},
+                {"AccessionNumber": f"{ds.AccessionNumber}\\{other.AccessionNumber}"},
+                {"StudyID": '""'},
+                {"StudyDate": '""'},
+                {"StudyDate": f"{date[:4]}.{date[4:6]}.{date[6:]}"},
+                {"StudyTime": time[:4]},
+                {"StudyTime": f"{time[:2]}-{time[:2]}"},
+                {"StudyDate": "20240231-20241399"},
+                {"StudyDate": f"{date}-", "StudyTime": f"-{time}"},
+                {"ModalitiesInStudy": str(ds.Modality)},
+                {"ModalitiesInStudy": f"{ds.Modality}\\XA"},
+                {"SeriesNumber": "1"},
+                {"StudyDescription": str(ds.StudyDescription)[:3] + "*"},
+                {"PatientBirthDate": str(ds.PatientBirthDate)},
+                {"PatientSex": str(ds.PatientSex)},
+                {"StudyDate": "2024*"},
+                {"StudyTime": "1?"},
+                {"AccessionNumber": " " + str(ds.AccessionNumber) + " "},
+                {"ReferringPhysicianName": str(ds.ReferringPhysicianName).split("^")[0] + "*=*"},
+                {"AccessionNumber": f"[{ds.AccessionNumber}]"},
+            ]
+        )
 
     while len(made) < count:
         ds = chance.choice(heads)
@@ -302,14 +324,20 @@ CLAUSES: dict[str, tuple[Callable[[dict[str, str]], bool], str]] = {
     "C.2.2.2.1: names may match whatever their case": (lambda q: _has(q, _NAMES, "[a-zA-Z]"), "more"),
     "PS3.5 6.2: 31 February is no date; compared as text": (lambda q: _has(q, ("StudyDate",), "0231|1399"), "more"),
     "C.2.2.2.8: several values, any of them": (
-        lambda q: _has(q, ("AccessionNumber", "PatientID", "StudyID"), r"\\"), "more"),
+        lambda q: _has(q, ("AccessionNumber", "PatientID", "StudyID"), r"\\"),
+        "more",
+    ),
     "C.2.2.2.7: two quotation marks match an empty value": (lambda q: '""' in q.values(), "other"),
     "PS3.5 6.2: a time without seconds is all of its minute": (
-        lambda q: _has(q, ("StudyTime",), r"^-?(\d\d|\d{4})(-|$)|-(\d\d|\d{4})$"), "more"),
+        lambda q: _has(q, ("StudyTime",), r"^-?(\d\d|\d{4})(-|$)|-(\d\d|\d{4})$"),
+        "more",
+    ),
     "C.2.2.2.4: no wildcards in dates and times, A900": (
-        lambda q: _has(q, ("StudyDate", "StudyTime"), "[*?]"), "refused"),
+        lambda q: _has(q, ("StudyDate", "StudyTime"), "[*?]"),
+        "refused",
+    ),
     "C.6.2.1.2: Modalities in Study is a key": (lambda q: bool(q.get("ModalitiesInStudy")), "fewer"),
-}  # fmt: skip
+}
 
 
 def clause(query: dict[str, str], ours: Any, theirs: Any) -> str:
@@ -331,8 +359,11 @@ def test_200_queries_are_answered_as_dcmqrscp_answers_them(archive: Any, files: 
         async with dicore.connect(f"{title}@127.0.0.1:{port}", contexts=contexts) as assoc:
             for query in asked:
                 keys = {name: value for name, value in query.items() if name != "model"}
-                names = ("PatientID",) if query["QueryRetrieveLevel"] == "PATIENT" else (
-                    "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")  # fmt: skip
+                names = (
+                    ("PatientID",)
+                    if query["QueryRetrieveLevel"] == "PATIENT"
+                    else ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+                )
                 try:
                     rows = {
                         tuple(str(one.get(name) or "") for name in names)

@@ -174,10 +174,10 @@ def test_64_writers_of_one_new_patient_make_one_patient(tmp_path, request, made_
         try:
             with Store(folder, index=address, segment_size=1 << 20, durability="relaxed") as store:
                 ready.wait(60)
-                for image in range(images):
+                for _ in range(images):
                     study = f"1.9.{number % 4}"  # sixteen writers of each study, four of each series
-                    store_one(store, PatientID="NEW", StudyInstanceUID=study, SeriesInstanceUID=f"{study}.{number % 16}",
-                              InstanceNumber=str(image))  # fmt: skip
+                    series = f"{study}.{number % 16}"
+                    store_one(store, PatientID="NEW", StudyInstanceUID=study, SeriesInstanceUID=series)
                 store.sync_index()
         except BaseException as error:
             failed.append(error)
@@ -191,7 +191,8 @@ def test_64_writers_of_one_new_patient_make_one_patient(tmp_path, request, made_
     assert failed == []
     with Store(folder, index=address) as store:
         patients = store.find("PATIENT", PatientID="NEW")
-        counts = [[one[f"NumberOfPatientRelated{what}"] for what in ("Studies", "Series", "Instances")] for one in patients]
+        what = ("Studies", "Series", "Instances")
+        counts = [[one[f"NumberOfPatientRelated{level}"] for level in what] for one in patients]
         assert counts == [["4", "16", str(writers * images)]]
         assert len(store.find("STUDY", PatientID="NEW")) == 4
         assert len(store) == len(store.find("IMAGE")) == writers * images

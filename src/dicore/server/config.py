@@ -68,11 +68,14 @@ class Listen(_Model):
     allow_net: tuple[str, ...] = ()
     insecure: bool = False
     worklist: Path | None = None
+    worklist_store: bool = False  # the steps that `dicore store worklist` keeps
     metrics_port: int | None = Field(None, ge=0, le=65535)
 
     @model_validator(mode="after")
     def _networks(self) -> Listen:
         self.access()
+        if self.worklist is not None and self.worklist_store:
+            raise ValueError("worklist or worklist_store, not both")
         return self
 
     def access(self) -> Access:
