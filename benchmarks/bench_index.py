@@ -1,7 +1,7 @@
 """The index of a store at 10 thousand, 100 thousand and a million instances: filling it, asking it, opening it again.
 
 The instances are synthetic data set heads of some 600 bytes (no pixels: what is measured is the index), 50 in a series,
-4 series in a study, 2 studies of a patient. They go in by `Store.append`, the index follows them as it does in a server,
+4 series in a study, 2 studies of a patient. They go in by `Store.append`, the index follows them as in a server,
 queries are those of `Store.find` and `Store.query`. Answers are compared with what was put in before anything is timed.
 `--rows N` for another number than a million.
 """
@@ -27,6 +27,7 @@ PREFIX = "1.2.826.0.1.3680043.10.1338.9."
 IMAGES, SERIES, STUDIES = 50, 4, 2  # of a series, a study, a patient
 FAMILIES = ["Doe", "Smith", "Muster", "Garcia", "Yamada", "Kowalski", "Nguyen", "Rossi", "Okafor", "Lindqvist"]
 SAMPLE = 2000  # queries of a kind
+PASSES = 3  # over them: the best time of each counts, else what is measured is who else has the processor
 POINTS = (10_000, 100_000, 1_000_000)
 
 
@@ -179,12 +180,14 @@ def _answers(store: Any, rows: int) -> Section:
     for limit, kinds in ((0.2, exact), (5.0, ranges)):
         for name, queries in kinds.items():
             _timed(queries[:200])  # the page cache and the statement
-            times = _timed(queries)
+            passes = [_timed(queries) for _ in range(PASSES)]
+            times = [min(one) for one in zip(*passes, strict=True)]
             note = f"p50 {statistics.median(times):.3f} p99 {_p99(times):.3f} ms, {len(queries[0]())} matches"
             found_rows.append(_at_most(name, times, limit, note, _p99(times)))
     return Section(
         f"Queries over {rows:,} instances", "ms", found_rows, ratio="p99, ms",
-        note="the ratio column is the 99th percentile in ms, must is what it may be at most",
+        note=f"the ratio column is the 99th percentile in ms over {SAMPLE:,} different queries, the best of {PASSES} "
+        "passes of each; must is what it may be at most",
     )  # fmt: skip
 
 
@@ -228,7 +231,7 @@ def _again(path: Path, rows: int, part10: int) -> Iterator[Section]:
         with Store(path) as store:
             (one,) = store.find("STUDY", AccessionNumber="A00000001")
             opened.append(time.perf_counter() - start)
-            assert one["NumberOfStudyRelatedInstances"] == str(IMAGES * SERIES) and len(store) == rows
+            assert (one["NumberOfStudyRelatedInstances"], len(store)) == (str(IMAGES * SERIES), rows)
             start = time.perf_counter()
             assert store.rebuild() == rows
             rebuilt.append(rows / (time.perf_counter() - start))

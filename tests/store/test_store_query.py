@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
-from instances import CT, EXPLICIT, data_set, store_one, uid
+from instances import CT, EXPLICIT, data_set, element, store_one, uid
 
 import dicore
 from conftest import absent, free_port, peer_module
@@ -105,6 +106,102 @@ def test_queries(store, keys, combined, wanted):
     assert sorted(row["PatientID"] for row in found) == wanted.split()
     for row in found:  # what was asked for and the unique keys, nothing else
         assert row.keys() == {"PatientID", "StudyInstanceUID", "SeriesInstanceUID", *keys}
+
+
+@pytest.mark.parametrize(
+    ("keys", "zone", "wanted"),
+    [
+        # 2024-01-01 23:30 in +0100 is 22:30 in UTC and 07:30 of the next day in +0900
+        ({"StudyDate": "20240101", "StudyTime": "2330"}, "", "Z"),
+        ({"StudyDate": "20240101", "StudyTime": "2330"}, "+0100", "Z"),
+        ({"StudyDate": "20240101", "StudyTime": "2230"}, "+0000", "Z"),
+        ({"StudyDate": "20240101", "StudyTime": "2330"}, "+0000", ""),
+        ({"StudyDate": "20240102", "StudyTime": "0730"}, "+0900", "Z"), ({"StudyDate": "20240102"}, "+0900", "Z N"),
+        ({"StudyDate": "20240101"}, "+0900", ""), ({"StudyTime": "0700-0759"}, "+0900", "Z"),
+        ({"StudyDate": "20240102", "StudyTime": "0800"}, "+0900", "N"),  # no zone: taken as the query's
+        ({"AcquisitionDate": "20240102", "AcquisitionTime": "073000"}, "+0900", "Z"),
+        ({"AcquisitionDate": "20240101"}, "+0900", ""), ({"AcquisitionTime": "2330"}, "", "Z"),
+        ({"AcquisitionDateTime": "20240101223000"}, "+0000", "Z"),
+        ({"AcquisitionDateTime": "20240101233000"}, "+0000", ""),
+        ({"AcquisitionDateTime": "20240102073000+0900"}, "", "Z"),
+        ({"AcquisitionDateTime": "20240102073000+0900"}, "+0100", "Z"),
+        ({"AcquisitionDateTime": "20240102070000-20240102080000"}, "+0900", "Z"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_dates_and_times_are_shifted_to_the_zone_of_the_query(zoned, keys, zone, wanted):
+    asked = {"PatientID": "", **keys, **({"TimezoneOffsetFromUTC": zone} if zone else {})}
+    assert {row["PatientID"] for row in zoned.query("STUDY", asked)} == set(wanted.split())
+    if "StudyTime" not in keys or "StudyDate" in keys:  # else combined is another question
+        assert {row["PatientID"] for row in zoned.query("STUDY", asked, combined=True)} == set(wanted.split())
+
+
+@pytest.fixture(scope="module")
+def zoned(tmp_path_factory):
+    with Store(tmp_path_factory.mktemp("zoned") / "s") as store:
+        for patient, date, clock, more in (
+            ("Z", "20240101", "233000", {0x00080201: ("SH", "+0100"), 0x00080022: ("DA", "20240101"),
+                                         0x00080032: ("TM", "233000"), 0x0008002A: ("DT", "20240101233000")}),
+            ("N", "20240102", "0800", {}),
+        ):  # fmt: skip
+            name = uid()
+            data = data_set(name, PatientID=patient, StudyInstanceUID=f"1.{date}", SeriesInstanceUID=f"1.{date}.1",
+                            StudyDate=date, StudyTime=clock)  # fmt: skip
+            at = data.index(element(0x00080050, "SH", "A1"))
+            front = [(tag, element(tag, *one)) for tag, one in more.items() if tag < 0x00080050]
+            behind = b"".join(element(tag, *one) for tag, one in more.items() if tag > 0x00080050)
+            head = data[:at]
+            for tag, one in sorted(front):  # each before the first that is greater
+                cut = next((head.index(element(t, v, x)) for t, v, x in
+                            ((0x00080030, "TM", clock),) if t > tag), len(head))  # fmt: skip
+                head = head[:cut] + one + head[cut:]
+            rest = data[at:]
+            cut = rest.index(element(0x00100010, "PN", "Doe^John"))
+            store.append(CT, name, EXPLICIT, [head + rest[:cut] + behind + rest[cut:]])
+        yield store
+
+
+def test_64_writers_of_one_new_patient_make_one_patient(tmp_path, request, made_by):
+    """Each with a store, an index and a connection of its own on the same folder, as processes have them."""
+    address = None if made_by == "sqlite" else request.getfixturevalue("postgres")
+    writers, images = 64, 3
+    folder = tmp_path / "s"
+    Store(folder, index=address).close()
+    ready = threading.Barrier(writers)
+    failed: list[BaseException] = []
+
+    def write(number: int) -> None:
+        try:
+            with Store(folder, index=address, segment_size=1 << 20, durability="relaxed") as store:
+                ready.wait(60)
+                for _ in range(images):
+                    study = f"1.9.{number % 4}"  # sixteen writers of each study, four of each series
+                    series = f"{study}.{number % 16}"
+                    store_one(store, PatientID="NEW", StudyInstanceUID=study, SeriesInstanceUID=series)
+                store.sync_index()
+        except BaseException as error:
+            failed.append(error)
+            ready.abort()
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    with Store(folder, index=address) as store:
+        patients = store.find("PATIENT", PatientID="NEW")
+        what = ("Studies", "Series", "Instances")
+        counts = [[one[f"NumberOfPatientRelated{level}"] for level in what] for one in patients]
+        assert counts == [["4", "16", str(writers * images)]]
+        assert len(store.find("STUDY", PatientID="NEW")) == 4
+        assert len(store) == len(store.find("IMAGE")) == writers * images
+        assert store.verify().ok
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def made_by(request):
+    return request.param
 
 
 def test_a_query_takes_a_data_set_and_counts(store):

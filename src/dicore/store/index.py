@@ -13,7 +13,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -650,7 +649,7 @@ class Index:
                 match.matches("PN", key, found[k], fold=fold) for k, key in people.items() if "=" in str(key)
             ):
                 continue
-            if not all(_in_time(pair, keys, found, combined, zone) for pair in moments):
+            if not all(match.in_time(pair, keys, found, combined=combined, zone=zone) for pair in moments):
                 continue
             yield {k: v for k, v in found.items() if k in wanted or k == ""}
 
@@ -710,27 +709,6 @@ def level_of(name: str) -> str:
     if level not in LEVELS:
         raise ValueError(f"level {name!r}: PATIENT, STUDY, SERIES or IMAGE")
     return level
-
-
-def _in_time(
-    pair: tuple[str, str], keys: Mapping[str, Any], found: Mapping[str, str], combined: bool, zone: str
-) -> bool:
-    """Does a date and time lie in the range of its two keys, in the zone of the query? (PS3.4 C.2.2.2.5)"""
-    date, clock = match.full_date(found[pair[0]]), match.full_time(found[pair[1]])
-    ours = found.get("TimezoneOffsetFromUTC", "")
-    if zone and ours and date:
-        with contextlib.suppress(ValueError):
-            moved = datetime.strptime(date + (clock or "000000000000"), "%Y%m%d%H%M%S%f")
-            moved += match.zone_offset(zone) - match.zone_offset(ours)
-            date, clock = moved.strftime("%Y%m%d"), moved.strftime("%H%M%S%f") if clock else ""
-    day, hour = str(keys.get(pair[0], "")), str(keys.get(pair[1], ""))
-    if not combined or not day or not hour:
-        return match.matches("DA", day, date) and match.matches("TM", hour, clock)
-    (first, last), (begin, end) = match.span("DA", day), match.span("TM", hour)
-    low = match.full_date(first) + (match.full_time(begin) or "000000000000") if first else ""
-    high = match.full_date(last) + (match.full_time(end, "9") or "235959999999") if last else ""
-    mine = date + (clock or "000000000000")
-    return bool(date) and (not low or mine >= low) and (not high or mine <= high)
 
 
 def _failpoint() -> int:

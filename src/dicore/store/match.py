@@ -287,14 +287,43 @@ def zone_offset(zone: str) -> timedelta:
     return -away if found[1] == "-" else away
 
 
-def _moments(key: str, value: str, zone: str) -> bool:
+def in_zone(date: str, clock: str, own: str, zone: str) -> tuple[str, str]:
+    """A date and a time, given in the zone `own`, as they are in `zone`. As they are when a zone is not known, or no
+    time."""
+    if not (own and zone and date and clock):
+        return date, clock
+    try:
+        moved = datetime.strptime(date + clock, "%Y%m%d%H%M%S%f") + zone_offset(zone) - zone_offset(own)
+    except (ValueError, OverflowError):
+        return date, clock
+    return moved.strftime("%Y%m%d"), moved.strftime("%H%M%S%f")
+
+
+def in_time(
+    pair: tuple[str, str], keys: Mapping[str, Any], found: Mapping[str, str], *, combined: bool, zone: str
+) -> bool:
+    """Do a date and a time match their keys, as one range of moments when `combined`, in the zone of the query, where
+    TimezoneOffsetFromUTC in `found` says what theirs is? (PS3.4 C.2.2.2.5)"""
+    own = found.get("TimezoneOffsetFromUTC", "")
+    date, clock = in_zone(full_date(found[pair[0]]), full_time(found[pair[1]]), own, zone)
+    day, hour = str(keys.get(pair[0], "")), str(keys.get(pair[1], ""))
+    if not combined or not day or not hour or '""' in (day, hour):
+        return matches("DA", day, date) and matches("TM", hour, clock)
+    (first, last), (begin, end) = span("DA", day), span("TM", hour)
+    low = full_date(first) + (full_time(begin) or "000000000000") if first else ""
+    high = full_date(last) + (full_time(end, "9") or "235959999999") if last else ""
+    mine = date + (clock or "000000000000")
+    return bool(date) and (not low or mine >= low) and (not high or mine <= high)
+
+
+def _moments(key: str, value: str, zone: str, own: str) -> bool:
     """DT: a minus sign is the sign of an offset when four digits and the end, or another minus, follow it."""
     parts = re.fullmatch(r"([0-9.]*(?:[+-]\d{4})?)-([0-9.]*(?:[+-]\d{4})?)", key.strip())
     single = _MOMENT.fullmatch(key.strip())
     low, high = (key, key) if single else (parts[1], parts[2]) if parts else ("?", "?")
     if low == "?" or not (low or high):
         raise ValueError(f"{key!r} is neither a date and time nor a range")
-    first, last = moment(value, "0", zone), moment(value, "9", zone)
+    first, last = moment(value, "0", own or zone), moment(value, "9", own or zone)
     if first is None or last is None:
         return False
     begin, end = moment(low, "0", zone), moment(high, "9", zone)
@@ -302,15 +331,19 @@ def _moments(key: str, value: str, zone: str) -> bool:
 
 
 def matches(
-    vr: str, key: Any, value: str | Sequence[Mapping[str, Any]], *, fold: Fold = "case", zone: str = ""
+    vr: str, key: Any, value: str | Sequence[Mapping[str, Any]], *, fold: Fold = "case", zone: str = "", own: str = ""
 ) -> bool:
     """Does a value, given as its text with all its values, match the key? A sequence matches when one item matches all
-    keys of the key's item (C.2.2.2.6). ValueError for a key that is none."""
+    keys of the key's item (C.2.2.2.6). `zone` is that of the key, `own` that of the value, where its text does not say
+    it (DT; for DA and TM see `in_time`). ValueError for a key that is none."""
     if vr == "SQ":
         items = [] if isinstance(value, str) else value
         wanted = key[0] if key else {}
         return not any(wanted.values()) or any(
-            all(matches(_vr(name), one, item.get(name, ""), fold=fold, zone=zone) for name, one in wanted.items())
+            all(
+                matches(_vr(name), one, item.get(name, ""), fold=fold, zone=zone, own=own)
+                for name, one in wanted.items()
+            )
             for item in items
         )
     key = _text(key)
@@ -321,14 +354,14 @@ def matches(
         return not text
     ours = [one.strip("\0 ") for one in text.split("\\")] if vr not in ("LT", "ST", "UT", "UR") else [text.rstrip()]
     keys = [key] if vr in ("LT", "ST", "UT", "UR", "PN") else [one for one in key.split("\\") if one.strip("\0 ")]
-    return any(_one(vr, one.strip("\0 "), mine, fold, zone) for one in keys for mine in ours)
+    return any(_one(vr, one.strip("\0 "), mine, fold, zone, own) for one in keys for mine in ours)
 
 
-def _one(vr: str, key: str, value: str, fold: Fold, zone: str) -> bool:
+def _one(vr: str, key: str, value: str, fold: Fold, zone: str, own: str) -> bool:
     if vr == "PN":
         return name_matches(key, value, fold)
     if vr == "DT":
-        return _moments(key, value, zone)
+        return _moments(key, value, zone, own)
     if vr in ("DA", "TM"):
         low, high = span(vr, key)
         mine = full_date(value) if vr == "DA" else full_time(value)
