@@ -1825,10 +1825,10 @@ cdef class Acceptor:
             self.stalled_since = now
             self.stalled_size = size
         elif now - self.stalled_since >= self.hub.options.network_timeout > 0:
-            self.unread()
+            self.reads_nothing()
         return 0
 
-    cdef int unread(self) except -1:
+    cdef int reads_nothing(self) except -1:
         self.hub.count("timeout_network")
         self.why = "timeout: network (it does not read)"
         self.give_up(self.why, 0, 0)
@@ -1878,7 +1878,7 @@ cdef class Acceptor:
             if end.why == DICORE_RETRIEVAL_EVENT:
                 self.happened(end)
             elif end.why == DICORE_RETRIEVAL_STALLED:
-                self.unread()
+                self.reads_nothing()
             elif end.why == DICORE_RETRIEVAL_CUT:
                 self.give_up("an instance could not be read any more when half of it was sent", 0, 0)
             if end.amid and self.transport is not None and end.why != DICORE_RETRIEVAL_STALLED:
