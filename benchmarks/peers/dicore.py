@@ -1,11 +1,12 @@
 """dicore itself: `dicore serve` as anyone starts it, `dicore send` as a command and `dicore.send()` in a warm process.
 
-`python -m benchmarks.peers.dicore PORT ASSOCIATIONS WINDOW echo` is the warm sender: it imports, echoes (not with '' for
-`echo`), prints a line, then reads one line of JSON (the paths), sends, and prints one line of JSON.
+`python -m benchmarks.peers.dicore PORT ASSOCIATIONS WINDOW echo` is the warm sender: it imports, echoes (with '' for `echo`
+to a listener of its own, where the peer takes nothing else than the data), prints a line, then reads one line of JSON (the paths), sends, and prints one line of JSON.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -142,8 +143,12 @@ async def _warm_sender(port: int, associations: int, window: int, echo: bool) ->
     import dicore
 
     to = f"{Server.ae_title}@127.0.0.1:{port}"
-    if echo:
-        async with dicore.connect(to) as association:
+    async with contextlib.AsyncExitStack() as stack:
+        warm = to
+        if not echo:
+            listener = await stack.enter_async_context(dicore.listen(port=0))
+            warm = f"DICORE@127.0.0.1:{listener.port}"
+        async with dicore.connect(warm) as association:
             await association.c_echo()
     print("ready", flush=True)
     paths = json.loads(sys.stdin.readline())
