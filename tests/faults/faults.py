@@ -1,7 +1,7 @@
 """How often each fault is injected, and what came of it.
 
 DICORE_FAULTS=all takes the counts of `make test-faults`, DICORE_FAULTS=torture those of `make torture`, without it
-`make test` does a part. DICORE_TORTURE multiplies the counts of the last (0.1: a tenth). Results go to the file
+`make test` does a part. DICORE_TORTURE (0.5 in the Makefile) multiplies the counts of the last (0.1: a tenth). Results go to the file
 DICORE_FAULTS_REPORT, a line of JSON each.
 """
 
@@ -12,11 +12,10 @@ import os
 import shutil
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-
-from conftest import absent
 
 HERE = Path(__file__).resolve().parent
 MODE = os.environ.get("DICORE_FAULTS", "")
@@ -38,6 +37,7 @@ def result(test: str, many: int, text: str) -> None:
 def need(*programs: str) -> None:
     """What the disks need; without it the test is absent."""
     import disks
+    from conftest import absent
 
     if lacking := disks.missing(*programs):
         absent(f"needs {', '.join(lacking)}")
@@ -63,6 +63,8 @@ class Shim:
     now fails."""
 
     def __init__(self, folder: Path, under: Path) -> None:
+        from conftest import absent
+
         compiler = shutil.which("gcc") or shutil.which("cc")
         if compiler is None:
             absent("no C compiler")
@@ -88,3 +90,9 @@ class Shim:
 def shim(tmp_path: Path) -> Shim:
     (tmp_path / "under").mkdir()
     return Shim(tmp_path, tmp_path / "under")
+
+
+if __name__ == "__main__":  # the results as a table
+    for line in sorted(open(sys.argv[1])):
+        found = json.loads(line)
+        print(f"| {found['test']} | {found['count']} | {found['result']} |")
