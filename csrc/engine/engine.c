@@ -115,7 +115,7 @@ host *host_take(dicore_engine *e, uint8_t family, const uint8_t address[16])
         *at = h;
     }
     if (h)
-        h->connections++;
+        atomic_fetch_add(&h->connections, 1);
     pthread_mutex_unlock(&e->hosts_lock);
     return h;
 }
@@ -123,7 +123,7 @@ host *host_take(dicore_engine *e, uint8_t family, const uint8_t address[16])
 void host_leave(dicore_engine *e, host *h)
 {
     pthread_mutex_lock(&e->hosts_lock);
-    if (--h->connections == 0) {
+    if (atomic_fetch_sub(&h->connections, 1) == 1) {
         host **at = &e->hosts[chain(h->family, h->address)];
         while (*at != h)
             at = &(*at)->next;
@@ -482,6 +482,7 @@ static void free_all(dicore_engine *e)
         if (event.kind == DICORE_ENGINE_HANDOVER) {
             dicore_capture_end(event.stream, DICORE_CAPTURE_CLOSED, (dicore_span){0});
             close(event.socket);
+            dicore_engine_gone(e, event.host);
             dicore_engine_release(e, &event);
         }
     ring_close(&e->events, &e->options.allocator);
@@ -695,20 +696,25 @@ int dicore_engine_descriptor(const dicore_engine *e) { return e->events.descript
 
 bool dicore_engine_next(dicore_engine *e, dicore_engine_event *event) { return ring_take(&e->events, event); }
 
+void dicore_engine_gone(dicore_engine *e, void *of)
+{
+    host *h = of;
+    atomic_fetch_sub(&e->admitted, 1);
+    atomic_fetch_sub(&h->admitted, 1);
+    host_leave(e, h);
+}
+
+uint64_t dicore_engine_hold(dicore_engine *e, int64_t bytes)
+{
+    return atomic_fetch_add_explicit(&e->in_flight, (uint64_t)bytes, memory_order_relaxed) + (uint64_t)bytes;
+}
+
 void dicore_engine_release(dicore_engine *e, dicore_engine_event *event)
 {
     if (event->data)
         engine_resize(e, event->data, event->size, 0);
     event->data = NULL;
     event->size = 0;
-}
-
-void dicore_engine_hold(dicore_engine *e, int more)
-{
-    if (more >= 0)
-        atomic_fetch_add(&e->admitted, (uint64_t)more);
-    else
-        atomic_fetch_sub(&e->admitted, (uint64_t)-(int64_t)more);
 }
 
 void dicore_engine_times(dicore_engine *e, dicore_times out[DICORE_PHASES])

@@ -112,7 +112,7 @@ def test_a_unix_socket_is_shown_as_the_loopback(run: Run, tmp_path: Path) -> Non
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
             theirs.settimeout(10)
-            await scp.adopt(ours, b"")
+            await scp.adopt(ours, b"", lambda: None)
             theirs.sendall(wire.associate_rq())
             await asyncio.to_thread(wire.receive_pdu, theirs)
             theirs.close()

@@ -20,7 +20,8 @@ COUNTERS = (  # in the order of dicore_engine_counter
     "connections", "associations", "released", "aborted_by_peer", "aborted", "closed", "rejected", "violations",
     "limit_associations", "limit_per_peer", "limit_in_flight", "limit_dataset", "timeout_artim", "timeout_network",
     "timeout_dimse", "timeout_idle", "unsupported", "echoes", "stores", "stores_failed", "streamed", "bytes", "handed_over",
-    "events_lost", "open", "in_flight")
+    "events_lost", "limit_pdu", "limit_negotiation", "limit_command", "limit_in_flight_per_peer", "limit_unread", "open",
+    "in_flight")
 
 _WHY = {
     <int>DICORE_WHY_RELEASED: "released",
@@ -118,6 +119,7 @@ cdef class Event:
     cdef readonly uint64_t started, accepted, stores, stored_bytes, echoes
     cdef readonly int contexts
     cdef readonly dict phases        # {phase: (count, p50, p99, longest)} in ns
+    cdef readonly size_t host            # of a HANDOVER, for `Engine.gone`
     cdef int source, reason
     cdef uint64_t offset
 
@@ -249,10 +251,21 @@ cdef class Engine:
                     out.phases[PHASES[i]] = (event.phases[i].count, event.phases[i].p50, event.phases[i].p99, event.phases[i].longest)
         out.calling_ae, out.called_ae, out.text = _text(event.calling_ae), _text(event.called_ae), _text(event.text)
         out.stream = Stream.of(event.stream)
+        out.host = <size_t>event.host
         if event.data != NULL:
             out.data = PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.size)
             dicore_engine_release(self.engine, &event)
         return out
+
+    def gone(self, size_t host):
+        """A connection that was handed over has ended."""
+        if self.engine != NULL:
+            dicore_engine_gone(self.engine, <void *>host)
+
+    @property
+    def address(self):
+        """Of the dicore_engine, for `Hub.share`; good as long as this object is."""
+        return <size_t>self.engine
 
     def drain(self):
         """No new associations or messages; an EMPTY event follows when the last connection has gone."""
@@ -276,11 +289,6 @@ cdef class Engine:
         memset(&error, 0, sizeof(error))
         if self.engine != NULL:
             check_os(dicore_engine_admit(self.engine, calling.names, nets.items, nets.count), &error, None)
-
-    def hold(self, int more):
-        """So many associations more (or less) are with who was handed them, and count against the limit."""
-        if self.engine != NULL:
-            dicore_engine_hold(self.engine, more)
 
     def times_by_phase(self):
         """{phase: (count, sum in ns, counts of the buckets)} of all messages; see dicore._native.net.PHASES."""

@@ -44,13 +44,17 @@ class _Protocol(Acceptor, asyncio.BufferedProtocol):  # both have the same metho
 class _Adopted(_Protocol):
     """An association of which somebody else has read the first bytes."""
 
-    __slots__ = ("_read",)
+    __slots__ = ("_gone", "_read")
 
-    def __init__(self, hub: Hub, read: bytes, shown: Stream | None, accepted: int) -> None:
+    def __init__(self, hub: Hub, read: bytes, gone: Callable[[], object], shown: Stream | None, accepted: int) -> None:
+        self._read, self._gone = memoryview(read), gone
         self.accepted_at = accepted
-        self._read = memoryview(read)
         if shown is not None:
             self.show_on(shown, len(read))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._gone()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -215,7 +219,6 @@ class Listener:
             **handlers, destinations=destinations, ae_title=self.ae_title, pool=self._pool, count=hub.counted
         )
         self._on_user_identity = on_user_identity
-        self.on_left: Callable[[], object] | None = None  # a connection is over
         stores = self._sink is not None
         hub.limit_identifier = self.limits.identifier
         hub.window = window
@@ -322,23 +325,43 @@ class Listener:
         self._tls.reload()
         log.info("the certificate is read again")
 
-    async def adopt(self, sock: socket.socket, data: bytes, shown: Stream | None = None, accepted: int = 0) -> None:
-        """Serve a connection that somebody else has accepted and of which `data` was read; `shown`, of a capture, has
-        that already; `accepted` is when, in ns of the monotonic clock."""
+    async def adopt(
+        self,
+        sock: socket.socket,
+        data: bytes,
+        gone: Callable[[], object],
+        *,
+        shown: Stream | None = None,
+        accepted: int = 0,
+    ) -> None:
+        """Serve a connection that somebody else has accepted and of which `data` was read; `gone()` once it has ended.
+        `shown`, of a capture, has the data already; `accepted` is when, in ns of the monotonic clock."""
         assert self._empty is not None
         self._empty.clear()
-        await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: _Adopted(self._hub, data, shown, accepted), sock
-        )
+        made: list[_Adopted] = []
+
+        def protocol() -> _Adopted:
+            made.append(_Adopted(self._hub, data, gone, shown, accepted))
+            return made[0]
+
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(protocol, sock)
+        except BaseException:
+            if not made or made[0] not in self._hub.open:  # it never was a connection: nobody else will say so
+                gone()
+            raise
+
+    def share(self, engine: Any) -> None:
+        """An engine hands connections over and counts them against the limits of associations; the budget of bytes in
+        flight is one for both. None: no more."""
+        if engine is not None:
+            self._hub.limit_associations = self._hub.limit_per_peer = 1 << 48
+        self._hub.share(engine)
 
     def admit_only(self, calling_ae: Iterable[str] | None, admit: Callable[[str], bool] | None) -> None:
         """Other rules for those who call from now on; see `listen`."""
         titles = None if calling_ae is None else frozenset(check_ae_title(title) for title in calling_ae)
         self._hub.calling_ae, self._hub.admit = titles, admit
-
-    def leave_to_others(self, associations: int) -> None:
-        """So many of those that `Limits.associations` allows are somebody else's."""
-        self._hub.limit_associations = max(0, self.limits.associations - associations)
 
     def move_to(self, destinations: Mapping[str, str | Address], tls: ssl.SSLContext | None = None) -> None:
         """Other C-MOVE destinations, and `destination_tls`, from now on; see `listen`."""
@@ -459,8 +482,6 @@ class Listener:
     def _ended(self, association: Acceptor) -> None:
         if not self._hub.open and self._empty is not None:
             self._empty.set()
-        if self.on_left is not None:
-            self.on_left()
         if self._audit is None and not log.isEnabledFor(logging.INFO):
             return
         connection = association.extra("ssl_object")

@@ -109,7 +109,6 @@ class EngineListener:
         times, limits, access = self._timeouts, self._limits, self._access
         networks = [_network(one) for one in access.networks] if access.networks else None
         await self._rest.start(bind=False)
-        self._rest.on_left = self._left
         try:
             self._engine = native.Engine(
                 [one.fileno() for one in self._sockets],
@@ -149,6 +148,7 @@ class EngineListener:
             await self._rest.close(0)
             self._close_sockets()
             raise
+        self._rest.share(self._engine)
         self._loop.add_reader(self._engine.fileno(), self._happened)
         log.info("listening as %s on %s port %d (engine)", self._rest.ae_title, self._host, self.port)
 
@@ -193,6 +193,7 @@ class EngineListener:
         self._loop.remove_reader(engine.fileno())
         await asyncio.to_thread(engine.stop)
         self._take(engine)
+        self._rest.share(None)
         self._last, self._last_times, self._engine = engine.counts(), times_of(engine.times_by_phase()), None
         if self._adopting:
             await asyncio.wait(self._adopting)
@@ -235,6 +236,8 @@ class EngineListener:
         """{driver: its counters}. A connection that the engine handed over is the asyncio driver's alone."""
         ours = dict(self._last if self._engine is None else self._engine.counts())
         ours["connections"] -= ours["handed_over"]
+        if self._engine is not None:
+            ours["in_flight"] -= self._rest.counters["in_flight"]  # the engine's figure has them
         return {"engine": ours, "asyncio": self._rest.counters}
 
     @property
@@ -283,10 +286,13 @@ class EngineListener:
 
     def _adopt(self, event: native.Event) -> None:
         sock = socket.socket(fileno=event.socket)
-        assert self._engine is not None
-        self._engine.hold(1)  # the limit is one for both drivers: each knows how many the other one has
-        self._rest.leave_to_others(self._engine.counts()["open"])
-        task = self._loop.create_task(self._rest.adopt(sock, event.data, event.stream, event.accepted))
+        engine = self._engine
+        assert engine is not None
+        task = self._loop.create_task(
+            self._rest.adopt(
+                sock, event.data, lambda: engine.gone(event.host), shown=event.stream, accepted=event.accepted
+            )
+        )
         self._adopting.add(task)
         task.add_done_callback(self._adopted)
 
@@ -294,11 +300,6 @@ class EngineListener:
         self._adopting.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a connection could not be taken over", exc_info=task.exception())
-            self._left()
-
-    def _left(self) -> None:
-        if self._engine is not None:
-            self._engine.hold(-1)
 
     def _lane_stored(self, segment: int) -> None:
         """In a helper thread, before the success is answered."""
