@@ -8,7 +8,7 @@ import datetime
 import errno
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import dicore
@@ -22,9 +22,7 @@ from dicore.errors import (
     NetworkTimeout,
     ProtocolViolation,
 )
-from dicore.loadtest.ledger import Entry
-from dicore.loadtest.material import Item, Source
-from dicore.loadtest.scenario import FAULTS, Stream
+from dicore.loadtest.scenario import Stream
 from dicore.net.client import Association
 from dicore.net.limits import Limits, Timeouts
 from dicore.net.status import describe
@@ -43,30 +41,23 @@ class Lane:
     __slots__ = (
         "_operate",
         "association",
-        "digests",
-        "entry",
-        "items",
+        "contexts",
         "phases",
         "size",
         "stream",
-        "studies",
         "target",
     )
 
-    def __init__(self, stream: Stream, target: str, source: Source | None, *, digests: bool = False) -> None:
-        """`digests`: entries of the ledger have one; it costs more than to send a small instance."""
+    def __init__(self, stream: Stream, target: str, contexts: Sequence[tuple[str, tuple[str, ...]]] = ()) -> None:
+        """`contexts` to propose, where they are not those of the operation."""
         self.stream = stream
         self.target = target
-        self.digests = digests
-        self.items: Iterator[Item] | None = source.lane() if source is not None else None
+        self.contexts = contexts or self._contexts()
         self.association: Association | None = None
         self.phases: dict[str, float] = {}  # of the operation at hand, in seconds
         self.size = 0  # bytes it moved
-        self.studies = 0  # it completed
-        self.entry: Entry | None = None  # what it had acknowledged (or not, when the answer is missing)
         operations: dict[str, Callable[[], Awaitable[None]]] = {
             "echo": self._echo,
-            "store": self._store,
             "find": self._find,
             "worklist": self._find,
             "get": self._get,
@@ -74,11 +65,11 @@ class Lane:
             "mpps": self._mpps,
             "commitment": self._commitment,
         }
-        self._operate = operations[stream.operation] if stream.operation not in FAULTS else self._fault
+        self._operate = operations.get(stream.operation, self._fault)
 
     async def run(self) -> None:
         """The next operation. Raises what made it fail; the association is then closed when it is of no more use."""
-        self.phases, self.size, self.studies, self.entry = {}, 0, 0, None
+        self.phases, self.size = {}, 0
         try:
             await self._operate()
         except DimseError:
@@ -96,20 +87,24 @@ class Lane:
         """The association, made when there is none."""
         if self.association is None or not self.association.open:
             begin = time.perf_counter()
-            called = self.stream.called
-            target = self.target if not called else f"{called}@{self.target.rpartition('@')[2]}"
-            self.association = await dicore.connect(
+            stream = self.stream
+            target = self.target if not stream.called else f"{stream.called}@{self.target.rpartition('@')[2]}"
+            self.association = one = await dicore.connect(
                 target,
-                calling=self.stream.calling,
-                contexts=self._contexts(),
-                timeouts=Timeouts(connect=self.stream.timeout, dimse=self.stream.timeout),
-                limits=Limits(pdu=self.stream.pdu),
-                receive=self.stream.operation == "get",
+                calling=stream.calling,
+                contexts=self.contexts,
+                timeouts=Timeouts(connect=stream.timeout, dimse=stream.timeout),
+                limits=Limits(pdu=stream.pdu),
+                receive=stream.operation == "get",
+                window=stream.window,
+                tls=stream.tls.context() if stream.tls is not None else None,
             )
             whole = time.perf_counter() - begin
-            connected = min(whole, self.association.connect_seconds)
+            connected = min(whole, one.connect_seconds)
             if connected:
-                self.phases["connect"] = connected
+                self.phases["connect"] = connected - one.tls_seconds
+            if one.tls_seconds:
+                self.phases["TLS"] = one.tls_seconds
             self.phases["negotiate"] = whole - connected
         return self.association
 
@@ -125,10 +120,6 @@ class Lane:
     def _contexts(self) -> list[tuple[str, tuple[str, ...]]]:
         plain = (uid.EXPLICIT_LITTLE, uid.IMPLICIT_LITTLE)
         match self.stream.operation:
-            case "store":
-                syntax = self.stream.material.transfer_syntax
-                own = (uid.EXPLICIT_LITTLE,) if not syntax else (uid.transfer_syntax(syntax).uid,)
-                return [(one, own) for one in uid.SOP_CLASSES]
             case "find":
                 return [(FIND["study"], plain)]
             case "worklist":
@@ -149,20 +140,6 @@ class Lane:
         begin = time.perf_counter()
         await association.c_echo()
         self.phases["answer"] = time.perf_counter() - begin
-
-    async def _store(self) -> None:
-        assert self.items is not None
-        item = next(self.items)
-        self.entry = Entry(item.sop_instance_uid, item.study, item.series, item.digest if self.digests else "-")
-        association = await self.open()
-        begin = time.perf_counter()
-        await association.c_store(item.data)
-        self.entry.acknowledged = True
-        self.phases["transfer"] = time.perf_counter() - begin
-        self.size, self.studies = len(item.data), int(item.last_of_study)
-        kind = self.stream.association
-        if (kind == "series" and item.last_of_series) or (kind == "study" and item.last_of_study):
-            await self.close()
 
     async def _find(self) -> None:
         association = await self.open()
