@@ -1,8 +1,8 @@
 """What a store stream sends: series without end, each study new, none of it real, and all of it known as a test.
 
-A few synthetic instances, or the user's own files, are the patterns. In a pattern every UID is already the run's own, but
-for the number of its study: that is so many digits at known places, and whoever sends it writes them. References between
-the instances (a plan to its structures, a report to its images) are UIDs like others, and stay whole.
+A few synthetic instances, or the user's own files, are the patterns. In a pattern every UID is already the run's own,
+but for the number of its study: that is so many digits at known places, and whoever sends it writes them. References
+between the instances (a plan to its structures, a report to its images) are UIDs like others, and stay whole.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ class Job:
     run: str
     number: int
     processes: int
+    trial: int = 0  # of a search, whose trials have one run
     start: float = 0.0  # on CLOCK_MONOTONIC, for all of them; set when each is ready
 
 

@@ -1,4 +1,4 @@
-"""A stream of C-STOREs: a native loop sends and times them; here associations are made and ended, and its records read."""
+"""A stream of C-STOREs: a native loop sends and times them; here associations are made and ended, its records read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class Stores(Meter):
 
     def __init__(self, job: Job, index: int, stream: Stream) -> None:
         super().__init__(job, index, stream)
-        self.source = Source(stream.material, job.run, f"{job.number + 1}.{index + 1}", job.scenario.seed + index)
+        branch = f"{job.trial * 256 + job.number + 1}.{index + 1}"
+        self.source = Source(stream.material, job.run, branch, job.scenario.seed + index)
         self.rows, self.pairs = self.source.volley()
         self.contexts = [(sop_class, (syntax,)) for sop_class, syntax in self.pairs]
         self.digests = job.scenario.ledger == "get"
