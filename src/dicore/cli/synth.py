@@ -19,7 +19,7 @@ def synth(
     series: Annotated[int, typer.Option("--series", min=1, help="Series in each study.")] = 1,
     size: Annotated[int, typer.Option("--size", min=16, max=4096, help="Rows and columns.")] = 512,
     modality: Annotated[
-        Literal["CT", "MR", "CR", "DX", "MG", "US", "XA", "PT", "NM", "XC", "SR", "ECG", "DOC", "mixed"],
+        Literal["CT", "MR", "CR", "DX", "MG", "US", "XA", "PT", "NM", "XC", "SM", "RT", "SR", "ECG", "DOC", "mixed"],
         typer.Option("--modality", help="What kind of study; mixed takes turns of CT and MR."),
     ] = "CT",
     seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same bytes.")] = 1,

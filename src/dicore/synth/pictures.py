@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dicore.synth import phantom
 
-__all__ = ["activity", "angiogram", "bone_scan", "breast", "chest", "photograph", "ultrasound"]
+__all__ = ["activity", "angiogram", "bone_scan", "breast", "chest", "histology", "photograph", "ultrasound"]
 
 Plane = npt.NDArray[np.floating[Any]]
 _COARSE = 256  # of the phantoms that are projected
@@ -227,6 +227,59 @@ def bone_scan(rng: np.random.Generator, columns: int, posterior: bool) -> npt.ND
     warm = _blurred(np.asarray(np.clip(body, 0, 1) * 0.35 + bones, np.float32), 2)
     mean = _resized(warm, rows, columns) * 26
     return np.asarray(rng.poisson(np.clip(mean, 0, None)), np.uint16)
+
+
+def histology(rng: np.random.Generator, rows: int, columns: int, base: int) -> npt.NDArray[np.uint8]:
+    """Stained tissue, haematoxylin and eosin, in colour (rows, columns, 3): glands, stroma, nuclei, bare glass round it.
+
+    `base` is the width of the same picture at full size: what is smaller than a pixel is only its tint."""
+    scale = columns / base
+    y, x = np.mgrid[0:rows, 0:columns].astype(np.float32)
+    u, v = x / columns, y / columns  # both in the width of the slide
+    wave = _smooth(rng, rows, columns, max(2, columns // 6))
+    fine = _smooth(rng, rows, columns, max(2, columns // 60))
+    inside = np.clip((0.36 - np.hypot((u - 0.5) * 0.82, v - rows / columns / 2) + 0.035 * wave) * 60, 0, 1)
+    image = np.array([226, 158, 196], np.float32) + 16 * wave[..., None] + 14 * fine[..., None]
+    density = np.full((rows, columns), 0.22, np.float32)
+    for _ in range(46):  # glands: a light lumen in a ring of epithelium
+        cx, cy = float(rng.uniform(0.12, 0.88)), float(rng.uniform(0.06, 0.69))
+        a, b = float(rng.uniform(0.012, 0.036)), float(rng.uniform(0.010, 0.026))
+        turn = float(rng.uniform(0, np.pi))
+        reach = 2.2 * max(a, b)
+        where = (
+            slice(max(0, int((cy - reach) * columns)), max(0, int((cy + reach) * columns) + 1)),
+            slice(max(0, int((cx - reach) * columns)), max(0, int((cx + reach) * columns) + 1)),
+        )
+        if u[where].size == 0:
+            continue
+        dx, dy = u[where] - cx, v[where] - cy
+        p, q = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
+        r = np.hypot(p / a, q / b) + np.float32(0.10) * fine[where]
+        ring = np.clip((1.55 - r) * 6, 0, 1)[..., None] * np.clip((r - 0.72) * 6, 0, 1)[..., None]
+        lumen = np.clip((0.80 - r) * 6, 0, 1)[..., None]
+        part = image[where]
+        part[:] = part * (1 - 0.75 * ring) + np.array([196, 120, 188], np.float32) * 0.75 * ring
+        part[:] = part * (1 - lumen) + np.array([240, 232, 240], np.float32) * lumen
+        density[where] = np.where(ring[..., 0] > 0.5, 0.85, np.where(lumen[..., 0] > 0.5, 0.0, density[where]))
+    pitch = 11.0 * scale  # between nuclei
+    purple = np.array([92, 56, 138], np.float32)
+    if pitch >= 3:
+        grid_x, grid_y = int(columns / pitch) + 2, int(rows / pitch) + 2
+        shift = rng.uniform(0.15, 0.85, (grid_y, grid_x, 2)).astype(np.float32)
+        chance = rng.uniform(0, 1, (grid_y, grid_x)).astype(np.float32)
+        width = rng.uniform(0.20, 0.36, (grid_y, grid_x)).astype(np.float32)
+        cell_x, cell_y = (x / pitch).astype(int), (y / pitch).astype(int)
+        fx, fy = x / pitch - cell_x, y / pitch - cell_y
+        own = shift[cell_y, cell_x]
+        r = np.hypot(fx - own[..., 0], fy - own[..., 1]) / width[cell_y, cell_x]
+        nuclei = np.clip((1 - r) * pitch * 0.3, 0, 1) * (chance[cell_y, cell_x] < density)
+        image = image * (1 - 0.9 * nuclei[..., None]) + purple * 0.9 * nuclei[..., None]
+    else:
+        image = image * (1 - 0.30 * density[..., None]) + purple * 0.30 * density[..., None]
+    image += 3 * _white(rng, rows, columns)[..., None]
+    glass = np.array([244, 243, 246], np.float32)
+    image = image * inside[..., None] + glass * (1 - inside[..., None])
+    return np.asarray(np.clip(image, 0, 255), np.uint8)
 
 
 def photograph(rng: np.random.Generator, rows: int, columns: int, kind: str) -> npt.NDArray[np.uint8]:
