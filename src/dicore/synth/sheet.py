@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import dicore
 from dicore.dataset import Dataset
 from dicore.pixel import sheet
 from dicore.pixel.png_file import png
@@ -74,8 +73,8 @@ def _mosaic(ds: Dataset) -> Picture:
 
 def _traces(ds: Dataset) -> Picture:
     """Twelve leads in four columns on millimetre paper, as they hang on a wall."""
-    (waves, *_) = ds.waveforms()
-    values = np.asarray(waves.array(), float)
+    waves = ds.waveform()[0]
+    values = waves.samples
     rows, columns = 480, 640
     image = np.full((rows, columns, 3), _PAPER, np.uint8)
     for step, tone in ((8, 236), (40, 205)):
@@ -93,7 +92,7 @@ def _traces(ds: Dataset) -> Picture:
         x = column * span + np.arange(8 * span) // 8
         for before, after, where in zip(y[:-1], y[1:], x[1:], strict=True):
             image[min(before, after) : max(before, after) + 2, where] = _INK
-        sheet.write(image, column * span + 6, int(middle) - 62, waves.channels[lead].label.split()[-1], (_INK,) * 3, 0)
+        sheet.write(image, column * span + 6, int(middle) - 62, waves.channels[lead].name.split()[-1], (_INK,) * 3, 0)
     return image
 
 
@@ -133,7 +132,7 @@ def _treatment(made: list[Instance]) -> list[Picture]:
     )
     isocentre = plan["BeamSequence[0].ControlPointSequence[0].IsocenterPosition"].value
     by_uid = {str(ds.SOPInstanceUID): number for number, ds in enumerate(images)}
-    grid, rois = dicore.dose(dose), dicore.contours(structures)
+    grid, rois = dose.dose(), structures.contours()
     middle = int(np.argmin([abs(ds.ImagePositionPatient[2] - isocentre[2]) for ds in images]))
     found = []
     for number in (middle - 3, middle - 1, middle, middle + 1, middle + 3, middle + 6):
@@ -146,14 +145,14 @@ def _treatment(made: list[Instance]) -> list[Picture]:
         for roi in rois:
             for contour in roi.contours:
                 if by_uid.get(contour.images[0] if contour.images else "") == by_uid[str(ds.SOPInstanceUID)]:
-                    _polygon(picture_, (contour.points[:, :2] - [x0, y0]) / spacing, roi.color)
+                    _polygon(picture_, (contour.points[:, :2] - [x0, y0]) / spacing, roi.colour)
         found.append(picture_)
     return found
 
 
 def _wash(image: Picture, grid: Any, plane: int, x0: float, y0: float, spacing: float) -> None:
     """The dose in colour: blue from a tenth, red from nine tenths of the greatest."""
-    values = grid.array[plane] / max(float(grid.array.max()), 1e-9)
+    values = grid.values[plane] / max(float(grid.values.max()), 1e-9)
     step = grid.spacing
     rows, columns = image.shape[:2]
     at_y = (y0 + np.arange(rows) * spacing - grid.positions[plane][1]) / step[1]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import functools
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,7 +24,7 @@ from dicore.synth.kinds import KINDS, Place
 from dicore.synth.people import Patient, Staff, patient, staff
 from dicore.uid import EXPLICIT_LITTLE
 
-__all__ = ["MODALITIES", "Instance", "Modality", "preview", "studies", "write"]
+__all__ = ["MODALITIES", "Instance", "Modality", "preview", "stream", "studies", "write"]
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -74,6 +75,13 @@ def studies(
         for index in range(series):
             make = _series if kind in ("CT", "MR") else _therapy if kind == "RT" else _objects
             yield from make(study, index, slices, size)
+
+
+async def stream(seed: int = 0, count: int = 1, **options: Any) -> AsyncIterator[Instance]:
+    """`studies(seed, count, **options)` for `async for`: each instance is made in a thread while the loop goes on."""
+    instances = studies(seed, count, **options)
+    while (instance := await asyncio.to_thread(next, instances, None)) is not None:
+        yield instance
 
 
 def write(
