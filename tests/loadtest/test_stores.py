@@ -67,7 +67,7 @@ def test_what_arrives_is_study_after_study_over_the_associations_asked_for(load,
     duration = "1s" if "arrivals" in load else "20s"
     scp = Keeping()
     stream, held, made = measured(load, scp, duration=duration, window=4)
-    assert (stream.operations, stream.errors) == (24, 0)
+    assert (stream.operations, stream.errors) == (24, 0), stream.failures
     assert made == associations
     assert len({ds.SOPInstanceUID for ds in held}) == 24
     for number, study in enumerate(held[at : at + 8] for at in range(0, 24, 8)):

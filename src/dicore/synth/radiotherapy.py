@@ -68,26 +68,29 @@ class Planned:
 
 
 def _body(hu: npt.NDArray[np.float32]) -> Mask:
-    inside: Mask = hu > -350
-    inside[int(len(hu) * 0.80) :] = False  # the couch
+    """Everything within the skin: what has tissue on all four sides, without the couch."""
+    tissue = hu > -350
+    tissue[int(len(hu) * 0.80) :] = False
+    inside: Mask = np.ones_like(tissue)
+    for axis in (0, 1):
+        before = np.logical_or.accumulate(tissue, axis)
+        behind = np.flip(np.logical_or.accumulate(np.flip(tissue, axis), axis), axis)
+        inside &= before & behind
     return inside
 
 
 def _lung(hu: npt.NDArray[np.float32], right: bool) -> Mask:
     """Air inside the body, on one side; the patient's right is on the left of the picture."""
     body = _body(hu)
-    columns, rows = np.flatnonzero(body.any(axis=0)), np.flatnonzero(body.any(axis=1))
-    inside: Mask = hu < -500
-    if not len(columns):
-        return np.zeros_like(inside)
-    wide, high = columns[-1] - columns[0], rows[-1] - rows[0]
-    middle = (columns[0] + columns[-1]) // 2
-    edge = np.zeros_like(inside)
-    low, top = columns[0] + int(wide * 0.10), rows[0] + int(high * 0.12)
-    edge[top : rows[-1] - int(high * 0.10), low : columns[-1] - int(wide * 0.10)] = True
-    inside &= edge
-    inside[:, middle:] = inside[:, middle:] & (not right)
-    inside[:, :middle] = inside[:, :middle] & right
+    columns = np.flatnonzero(body.any(axis=0))
+    inside: Mask = body & (hu < -500)
+    if len(columns):
+        middle = (columns[0] + columns[-1]) // 2
+        inside[:, slice(middle, None) if right else slice(middle)] = False
+    for _ in range(2):  # without the noise at the skin
+        inside = (
+            inside & np.roll(inside, 1, 0) & np.roll(inside, -1, 0) & np.roll(inside, 1, 1) & np.roll(inside, -1, 1)
+        )
     return inside
 
 
@@ -105,7 +108,9 @@ def _outline(mask: Mask) -> npt.NDArray[np.float64] | None:
     there &= (rows >= 0) & (rows < high) & (columns >= 0) & (columns < wide)
     last = radii[there.shape[1] - 1 - there[:, ::-1].argmax(axis=1)] * there.any(axis=1)
     soft = (np.roll(last, 1) + 2 * last + np.roll(last, -1)) / 4
-    points: npt.NDArray[np.float64] = np.stack([middle[0] + np.sin(angles) * soft, middle[1] + np.cos(angles) * soft], 1)
+    points: npt.NDArray[np.float64] = np.stack(
+        [middle[0] + np.sin(angles) * soft, middle[1] + np.cos(angles) * soft], 1
+    )
     return points
 
 
@@ -124,9 +129,8 @@ def _contours(ct: Planned) -> dict[str, Contours]:
             return np.stack([x + points[:, 1] * ct.spacing, y + points[:, 0] * ct.spacing], 1)
 
         body = _outline(_body(hu))
-        if body is None:
-            continue
-        found["BODY"].append((number, placed(body)))
+        if body is not None:
+            found["BODY"].append((number, placed(body)))
         for name, right in (("Lung_R", True), ("Lung_L", False)):
             lung = _lung(hu, right)
             outline = _outline(lung) if lung.sum() * ct.spacing**2 > 400 else None
@@ -342,8 +346,8 @@ def dose(ct: Planned, cell: float = 4.0) -> Elements:
             whole += np.exp(-0.0035 * along) * (field + 0.012)
         frames.append(np.where(inside, whole * _GRAYS / len(_GANTRY), 0.0))
     grid = np.stack(frames)
-    z = np.array([ct.positions[n][2] for n in order])[:, None, None]
-    treated = grid[(x - tx) ** 2 + (y - ty) ** 2 + (z - tz) ** 2 <= _PLANNED**2]
+    planes = np.array([ct.positions[n][2] for n in order])[:, None, None]
+    treated = grid[(x - tx) ** 2 + (y - ty) ** 2 + (planes - tz) ** 2 <= _PLANNED**2]
     scaling = max(float(grid.max()), 1e-3) / 65_000
     stored = np.rint(grid / scaling).astype("<u2")
     return {

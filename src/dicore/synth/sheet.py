@@ -20,8 +20,9 @@ _COLUMNS = 6
 _INK, _PAPER = 24, 252
 _NAMES = {
     "CT": "computed tomography", "MR": "magnetic resonance", "CR": "computed radiography",
-    "DX": "digital radiography", "MG": "mammography", "US": "ultrasound", "XA": "angiography", "PT": "positron emission",
-    "NM": "nuclear medicine", "XC": "photographs: skin, teeth", "SM": "whole slide, levels of a pyramid",
+    "DX": "digital radiography", "MG": "mammography", "US": "ultrasound", "XA": "angiography",
+    "PT": "positron emission", "NM": "nuclear medicine", "XC": "photographs: skin, teeth",
+    "SM": "whole slide, levels of a pyramid",
     "RT": "structures, plan, dose on their CT", "SR": "report", "ECG": "waveform", "DOC": "document (PDF)",
 }  # fmt: skip
 
@@ -153,10 +154,9 @@ def _treatment(made: list[Instance]) -> list[Picture]:
 def _wash(image: Picture, grid: Any, plane: int, x0: float, y0: float, spacing: float) -> None:
     """The dose in colour: blue from a tenth, red from nine tenths of the greatest."""
     values = grid.values[plane] / max(float(grid.values.max()), 1e-9)
-    step = grid.spacing
     rows, columns = image.shape[:2]
-    at_y = (y0 + np.arange(rows) * spacing - grid.positions[plane][1]) / step[1]
-    at_x = (x0 + np.arange(columns) * spacing - grid.positions[plane][0]) / step[0]
+    at_y = (y0 + np.arange(rows) * spacing - grid.positions[plane][1]) / grid.spacing[1]
+    at_x = (x0 + np.arange(columns) * spacing - grid.positions[plane][0]) / grid.spacing[2]
     inside_y, inside_x = (at_y > -0.5) & (at_y < values.shape[0] - 0.5), (at_x > -0.5) & (at_x < values.shape[1] - 0.5)
     there = np.zeros((rows, columns))
     there[np.ix_(inside_y, inside_x)] = values[

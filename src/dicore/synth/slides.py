@@ -7,7 +7,6 @@ import struct
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dicore.dataset import Typed
 from dicore.synth import pictures

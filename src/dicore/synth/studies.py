@@ -138,8 +138,8 @@ def _study(seed: int, number: int, modality: Modality) -> _Study:
         seed=seed,
         number=number,
         modality=modality,
-        uid=_uid(seed, number, "study"),
-        frame_of_reference=_uid(seed, number, "frame"),
+        uid=_uid(seed, number, modality, "study"),
+        frame_of_reference=_uid(seed, number, modality, "frame"),
         patient=patient(rng, number, when.date()),
         staff=staff(rng),
         when=when,
@@ -258,14 +258,14 @@ class _Scan:
 def _series(study: _Study, index: int, slices: int, size: int) -> Iterator[Instance]:
     scan = _Scan(study, index, slices, size)
     sop_class = CT_IMAGE if study.modality == "CT" else MR_IMAGE
-    series_uid = _uid(study.seed, study.number, "series", index)
+    series_uid = _uid(study.uid, "series", index)
     charset = study.patient.charset
     same = {
         tag: encode_element(tag, vr, value, charset) for tag, vr, value in _series_elements(study, scan, series_uid)
     }
     begin = study.when + datetime.timedelta(minutes=2 + 4 * index)
     for number in range(slices):
-        uid = _uid(study.seed, study.number, "instance", index, number)
+        uid = _uid(study.uid, "instance", index, number)
         pixels = scan.stored(number)
         taken = begin + datetime.timedelta(seconds=number * (0.4 if study.modality == "CT" else 2.5))
         x, y, z = scan.position(number)
@@ -306,7 +306,7 @@ def _therapy(study: _Study, index: int, slices: int, size: int) -> Iterator[Inst
     scan = _Scan(ct, first, slices, size)
     images = list(_series(ct, first, slices, size))
     yield from images
-    uids = [_uid(study.seed, study.number, "instance", first + n, 0) for n in (1, 2, 3)]
+    uids = [_uid(study.uid, "instance", first + n, 0) for n in (1, 2, 3)]
     planned = radiotherapy.Planned(
         study=study.uid,
         series=images[0].series_uid,
@@ -352,7 +352,7 @@ def _therapy(study: _Study, index: int, slices: int, size: int) -> Iterator[Inst
 
 def _same(study: _Study, index: int, modality: str, description: str) -> dict[str, Any]:
     """What all instances of a series share that is neither CT nor MR."""
-    series_uid = _uid(study.seed, study.number, "series", index)
+    series_uid = _uid(study.uid, "series", index)
     who, begin = study.patient, study.when + datetime.timedelta(minutes=2 + 4 * index)
     day, clock = study.when.strftime("%Y%m%d"), begin.strftime("%H%M%S")
     return {
@@ -402,7 +402,7 @@ def _objects(study: _Study, index: int, slices: int, size: int) -> Iterator[Inst
         clock_now = taken.strftime("%H%M%S")
         at = Place(rng, shared, index, number, slices, size, clock_now, study.frame_of_reference, study.uid)
         sop_class, own = kind.make(at)
-        uid = _uid(study.seed, study.number, "instance", index, number)
+        uid = _uid(study.uid, "instance", index, number)
         instance = {"SOPInstanceUID": uid, "InstanceNumber": number + 1, "ContentDate": day, "ContentTime": at.time}
         yield Instance(
             sop_class_uid=sop_class,
