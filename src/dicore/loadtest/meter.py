@@ -15,11 +15,13 @@ import numpy as np
 from dicore.loadtest.clock import Timer
 from dicore.loadtest.histogram import Histogram
 from dicore.loadtest.ledger import Entry
+from dicore.loadtest.material import Source
 from dicore.loadtest.operations import Lane, explain, is_exhausted
 from dicore.loadtest.result import Second, StreamResult
-from dicore.loadtest.scenario import Scenario, Stream
+from dicore.loadtest.scenario import WEB, Scenario, Stream
+from dicore.loadtest.web import WebLane
 
-__all__ = ["Job", "Meter"]
+__all__ = ["Job", "Meter", "source_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,13 @@ class Job:
     processes: int
     trial: int = 0  # of a search, whose trials have one run
     start: float = 0.0  # on CLOCK_MONOTONIC, for all of them; set when each is ready
+
+
+def source_of(job: Job, index: int, stream: Stream) -> Source:
+    """What a stream stores, with UIDs of its own. ValueError as of `Source`."""
+    return Source(
+        stream.material, job.run, f"{job.trial * 256 + job.number + 1}.{index + 1}", job.scenario.seed + index
+    )
 
 
 class Meter:
@@ -61,6 +70,8 @@ class Meter:
         self.result_intended = self.result_started = self.result_waited = 0
         self.ledger = job.scenario.ledger != "off"
         self.open_associations = 0
+        self.source: Source | None = source_of(job, index, stream) if stream.operation == "stow" else None
+        self.made = 0
 
     @property
     def queued(self) -> int:
@@ -156,8 +167,20 @@ class Meter:
             self.waiting.append(due)
             self.waited += due >= self.job.scenario.warmup
 
+    def _new_lane(self) -> Lane | WebLane:
+        if self.stream.operation not in WEB:
+            return Lane(self.stream, self.job.target)
+        source = self.source
+        return WebLane(self.stream, self.job.scenario.web, source, self._items(source) if source else iter(()))
+
+    def _items(self, source: Source) -> Iterator[tuple[int, int]]:
+        """One study after the other, each of this lane alone."""
+        while True:
+            self.made += 1
+            yield from ((pattern, study) for study in (self.made,) for pattern in range(len(source.patterns)))
+
     async def _lane(self, due: float) -> None:
-        lane = Lane(self.stream, self.job.target)
+        lane = self._new_lane()
         free = True  # no wait for a lane
         try:
             while True:
@@ -173,7 +196,7 @@ class Meter:
                 await lane.close()
 
     async def _user(self, end: float, stop: asyncio.Event) -> None:
-        lane = Lane(self.stream, self.job.target)
+        lane = self._new_lane()
         try:
             while time.monotonic() < end and not stop.is_set():
                 if self.limit is not None and self.due_count >= self.limit:
@@ -189,7 +212,7 @@ class Meter:
             with contextlib.suppress(Exception):
                 await lane.close()
 
-    async def _operate(self, lane: Lane, due: float, free: bool) -> None:
+    async def _operate(self, lane: Lane | WebLane, due: float, free: bool) -> None:
         origin = self.job.start
         start = time.monotonic() - origin
         self.started[int(start)] = self.started.get(int(start), 0) + 1
@@ -216,12 +239,15 @@ class Meter:
         self.open_associations += (lane.association is not None) - had
         self._measured(lane, due, start)
 
-    def _measured(self, lane: Lane, due: float, start: float) -> None:
+    def _measured(self, lane: Lane | WebLane, due: float, start: float) -> None:
         end = time.monotonic() - self.job.start
         self.times.append((due, start, end, lane.size))
         self._phases(lane)
+        if self.ledger and lane.entry is not None:
+            lane.entry.when = end
+            self.entries.append(lane.entry)
 
-    def _phases(self, lane: Lane) -> None:
+    def _phases(self, lane: Lane | WebLane) -> None:
         for name, seconds in lane.phases.items():
             self.phases.setdefault(name, []).append(seconds)
 

@@ -22,17 +22,26 @@ from dicore.errors import (
     NetworkTimeout,
     ProtocolViolation,
 )
+from dicore.loadtest.ledger import Entry
 from dicore.loadtest.scenario import Stream
 from dicore.net.client import Association
 from dicore.net.limits import Limits, Timeouts
 from dicore.net.status import describe
 
-__all__ = ["Lane", "explain", "is_exhausted"]
+__all__ = ["Failed", "Lane", "explain", "is_exhausted"]
 
 FIND = {"study": "1.2.840.10008.5.1.4.1.2.2.1", "worklist": "1.2.840.10008.5.1.4.31"}
 MPPS, COMMITMENT = "1.2.840.10008.3.1.2.3.3", "1.2.840.10008.1.20.1"
 COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"  # well known (PS3.4 J.3.5)
 GET, MOVE = "1.2.840.10008.5.1.4.1.2.2.3", "1.2.840.10008.5.1.4.1.2.2.2"
+
+
+class Failed(Exception):
+    """An operation that failed, with its kind and detail as `explain` gives them."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(f"{kind}: {detail}")
+        self.kind, self.detail = kind, detail
 
 
 class Lane:
@@ -42,6 +51,7 @@ class Lane:
         "_operate",
         "association",
         "contexts",
+        "entry",
         "phases",
         "size",
         "stream",
@@ -56,6 +66,7 @@ class Lane:
         self.association: Association | None = None
         self.phases: dict[str, float] = {}  # of the operation at hand, in seconds
         self.size = 0  # bytes it moved
+        self.entry: Entry | None = None  # what it had acknowledged: of operations that store
         operations: dict[str, Callable[[], Awaitable[None]]] = {
             "echo": self._echo,
             "find": self._find,
@@ -265,6 +276,8 @@ def fresh_uid() -> str:
 def explain(error: BaseException) -> tuple[str, str]:
     """(kind, detail) of a failed operation: kinds are few, details few per kind, so that they can be counted."""
     match error:
+        case Failed():
+            return error.kind, error.detail
         case DimseError():
             return "DIMSE status", describe(error.status or 0)
         case AssociationRejected():

@@ -21,9 +21,10 @@ from dicore.synth.studies import Modality
 __all__ = ["Arrivals", "Objective", "Safety", "Scenario", "ScenarioError", "Stream", "Tls", "load", "parse"]
 
 Operation = Literal[
-    "echo", "store", "find", "worklist", "move", "get", "mpps", "commitment",
+    "echo", "store", "find", "worklist", "move", "get", "mpps", "commitment", "stow", "qido", "wado",
     "abort", "half-open", "slow-reader", "malformed",
 ]  # fmt: skip
+WEB = ("stow", "qido", "wado")
 FAULTS = ("abort", "half-open", "slow-reader", "malformed")
 
 
@@ -212,6 +213,7 @@ class Scenario(_Model):
     warmup: Seconds = 0.0  # measured and shown, left out of the percentiles
     grace: Seconds = 30.0  # how long operations that have begun may take after the end
     ledger: Literal["off", "find", "get"] = "find"
+    web: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""  # of DICOMweb: "http://host:8042/dicom-web"
     streams: Annotated[tuple[Stream, ...], Field(alias="stream", min_length=1)]
     objective: Objective = Objective()
     safety: Safety = Safety()
@@ -227,6 +229,8 @@ class Scenario(_Model):
             raise ValueError(f"objective.streams names {', '.join(sorted(unknown))}, which is no stream")
         if self.duration <= 0 or self.warmup >= self.duration:
             raise ValueError("duration is positive and longer than warmup")
+        if not self.web and any(one.operation in WEB for one in self.streams):
+            raise ValueError("stow, qido and wado need web, the URL of the DICOMweb service")
         peak = sum(one.arrivals.profile(self.duration).peak for one in self.streams if one.arrivals)
         if peak > self.safety.rate:
             raise ValueError(f"{peak:,.0f} arrivals a second at the peak, safety.rate allows {self.safety.rate:,.0f}")
@@ -283,19 +287,19 @@ def _key(name: str) -> str:
     return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else _toml(name)
 
 
-def parse(text: str, *, where: str = "scenario") -> Scenario:
-    """A scenario out of TOML. ScenarioError names every mistake with its path ('stream[2].arrivals.rate')."""
+def parse(text: str, *, where: str = "scenario", **changes: Any) -> Scenario:
+    """A scenario out of TOML, with `changes` to its own keys. ScenarioError names every mistake with its path ('stream[2].arrivals.rate')."""
     try:
-        return Scenario.model_validate(tomllib.loads(text))
+        return Scenario.model_validate(tomllib.loads(text) | changes)
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{where} is not TOML: {error}") from None
     except ValidationError as error:
         raise ScenarioError(f"{where}:\n" + "\n".join(_mistakes(error))) from None
 
 
-def load(path: str | os.PathLike[str]) -> Scenario:
+def load(path: str | os.PathLike[str], **changes: Any) -> Scenario:
     """`parse` of a file. OSError when it cannot be read."""
-    return parse(Path(path).read_text(encoding="utf-8"), where=os.fspath(path))
+    return parse(Path(path).read_text(encoding="utf-8"), where=os.fspath(path), **changes)
 
 
 def _mistakes(error: ValidationError) -> list[str]:

@@ -12,8 +12,8 @@ import numpy as np
 from dicore import uid
 from dicore._native.net import Volley
 from dicore.loadtest.ledger import Entry
-from dicore.loadtest.material import LAST_OF_STUDY, Source
-from dicore.loadtest.meter import Job, Meter
+from dicore.loadtest.material import LAST_OF_STUDY
+from dicore.loadtest.meter import Job, Meter, source_of
 from dicore.loadtest.operations import Lane, explain, is_exhausted
 from dicore.loadtest.result import StreamResult
 from dicore.loadtest.scenario import Stream
@@ -38,9 +38,8 @@ class Stores(Meter):
 
     def __init__(self, job: Job, index: int, stream: Stream) -> None:
         super().__init__(job, index, stream)
-        branch = f"{job.trial * 256 + job.number + 1}.{index + 1}"
-        self.source = Source(stream.material, job.run, branch, job.scenario.seed + index)
-        self.rows, self.pairs = self.source.volley()
+        self.patterns = source_of(job, index, stream)
+        self.rows, self.pairs = self.patterns.volley()
         self.contexts = [(sop_class, (syntax,)) for sop_class, syntax in self.pairs]
         self.digests = job.scenario.ledger == "get"
         self.volley: Volley | None = None
@@ -64,7 +63,7 @@ class Stores(Meter):
             self.pairs,
             lanes=self.most,
             window=stream.window,
-            first=self.source.first,
+            first=self.patterns.first,
             association=LIVES[stream.association],
             users=stream.arrivals is None,
             think=stream.think,
@@ -261,7 +260,7 @@ class Stores(Meter):
         answered = records["outcome"] == ANSWERED
         self.phases.setdefault("transfer", []).extend((records["sent"] - records["begun"])[answered].tolist())
         self.phases.setdefault("answer", []).extend((end - records["sent"])[answered].tolist())
-        last = np.array([one.last for one in self.source.patterns])[records["pattern"]]
+        last = np.array([one.last for one in self.patterns.patterns])[records["pattern"]]
         self.studies += int((good & (last & LAST_OF_STUDY != 0)).sum())
         for record in records[~good]:
             self._fail(record)
@@ -288,7 +287,7 @@ class Stores(Meter):
 
     def _fail(self, record: Any) -> None:
         lane, generation, outcome = int(record["lane"]), int(record["generation"]), int(record["outcome"])
-        pattern = self.source.patterns[int(record["pattern"])]
+        pattern = self.patterns.patterns[int(record["pattern"])]
         if outcome == ANSWERED:
             kind, detail = "DIMSE status", describe(int(record["status"]))
         elif outcome in (LOST, CUT):
@@ -297,11 +296,11 @@ class Stores(Meter):
             kind, detail = "rejected", f"no presentation context for {uid.name(pattern.sop_class_uid)}"
         else:
             kind, detail = "generator", "no study number left"
-        where = f"{record['start']:.3f} s: {pattern.uid(self.source.number(int(record['study'])))}"
+        where = f"{record['start']:.3f} s: {pattern.uid(self.patterns.number(int(record['study'])))}"
         self.failed.append((float(record["due"]), kind, detail, where))
 
     def _enter(self, records: Any, good: Any) -> None:
-        source = self.source
+        source = self.patterns
         for record, fine in zip(records, good.tolist(), strict=True):
             if record["outcome"] > CUT or (record["outcome"] == ANSWERED and not fine):
                 continue  # it was never sent, or the target said that it does not have it
