@@ -76,7 +76,7 @@ def test_what_is_stored_by_stow_is_found_read_and_looked_for(orthanc):
 
     wrong = '[[stream]]\nname = "n"\noperation = "wado"\nusers = 1\ncount = 2\nkeys = {StudyInstanceUID = "1.2"}\n'
     streams = (
-        '[[stream]]\nname = "q"\noperation = "qido"\nusers = 1\ncount = 5\nkeys = {PatientID = "LT-*"}\n'
+        '[[stream]]\nname = "q"\noperation = "qido"\nusers = 1\ncount = 5\nkeys = {StudyInstanceUID = ""}\n'
         '[[stream]]\nname = "w"\noperation = "wado"\nusers = 2\ncount = 8\nassociation = "image"\n' + wrong
     )
     text = PLAN.format(duration="30s", ledger="off", http=http, streams=streams)

@@ -3017,7 +3017,8 @@ cdef class Volley:
     `feed` brings. An operation that is due takes a lane with an association before it has one made: `events` then says
     "open", and `attach` or `park` answers it. `association` is how long one lives: 0 for good, 1 a series, 2 a study, 3 an
     image."""
-    cdef readonly uint64_t given, begun, studies
+    cdef readonly uint64_t given, begun, done, studies
+    cdef readonly bint over    # users begin nothing more
     cdef list keep
     cdef list pairs
     cdef dict links
@@ -3025,7 +3026,7 @@ cdef class Volley:
     cdef size_t pattern_count, widest, digits
     cdef uint64_t first
     cdef volley_lane *lanes
-    cdef size_t lane_count, most, busy_count, opening
+    cdef size_t lane_count, most
     cdef bint users
     cdef double end, think
     cdef uint64_t limit
@@ -3148,11 +3149,6 @@ cdef class Volley:
     def waiting(self):
         """Operations that are due and have no lane."""
         return <int64_t>(self.given - self.taken)
-
-    @property
-    def busy(self):
-        """Operations that have begun and have not ended."""
-        return self.busy_count + self.opening
 
     def feed(self, const double[::1] times not None):
         """Arrivals to come, in order."""
@@ -3406,10 +3402,9 @@ cdef class Volley:
             one = &self.lanes[orders[i].lane]
             if not orders[i].attached:
                 if one.state == LANE_OPENING:
-                    self.opening -= 1
+                    self.done += 1
                 self.free_lane(orders[i].lane, self.now() + self.think)
                 continue
-            self.opening -= 1
             one.link = orders[i].link
             one.window = orders[i].window
             one.message_id = orders[i].message_id
@@ -3461,6 +3456,9 @@ cdef class Volley:
         cdef size_t ahead
         cdef double now = self.now(), due
         if self.users:
+            if now >= self.end or (self.limit and self.begun >= self.limit):
+                self.over = True
+                return
             while self.idle_count and self.lanes[self.idle[self.idle_head]].ready <= now:
                 if now >= self.end or (self.limit and self.begun >= self.limit):
                     break
@@ -3499,7 +3497,6 @@ cdef class Volley:
             self.start(&self.lanes[lane], due, now, free)
             return
         self.lanes[lane].state = LANE_OPENING
-        self.opening += 1
         memset(&word, 0, sizeof(word))
         word.kind, word.lane, word.due, word.start, word.free = TELL_OPEN, lane, due, now, free
         self.tell(&word)
@@ -3525,7 +3522,6 @@ cdef class Volley:
         shot.record.size = pattern.head.size + pattern.tail.size
         one.at = one.at + 1 if one.at + 1 < self.pattern_count else 0
         one.outstanding += 1
-        self.busy_count += 1
         shot.active = True
         shot.answered = False
         if self.association == 3 or self.association & <int>pattern.last:
@@ -3625,8 +3621,8 @@ cdef class Volley:
         shot.record.outcome = outcome
         shot.active = False
         one.outstanding -= 1
-        self.busy_count -= 1
         self.note(&shot.record)
+        self.done += 1
         if one.state == LANE_DRAINING and one.outstanding == 0:
             self.give_back(one)
         elif self.can_send(one):
@@ -3655,8 +3651,8 @@ cdef class Volley:
                 one.shots[i].active = False
                 one.shots[i].record.end = now
                 one.shots[i].record.outcome = SHOT_CUT if kind == 255 else SHOT_LOST
-                self.busy_count -= 1
                 self.note(&one.shots[i].record)
+                self.done += 1
         one.outstanding = 0
         memset(&word, 0, sizeof(word))
         word.kind, word.lane = TELL_ENDED, <size_t>(one - self.lanes)

@@ -317,7 +317,8 @@ def _scenario(
         asked = f'[objective]\np99 = "{p99}"\nerrors = 0.001' if p99 else ""
         most = max(20_000.0, ceiling)
         return lt.parse(
-            f'name = "{operation}"\nduration = "{duration}"\nweb = "{web}"\n{asked}\n[safety]\nrate = {most}\n[[stream]]\n'
+            f'name = "{operation}"\nduration = "{duration}"\nweb = "{web}"\n{asked}\n[safety]\nrate = {most}\n'
+            "[[stream]]\n"
             f'name = "{operation}"\noperation = "{operation}"\n{load}\nassociations = {associations}\n',
             where="the options",
         )

@@ -288,7 +288,9 @@ def _key(name: str) -> str:
 
 
 def parse(text: str, *, where: str = "scenario", **changes: Any) -> Scenario:
-    """A scenario out of TOML, with `changes` to its own keys. ScenarioError names every mistake with its path ('stream[2].arrivals.rate')."""
+    """A scenario out of TOML, with `changes` to its own keys.
+
+    ScenarioError names every mistake with its path ('stream[2].arrivals.rate')."""
     try:
         return Scenario.model_validate(tomllib.loads(text) | changes)
     except tomllib.TOMLDecodeError as error:

@@ -48,7 +48,7 @@ class Stores(Meter):
         self.ends: dict[tuple[int, int], tuple[str, str]] = {}  # why an association ended
         self.errands: set[asyncio.Task[None]] = set()
         self.known: list[Any] = []  # arrivals that were fed, and have not been seen to come
-        self.given = 0
+        self.given = self.fed = 0
         self.over = False
 
     @property
@@ -84,7 +84,7 @@ class Stores(Meter):
             volley.halt()
             grace = job.scenario.grace
             deadline = time.monotonic() + grace
-            while volley.busy or (volley.waiting and not stop.is_set()):
+            while not self._all_done(volley, stop.is_set()):
                 if time.monotonic() > deadline:
                     break
                 await asyncio.sleep(0.01)
@@ -110,6 +110,7 @@ class Stores(Meter):
                 some = np.ascontiguousarray(times[at : at + 4096])
                 await self._until(float(some[0]) - AHEAD)
                 self.known.append(some)
+                self.fed += len(some)
                 volley.feed(some.data)
                 last = float(some[-1])
         await self._until(last)
@@ -118,9 +119,15 @@ class Stores(Meter):
         """Until the time is over, or the operations are."""
         limit = self.limit
         while time.monotonic() - self.job.start < self.job.scenario.duration:
-            if limit is not None and volley.begun >= limit and not volley.busy:
+            if limit is not None and volley.done >= limit:
                 return
             await asyncio.sleep(0.01)
+
+    def _all_done(self, volley: Volley, early: bool) -> bool:
+        done = volley.done
+        if self.stream.arrivals is None:
+            return volley.over and done == volley.begun
+        return done == (volley.begun if early else self.fed)
 
     async def _until(self, moment: float) -> None:
         left = self.job.start + moment - time.monotonic()
