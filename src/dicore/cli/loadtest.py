@@ -29,6 +29,7 @@ Target = Annotated[str, typer.Argument(metavar="TARGET", help="AE@host:port or d
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="PATH", help="JSON file; beside it .html.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before loading an address that is not local.")]
 Web = Annotated[str, typer.Option("--web", metavar="URL", help="The DICOMweb service, for stow, qido and wado.")]
+Ray = Annotated[str, typer.Option("--ray", metavar="HOST:PORT", help="Generate on the nodes of this Ray cluster.")]
 Processes = Annotated[int, typer.Option("--processes", "-p", min=1, max=256, help="Generator processes.")]
 
 
@@ -63,6 +64,7 @@ def run(
     duration: Annotated[str, typer.Option("--duration", help="Without a file: 30s, 10m, ...")] = "10s",
     associations: Annotated[int, typer.Option("--associations", "-n", min=1, help="Without a file: at once.")] = 8,
     processes: Processes = 1,
+    ray: Ray = "",
     web: Web = "",
     output: Output = None,
     ledger: Annotated[Path | None, typer.Option("--ledger", help="Keep what was acknowledged in this file.")] = None,
@@ -86,7 +88,14 @@ def run(
     with _live(plan) as (progress, hand_over):
         result = hand_over(
             lambda stop: lt.run(
-                plan, address, processes=processes, progress=progress, stop=stop, ledger_path=ledger, command=_command()
+                plan,
+                address,
+                processes=processes,
+                progress=progress,
+                stop=stop,
+                ledger_path=ledger,
+                command=_command(),
+                ray=ray,
             )
         )
     result.ceiling = ceiling
@@ -105,6 +114,7 @@ def breakpoint_(
     hold: Annotated[str, typer.Option("--hold", help="Length of each of the three holds.")] = "60s",
     associations: Annotated[int, typer.Option("--associations", "-n", min=1, help="Without a file: at once.")] = 32,
     processes: Processes = 1,
+    ray: Ray = "",
     web: Web = "",
     output: Output = None,
     yes: Yes = False,
@@ -133,7 +143,7 @@ def breakpoint_(
         result = hand_over(
             lambda stop: lt.search(
                 plan, address, start=start, ceiling=ceiling, trial=seconds(trial), hold=seconds(hold),
-                processes=processes, progress=progress, told=told, command=_command(),
+                processes=processes, progress=progress, told=told, command=_command(), ray=ray,
             )
         )  # fmt: skip
     _finish(result, output, as_json)

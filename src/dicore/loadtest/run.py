@@ -113,11 +113,13 @@ async def run(
     command: str = "",
     find_at: str = "",
     trial: int = 0,
+    ray: str = "",
 ) -> Result:
     """Put the scenario's load on `target` ("AE@host:port") and measure.
 
     `processes` generators share it; one that dies is left out and reported. `ledger_path` keeps what was acknowledged
     (default: a file that goes with the run); `find_at` is the address that is asked for it, when that is another one.
+    `ray` is the address of a Ray cluster: the generators run there, one on each node where `processes` is 1.
     `trial` tells apart what runs of one `run_id` make. Setting `stop` ends the load early, with a result of what there
     was. Whether the figures may be believed is in `Result.judgement`, whether the objective held in `Result.checks`.
 
@@ -125,6 +127,11 @@ async def run(
     """
     if processes < 1:
         raise ValueError("a run has one process or more")
+    if ray:
+        from dicore.loadtest import far
+
+        nodes = await asyncio.to_thread(far.places, ray)
+        processes = processes if processes > 1 else nodes
     run_id = run_id or str(uuid.uuid4())
     state = State(scenario, target, run_id)
     ending = asyncio.Event()  # by the caller, or when safety.data is reached
@@ -146,7 +153,9 @@ async def run(
 
         passing = asyncio.create_task(_pass_on(stop, ending))
         try:
-            if processes == 1:
+            if ray:
+                await far.fan_out(Job(scenario, target, run_id, 0, processes, trial), take, state.dead.add, ending)
+            elif processes == 1:
                 await work(Job(scenario, target, run_id, 0, 1, trial), take, ending)
             else:
                 await _fan_out(Job(scenario, target, run_id, 0, processes, trial), take, state, ending)
@@ -223,6 +232,7 @@ async def search(
     progress: Callable[[State], object] | None = None,
     told: Callable[[Search], object] | None = None,
     command: str = "",
+    ray: str = "",
 ) -> Result:
     """Find the highest rate of the open streams at which the objective holds: `Search` over runs of `run`.
 
@@ -246,7 +256,14 @@ async def search(
             update={"duration": seconds, "warmup": min(scenario.warmup, seconds / 4)}
         )
         last = await run(
-            one, target, processes=processes, run_id=run_id, progress=progress, command=command, trial=len(trials)
+            one,
+            target,
+            processes=processes,
+            run_id=run_id,
+            progress=progress,
+            command=command,
+            trial=len(trials),
+            ray=ray,
         )
         status = exit_status(last.judgement, last.checks)
         passed = None if status == 4 else status == 0
