@@ -218,3 +218,31 @@ def test_everything_that_is_sent_is_known_as_a_test_and_new():
         assert source.digest(number % 6, number // 6 + 1) == digest(ds)
         assert len(body(one.data(digits))) < len(one.data(digits))
     assert sum(one.last == 3 for one, *_ in items) == 4
+
+
+def test_retrievals_without_keys_take_turns_with_what_load_tests_have_made():
+    asked = []
+    studies = [f"1.2.{n}" for n in range(3)]
+
+    async def find(request):
+        assert str(request.dataset.PatientID) == "LT-*"
+        for one in studies:
+            yield {"StudyInstanceUID": one, "QueryRetrieveLevel": "STUDY"}
+
+    async def get(request):
+        asked.append(str(request.dataset.StudyInstanceUID))
+        for one in ():
+            yield one
+
+    text = 'duration = "20s"\nledger = "off"\n[[stream]]\nname = "g"\noperation = "get"\nusers = 1\ncount = 6\n'
+
+    async def main():
+        async with dicore.listen(port=0, on_c_find=find, on_c_get=get) as server:
+            return (await loadtest.run(plan(text), TARGET.format(server.port))).streams[0]
+
+    stream = asyncio.run(main())
+    assert (stream.operations, stream.errors) == (6, 0)
+    assert sorted(asked) == sorted(studies * 2)
+    studies.clear()
+    stream = asyncio.run(main())
+    assert (stream.operations, stream.errors, len(asked)) == (6, 0, 6)

@@ -152,4 +152,4 @@ async def _offset(actor: Any) -> float:
         there = await actor.clock.remote()
         after = time.monotonic()
         looks.append((after - before, there - (before + after) / 2))
-    return min(looks)[1]
+    return float(min(looks)[1])

@@ -36,6 +36,9 @@ COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"  # well known (PS3.4 J.3.5)
 GET, MOVE = "1.2.840.10008.5.1.4.1.2.2.3", "1.2.840.10008.5.1.4.1.2.2.2"
 
 
+STUDIES = 100  # that a stream of retrievals without keys asks for at a time
+
+
 class Failed(Exception):
     """An operation that failed, with its kind and detail as `explain` gives them."""
 
@@ -56,6 +59,7 @@ class Lane:
         "size",
         "stream",
         "target",
+        "turn",
     )
 
     def __init__(self, stream: Stream, target: str, contexts: Sequence[tuple[str, tuple[str, ...]]] = ()) -> None:
@@ -66,6 +70,7 @@ class Lane:
         self.association: Association | None = None
         self.phases: dict[str, float] = {}  # of the operation at hand, in seconds
         self.size = 0  # bytes it moved
+        self.turn: list[str] = []  # studies to retrieve next
         self.entry: Entry | None = None  # what it had acknowledged: of operations that store
         operations: dict[str, Callable[[], Awaitable[None]]] = {
             "echo": self._echo,
@@ -170,7 +175,10 @@ class Lane:
         association = await self.open()
         begin = time.perf_counter()
         first = True
-        answers = association.c_get(level=self.stream.level, **dict[str, Any](self.stream.keys))
+        keys = await self._reading()
+        if not keys:
+            return
+        answers = association.c_get(level=self.stream.level, **keys)
         async for ds in answers:
             if first:
                 self.phases["first response"] = time.perf_counter() - begin
@@ -178,11 +186,31 @@ class Lane:
             self.size += len(ds.part10_bytes())
         self.phases["transfer"] = time.perf_counter() - begin
 
+    async def _reading(self) -> dict[str, Any]:
+        """What to retrieve: the stream's keys, or without them one study after the other of those that load tests have
+        made at the target; nothing while there is none: then the operation is its query."""
+        if self.stream.keys:
+            return dict(self.stream.keys)
+        if not self.turn:
+            assert self.association is not None
+            root = FIND["study"]
+            async with dicore.connect(
+                self.association.address, calling=self.stream.calling, contexts=[root],
+                tls=self.stream.tls.context() if self.stream.tls is not None else None,
+            ) as other:  # fmt: skip
+                async for match in other.c_find(level="STUDY", PatientID="LT-*", StudyInstanceUID="", returns=False):
+                    self.turn.append(str(match.StudyInstanceUID))
+                    if len(self.turn) == STUDIES:
+                        break
+        return {"StudyInstanceUID": self.turn.pop()} if self.turn else {}
+
     async def _move(self) -> None:
         association = await self.open()
         begin = time.perf_counter()
         first = True
-        keys: dict[str, Any] = dict(self.stream.keys)
+        keys = await self._reading()
+        if not keys:
+            return
         answers = association.c_move(destination=self.stream.destination, level=self.stream.level, **keys)
         async for _ in answers:
             if first:
