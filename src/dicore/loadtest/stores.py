@@ -185,7 +185,7 @@ class Stores(Meter):
             return
         self.open_associations += 1
         self.generations[number] = self.generations.get(number, 0) + 1
-        self.volley.attach(number, association.lend(self.volley), due, start, free)
+        self.volley.attach(number, association.hand_over(self.volley), due, start, free)
 
     def _unopened(
         self,
@@ -205,7 +205,7 @@ class Stores(Meter):
         assert self.volley is not None
         lane = self.places[number]
         if lane.association is not None:
-            lane.association.take_back(None)
+            lane.association.hand_back(None)
         lane.phases = {}
         await lane.close()
         self._phases(lane)
@@ -218,11 +218,11 @@ class Stores(Meter):
         association, lane.association = lane.association, None
         assert association is not None
         if end is None:  # we have cut it off
-            association.take_back(None)
+            association.hand_back(None)
             association.abort()
             why = ("time-out", "no answer when the run ended")
         else:
-            association.take_back(end)
+            association.hand_back(end)
             assert association.ended is not None
             why = explain(association.ended)
         self.ends[number, self.generations[number]] = why
