@@ -42,7 +42,8 @@ $(VENV)/.bench: $(VENV)/.test
 
 build/.tools:
 	@$(STEP) 'test tools, DCMTK, Orthanc, PostgreSQL' .ci/need dcmtk=storescp strace=strace cmake=cmake ninja-build=ninja pkg-config=pkg-config \
-	    orthanc=Orthanc postgresql=/usr/lib/postgresql dicom3tools=dciodvfy tshark=tshark
+	    orthanc=Orthanc orthanc-dicomweb=/usr/share/orthanc/plugins/libOrthancDicomWeb.so postgresql=/usr/lib/postgresql dicom3tools=dciodvfy \
+	    tshark=tshark
 	@mkdir -p build && touch $@
 
 # ---- what people run --------------------------------------------------------------------------------------------------

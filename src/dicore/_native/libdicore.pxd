@@ -699,6 +699,7 @@ cdef extern from "dicore/store.h" nogil:
         uint64_t end
         uint64_t synced
         int dirty
+        uint64_t unread
 
     dicore_status dicore_scan_next(dicore_scan *scan, dicore_found *out)
     dicore_status dicore_segment_repair(const dicore_scan *scan, dicore_error *error)

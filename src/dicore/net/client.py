@@ -17,7 +17,7 @@ from dicore import uid
 from dicore._native import net as native
 from dicore._native.capture import Stream
 from dicore._native.command import Command
-from dicore._native.net import Link, Paths, Pump
+from dicore._native.net import Link, Paths, Pump, Volley
 from dicore._native.status import status_text
 from dicore.errors import (
     AssociationAborted,
@@ -122,7 +122,8 @@ class Association(Operations):
         self.called_ae = address.ae_title
         self.peer = str(address)
         self.operations = 0  # of the Wire protocol
-        self.connect_seconds = 0.0  # that TCP took (name, handshake), before negotiation
+        self.connect_seconds = 0.0  # that TCP took (name, handshake) and TLS, before negotiation
+        self.tls_seconds = 0.0  # of these, those of the TLS handshake
         self.wants_room = False
         self._link = link
         link.owner = self
@@ -146,7 +147,7 @@ class Association(Operations):
         self._timer: asyncio.TimerHandle | None = None
         self._writing = False
         self._watched = False
-        self._pump: Pump | None = None  # has the socket meanwhile, in another thread
+        self._pump: Pump | Volley | None = None  # has the socket meanwhile, in another thread
         self._lent = False  # so have others
         self._recalled: NetworkError | None = None  # why it is to be over, while it is lent
         self.loan: Any = None  # of the Wire protocol
@@ -399,8 +400,7 @@ class Association(Operations):
         """Run a pump over associations in a thread. Their sockets are its own meanwhile; cancelling aborts them."""
         loop = asyncio.get_running_loop()
         for one in associations:
-            one._pump = pump
-            one._unwatch()
+            one.hand_over(pump)
         running = loop.run_in_executor(None, pump.run)
         try:
             await asyncio.shield(running)
@@ -410,12 +410,21 @@ class Association(Operations):
             raise
         finally:
             for number, one in enumerate(associations):
-                one._pump = None
-                end = pump.ended(number)
-                if end is not None:
-                    one._close(one._end_of(end))
-                else:
-                    one._watch()
+                one.hand_back(pump.ended(number))
+
+    def hand_over(self, to: Pump | Volley) -> Link:
+        """Give the socket to what drives it in another thread, until `hand_back`."""
+        self._pump = to
+        self._unwatch()
+        return self._link
+
+    def hand_back(self, end: tuple[Any, ...] | None) -> None:
+        """The socket is ours again; `end` is what ended the association meanwhile, None: it stands."""
+        self._pump = None
+        if end is not None:
+            self._close(self._end_of(end))
+        else:
+            self._watch()
 
     def lend(self) -> tuple[int, int, int] | None:
         """See `dicore.net.exchange.Wire`."""
@@ -790,9 +799,12 @@ class _Connecting:
         begin = time.perf_counter()
         sock = await _open_socket(self._address, times.connect, self._source)
         relay = None
+        tls_seconds = 0.0
         if self._tls is not None or self._address.tls:
+            tcp = time.perf_counter()
             relay = await _secured(sock, self._address, self._tls, times)
             sock = relay.sock
+            tls_seconds = time.perf_counter() - tcp
         connect_seconds = time.perf_counter() - begin
         try:
             link = Link(
@@ -806,7 +818,7 @@ class _Connecting:
             )
             association = Association(self._address, link, sock, times, limits, self._calling, self._on_event)
             association._relay = relay
-            association.connect_seconds = connect_seconds
+            association.connect_seconds, association.tls_seconds = connect_seconds, tls_seconds
             if self._wire is not None:
                 association._wire = opened(self._wire)
                 await association._wire.open()

@@ -4,6 +4,7 @@ do."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -241,7 +242,7 @@ class Store(Mapping[str, "Dataset"]):
         current = next((item for item in reversed(started) if item[0].size - item[1] >= 1 << 16), None)
         for segment, end in started:
             if (segment, end) != current:
-                self._seal(segment.id, segment.nonce, end)
+                self._seal_if_possible(segment.id, segment.nonce, end)
                 segment.close()
         empty = [item for item in mine if item[1] == native.SEGMENT_HEADER]
         for segment, end in ([current] if current else []) + empty:
@@ -252,7 +253,7 @@ class Store(Mapping[str, "Dataset"]):
                 self._extents.pop(number, None)
             except OSError as error:  # no room: what is there is read, what comes finds its own place, or is told
                 log.warning("%s: not continued: %s", files.segment_name(number), error)
-                self._seal(number, nonce, end)
+                self._seal_if_possible(number, nonce, end)
 
     def _load_segment(self, number: int, mine: list[tuple[native.Segment, int]] | None) -> None:
         """Make the records of a segment known. With `mine` it is taken to be written when nobody else does."""
@@ -278,7 +279,8 @@ class Store(Mapping[str, "Dataset"]):
             segment, unwanted = (taken, segment) if writable else (segment, taken)
             unwanted.close()
         mark = files.read_mark(self._folder, number)
-        if mark is None or mark.nonce != nonce:
+        unmarked = mark is None or mark.nonce != nonce
+        if mark is None or unmarked:
             mark = files.Mark(nonce, 0, False)
         whole = size >= segment.size
         if segment.single:  # one record, complete before the file had its name
@@ -309,23 +311,30 @@ class Store(Mapping[str, "Dataset"]):
             if offset < min(end, size) or offset < durable:
                 lost_behind |= offset >= end
                 self._report(self._damage(number, kind, offset, length, digest))
+            elif writable and segment.unread:
+                self._report(Problem(name, offset, length, self._uid_at(number, offset, digest), "could not be read"))
             elif writable:
                 message = "not whole: a crash cut its write short before it was acknowledged, as far as can be told"
                 self._report(Problem(name, offset, length, self._uid_at(number, offset, digest), message))
         if not writable:
             segment.close()
             return
+        if segment.unread:  # what is there is not known: it is neither repaired nor sealed nor continued
+            log.warning("%s: %d reads failed: nothing is written there", name, segment.unread)
+            self._damaged.add(number)
+            segment.close()
+            return
         if lost_behind or not whole:  # leave the evidence alone: this segment is not written again
-            self._seal(number, nonce, end, known=durable)
+            self._seal_if_possible(number, nonce, end, known=durable)
             segment.close()
             return
         if dirty:
             segment.repair()
             self._fails("repaired")
             log.warning("%s: bytes behind byte %d were left by a crash and are zeros now", name, end)
-        if mark.clean:  # it is about to be untrue
-            self._fails("mark-removing")
-            files.remove(self._folder, number, "mark")
+        # what says how far the segment reaches is about to be untrue; and if it could not be read now, it may be next time
+        self._fails("mark-removing")
+        if files.remove(self._folder, number, "idx", "mark" if mark.clean or unmarked else ""):
             os.fsync(self._folder)
         if mine is not None:
             mine.append((segment, end))
@@ -463,6 +472,8 @@ class Store(Mapping[str, "Dataset"]):
         segment = native.Segment(self._folder, number)
         try:
             entries, _, end, _, _ = segment.scan(limit=end, check_from=end)
+            if segment.unread:
+                raise OSError(errno.EIO, f"{segment.unread} reads failed", files.segment_name(number))
         finally:
             segment.close()
         end = max(end, known)
@@ -471,6 +482,14 @@ class Store(Mapping[str, "Dataset"]):
         self._fails("seal-named")
         files.remove(self._folder, number, "mark")
         self._extents[number] = end
+
+    def _seal_if_possible(self, number: int, nonce: int, end: int, *, known: int = 0) -> None:
+        """Without a sidecar the next opening reads the segment instead."""
+        try:
+            self._seal(number, nonce, end, known=known)
+        except OSError as error:
+            log.warning("%s: no sidecar: %s", files.segment_name(number), error)
+            self._extents[number] = max(end, known)
 
     def _adopt_lane(self, number: int) -> None:
         segment = native.Segment(self._folder, number)
