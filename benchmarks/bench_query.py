@@ -1,8 +1,8 @@
-"""C-FIND at study level by Patient ID (one match): a lock-step client over one open association, the same for every server.
+"""C-FIND at study level by Patient ID (one match): a lock-step client over one open association, the same for all.
 
-At 5,000 instances against dcmqrscp and Orthanc; at 100,000 against Orthanc, which keeps its filled folder in build/bench (or
-where DICORE_BENCH_LARGE says) for the next run and is asked for by `--only large` the first time. The servers are processes
-of their own, filled with the same instances; what they answer is compared before anything is timed.
+At 5,000 instances against dcmqrscp and Orthanc; at 100,000 against Orthanc, when `--only large` has filled both archives
+once: their folder (build/bench, or where DICORE_BENCH_LARGE says) is kept. The servers are processes of their own with
+the same instances in them; what they answer is compared before anything is timed.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def sections(rounds: int, only: Sequence[str] = ()) -> Iterator[Section]:
         peers: list[type[Archive]] = [DicoreArchive, DcmQRSCP, *([Orthanc] if Orthanc.installed() else [])]
         folder = Path(tempfile.mkdtemp(prefix="query-run-", dir=ROOT))
         try:
-            yield _finds(rounds, len(small), patients, [lambda one=one: one(folder / one.__name__, small) for one in peers])
+            yield _finds(
+                rounds, len(small), patients, [lambda one=one: one(folder / one.__name__, small) for one in peers]
+            )
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     if Orthanc.installed() and (LARGE.exists() if not only else "large" in only):
@@ -97,7 +99,9 @@ def large() -> list[str]:
     for kind in (DicoreArchive, Orthanc):
         server = kind(LARGE / kind.__name__)
         try:
-            report = asyncio.run(send(files, to=f"{server.ae_title}@127.0.0.1:{server.port}", associations=4, retries=5))
+            report = asyncio.run(
+                send(files, to=f"{server.ae_title}@127.0.0.1:{server.port}", associations=4, retries=5)
+            )
             if report.sent != LARGE_STUDIES * SLICES:
                 raise AssertionError(f"{server.name} took {report.sent} instances: {report.failures[:3]}")
         finally:

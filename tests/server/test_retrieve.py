@@ -1,4 +1,4 @@
-"""Retrievals by the retriever's threads: what they do beside sending, and what peers that behave badly cost the others."""
+"""Retrievals by the retriever's threads: what they do beside sending, and what badly behaved peers cost the others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import random
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,21 +147,20 @@ def archive(run: Run, folder: Path, instances: list[Instance], raw: Any, **optio
             fill(store, instances)
             async with dicore.serve(store, port=0, **options) as server:
                 await asyncio.to_thread(raw, server, store.find()[0]["StudyInstanceUID"])
-                while server.associations:
+                while server.associations:  # noqa: ASYNC110 (nobody tells)
                     await asyncio.sleep(0.01)
 
     run(main())
 
 
 @pytest.fixture
-def natively(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def natively(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing may take the way through Python."""
 
     def fail(*_: Any) -> Any:
         raise AssertionError("not by the threads")
 
     monkeypatch.setattr(retrieve.Retriever, "_rest", fail)
-    yield
 
 
 @pytest.mark.usefixtures("natively")
@@ -229,9 +228,7 @@ def test_what_the_disk_does_not_give_is_a_failed_sub_operation(
     os.close(folder)
 
 
-def test_failures_and_warnings_of_the_peer_are_counted(
-    run: Run, instances: list[Instance], tmp_path: Path
-) -> None:
+def test_failures_and_warnings_of_the_peer_are_counted(run: Run, instances: list[Instance], tmp_path: Path) -> None:
     def raw(server: Any, study: str) -> None:
         for status, counted in ((0xA700, "failed"), (0xB007, "warning"), (0x0110, "failed")):
             peer = Getter(server.port)
@@ -267,9 +264,7 @@ def test_a_cancel_ends_it_after_the_sub_operation_under_way(
 
 
 @pytest.mark.usefixtures("natively")
-def test_another_request_amid_it_is_served_and_it_goes_on(
-    run: Run, instances: list[Instance], tmp_path: Path
-) -> None:
+def test_another_request_amid_it_is_served_and_it_goes_on(run: Run, instances: list[Instance], tmp_path: Path) -> None:
     def raw(server: Any, study: str) -> None:
         peer = Getter(server.port)
         peer.ask(study)
@@ -304,9 +299,7 @@ def test_the_window_that_was_negotiated_is_used(run: Run, instances: list[Instan
     archive(run, tmp_path, instances, raw, window=8)
 
 
-def test_who_does_not_read_holds_nobody_up_and_is_given_up(
-    run: Run, large: list[Instance], tmp_path: Path
-) -> None:
+def test_who_does_not_read_holds_nobody_up_and_is_given_up(run: Run, large: list[Instance], tmp_path: Path) -> None:
     def raw(server: Any, study: str) -> None:
         deaf = [Getter(server.port, small=True) for _ in range(6)]
         for peer in deaf:
@@ -402,9 +395,7 @@ def test_a_destination_that_dies_is_tried_again_and_what_it_had_is_not_sent_twic
 
 
 @pytest.mark.usefixtures("natively")
-def test_a_c_move_is_cancelled_and_tells_how_far_it_is(
-    run: Run, instances: list[Instance], tmp_path: Path
-) -> None:
+def test_a_c_move_is_cancelled_and_tells_how_far_it_is(run: Run, instances: list[Instance], tmp_path: Path) -> None:
     """The destination answers when it is let."""
 
     async def main() -> None:
