@@ -180,7 +180,7 @@ class Responses:
 
 
 class Owed:
-    """The answer to a C-STORE that a thread has sent and did not wait for: `answer`, a status; cancelled when none came."""
+    """The answer to a C-STORE that a thread has sent and did not wait for: `answer`, a status, or cancelled."""
 
     field, slot = C_STORE, False
 
