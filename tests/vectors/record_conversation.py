@@ -133,7 +133,9 @@ def main() -> None:
     OUT.mkdir(exist_ok=True)
     (OUT / "requestor").write_bytes(recorder.requestor)
     (OUT / "acceptor").write_bytes(recorder.acceptor)
-    print(f"{len(recorder.requestor)} bytes of the requestor, {len(recorder.acceptor)} of the acceptor", file=sys.stderr)
+    print(
+        f"{len(recorder.requestor)} bytes of the requestor, {len(recorder.acceptor)} of the acceptor", file=sys.stderr
+    )
 
 
 if __name__ == "__main__":
