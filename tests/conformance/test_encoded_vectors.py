@@ -12,6 +12,7 @@ import pytest
 
 import dicore
 import wire
+from conftest import peer_module
 from dicore._native.command import Command
 from dicore._native.net import Link, associate_rebuilt
 from dicore.dataset import Dataset
@@ -27,7 +28,7 @@ def vectors(name: str) -> dict[str, bytes]:
     return {key: value for key, value in vars(module).items() if isinstance(value, bytes)}
 
 
-pytest.importorskip("pynetdicom")
+peer_module("pynetdicom")
 MESSAGES = vectors("encoded_dimse_msg") | vectors("encoded_dimse_n_msg")
 PDUS = vectors("encoded_pdu_items")
 TWICE = {"c_move_rsp_cmd_with_dup"}  # an element that comes twice: we refuse to choose
