@@ -48,13 +48,15 @@ class _Destination:
 
 class Pool:
     """`most` associations to an address at a time; one that nobody has used for `idle` seconds is released: soon, since
-    some peers (movescu) wait for that before they believe that a C-MOVE is over."""
+    some peers (movescu) wait for that before they believe that a C-MOVE is over. `window` operations at a time are asked
+    for, where it is more than one."""
 
     def __init__(
         self,
         *,
         most: int = 8,
         idle: float = 0.5,
+        window: int = 1,
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
@@ -62,7 +64,8 @@ class Pool:
     ) -> None:
         self.tls = tls  # for dicoms:// addresses; None: trusting whom the system trusts
         self.wire = wire
-        self._most, self._idle, self._timeouts, self._limits = most, idle, timeouts, limits
+        self._most, self._idle, self._window = most, idle, window
+        self._timeouts, self._limits = timeouts, limits
         self._destinations: dict[tuple[Address, str], _Destination] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._releasing: set[asyncio.Task[None]] = set()
@@ -93,11 +96,12 @@ class Pool:
         answered: Callable[[int, int, str], bool],
         *,
         calling: str,
+        sending: Callable[[int], object] | None = None,
         originator: tuple[str, int] | None = None,
     ) -> bool:
         """`Operations.store_run` over an association of the pool, or a new one."""
         async with self.taken(address, calling, (run[0].sop_class_uid, run[0].transfer_syntax)) as association:
-            return await association.store_run(run, answered, originator=originator)
+            return await association.store_run(run, answered, sending=sending, originator=originator)
 
     @contextlib.asynccontextmanager
     async def taken(
@@ -135,6 +139,7 @@ class Pool:
             address,
             calling=calling,
             contexts=contexts,
+            window=self._window,
             timeouts=self._timeouts,
             limits=self._limits,
             tls=self.tls if address.tls else None,
