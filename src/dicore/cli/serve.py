@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -59,6 +59,14 @@ def serve(
         Path | None,
         typer.Option("--worklist", file_okay=False, exists=True, help="A folder of worklist items: .wl, .dcm, .json."),
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option("--limit", metavar="NAME=N", help="in_flight=128MiB, ...: docs/reference/limits.md; repeatable."),
+    ] = None,
+    timeout: Annotated[
+        list[str] | None,
+        typer.Option("--timeout", metavar="NAME=SECONDS", help="artim, network, dimse or idle; repeatable."),
+    ] = None,
     metrics_port: Annotated[
         int | None,
         typer.Option("--metrics-port", min=0, max=65535, help="/metrics, /healthz, /readyz on the loopback."),
@@ -96,6 +104,7 @@ def serve(
       dicore serve archive/ --destination WS1=10.1.0.7:104 --worklist wl/ --metrics-port 9464
       dicore serve --config server.toml
     """
+    from dicore.net.limits import limits_of, raise_open_files, timeouts_of
     from dicore.server import Access
 
     destinations = dict(_destination(text) for text in destination or ())
@@ -138,7 +147,27 @@ def serve(
         raise typer.BadParameter("--allow-cert needs --tls-cert and --tls-ca", param_hint="--allow-cert")
     access_of(rules).check_bind(str(given["host"]), tls=tls_ca is not None)
     log_to_stderr("DEBUG" if verbose else "INFO", json=log_json)
-    _run(given, destinations, config, rules, access_of, driver, engine_threads, as_json=as_json, secure=secure)
+    raise_open_files()
+    bounds = {
+        "limits": _bounds(limits_of, rules.limits if rules else {}, limit, "--limit"),
+        "timeouts": _bounds(timeouts_of, rules.timeouts if rules else {}, timeout, "--timeout"),
+    }
+    _run(given, destinations, config, rules, access_of, driver, engine_threads, bounds, as_json=as_json, secure=secure)
+
+
+def _bounds(read: Callable[[Any], Any], file: Mapping[str, Any], line: list[str] | None, option: str) -> Any:
+    """Limits or Timeouts: what the line says goes before what the file says."""
+    try:
+        return read({**file, **dict(_setting(text) for text in line or ())})
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, mark, value = text.partition("=")
+    if not mark:
+        raise ValueError(f"{text!r}: write NAME=VALUE")
+    return name.strip(), value.strip()
 
 
 def _destination(text: str) -> tuple[str, str]:
@@ -162,6 +191,7 @@ def _run(
     access_of: Callable[[Config | None], Access],
     driver: Literal["auto", "engine", "asyncio"],
     engine_threads: int,
+    bounds: dict[str, Any],
     *,
     as_json: bool,
     secure: ssl.SSLContext | None,
@@ -207,6 +237,7 @@ def _run(
                     driver="asyncio" if config is not None and driver == "auto" else driver,
                     engine_threads=engine_threads,
                     tls=secure,
+                    **bounds,
                 )
             )
 

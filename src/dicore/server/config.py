@@ -8,6 +8,13 @@
     worklist = "/var/lib/dicore-worklist"
     metrics_port = 9464
 
+    [limits]
+    in_flight = "128 MiB"
+    associations_per_peer = 32
+
+    [timeouts]
+    artim = 10
+
     [destinations]
     PACS2 = "10.1.2.3:104"
 
@@ -29,6 +36,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from dicore.errors import DicoreError
 from dicore.net import Address
 from dicore.net.address import check_ae_title
+from dicore.net.limits import limits_of, timeouts_of
 from dicore.server.access import Access
 
 if TYPE_CHECKING:
@@ -95,6 +103,17 @@ class Config(_Model):
     server: Listen
     destinations: dict[Title, Place] = Field(default_factory=dict)
     forward: tuple[Forward, ...] = ()
+    limits: dict[str, int | str] = Field(default_factory=dict)
+    timeouts: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Config:
+        for name, check in (("limits", limits_of), ("timeouts", timeouts_of)):
+            try:
+                check(getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _known(self) -> Config:
