@@ -41,7 +41,7 @@ $(VENV)/.bench: $(VENV)/.test
 
 build/.tools:
 	@$(STEP) 'test tools, DCMTK, Orthanc, PostgreSQL' .ci/need dcmtk=storescp strace=strace cmake=cmake ninja-build=ninja pkg-config=pkg-config \
-	    orthanc=Orthanc postgresql=/usr/lib/postgresql dicom3tools=dciodvfy
+	    orthanc=Orthanc nftables=nft iproute2=tc postgresql=/usr/lib/postgresql dicom3tools=dciodvfy
 	@mkdir -p build && touch $@
 
 # ---- what people run --------------------------------------------------------------------------------------------------
