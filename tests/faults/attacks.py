@@ -105,7 +105,9 @@ def listen_to(connection: socket.socket, patience: float, *, until: tuple[int, .
 LAST_WORDS = (wire.ABORT, wire.RJ, wire.RELEASE_RP)
 
 
-def plain(data: bytes | Callable[[], Iterable[bytes]], *, associated: bool, until: tuple[int, ...] = LAST_WORDS) -> Callable[[int, float], Said]:
+def plain(
+    data: bytes | Callable[[], Iterable[bytes]], *, associated: bool, until: tuple[int, ...] = LAST_WORDS
+) -> Callable[[int, float], Said]:
     """Send `data`, before an association or inside one."""
 
     def run(port: int, patience: float) -> Said:
@@ -245,9 +247,7 @@ def deep_find(port: int, patience: float) -> Said:
         if answer is None or answer.kind != wire.AC or answer.body.find(b"\x21\x00") < 0:
             return Said([answer] if answer else [], "closed", note="no C-FIND here")
         pieces = [identifier[at : at + 16000] for at in range(0, len(identifier), 16000)]
-        data = [
-            wire.data_pdu(1, piece, command=False, last=n == len(pieces) - 1) for n, piece in enumerate(pieces)
-        ]
+        data = [wire.data_pdu(1, piece, command=False, last=n == len(pieces) - 1) for n, piece in enumerate(pieces)]
         send(connection, [wire.data_pdu(1, find_rq(), command=True), *data])
         return listen_to(connection, patience, until=(*LAST_WORDS, wire.DATA))
 
@@ -302,7 +302,10 @@ def contexts(number: int, syntaxes: int) -> bytes:
 def short_contexts() -> bytes:
     """128 x 40 in less than 64 KiB: transfer syntaxes of a few characters."""
     return wire.associate_rq(
-        [wire.context(2 * n + 1, wire.CT_IMAGE, [f"1.{m + 10}" for m in range(39)] + [wire.EXPLICIT]) for n in range(128)]
+        [
+            wire.context(2 * n + 1, wire.CT_IMAGE, [f"1.{m + 10}" for m in range(39)] + [wire.EXPLICIT])
+            for n in range(128)
+        ]
     )
 
 
@@ -320,11 +323,21 @@ def table(*, endless_bytes: int, silent_peers: int = 200) -> list[Attack]:
     """All attacks of one server and one attacker. Those with a `timer` take as long as that."""
     return [
         Attack("silent connects", silent(silent_peers), ("closed",), timer="artim"),
-        Attack("slow loris: A-ASSOCIATE-RQ a byte at a time", drip(b"", GOOD_RQ, associated=False), ("closed", "reset"), timer="artim"),
-        Attack("slow loris: PDU header", drip(b"", b"\x04", associated=True, pause=0.5), (ABORT_USER, ABORT_PROVIDER, "closed"), timer="network"),
+        Attack(
+            "slow loris: A-ASSOCIATE-RQ a byte at a time",
+            drip(b"", GOOD_RQ, associated=False),
+            ("closed", "reset"),
+            timer="artim",
+        ),
+        Attack(
+            "slow loris: PDU header",
+            drip(b"", b"\x04", associated=True, pause=0.5),
+            (ABORT_USER, ABORT_PROVIDER, "closed"),
+            timer="network",
+        ),
         Attack(
             "slow loris: command set",
-            drip(wire.data_pdu(1, bytes(1000), command=True)[:6 + 6], b"\x00", associated=True),
+            drip(wire.data_pdu(1, bytes(1000), command=True)[: 6 + 6], b"\x00", associated=True),
             (ABORT_USER,),
             timer="network",
         ),
@@ -334,22 +347,45 @@ def table(*, endless_bytes: int, silent_peers: int = 200) -> list[Attack]:
             (ABORT_USER,),
             timer="network",
         ),
-        Attack("slow loris: after our A-ABORT", drip(wire.pdu(9, bytes(4)), b"\x00", associated=True), (ABORT_PROVIDER,), timer="artim"),
+        Attack(
+            "slow loris: after our A-ABORT",
+            drip(wire.pdu(9, bytes(4)), b"\x00", associated=True),
+            (ABORT_PROVIDER,),
+            timer="artim",
+        ),
         Attack("answers are never read", unread, ("reset", "closed", "open"), timer="network"),
-        Attack("PDU length FFFFFFFF, A-ASSOCIATE-RQ", plain(b"\x01\x00\xff\xff\xff\xff" + GOOD_RQ[6:], associated=False), (ABORT_USER,)),
+        Attack(
+            "PDU length FFFFFFFF, A-ASSOCIATE-RQ",
+            plain(b"\x01\x00\xff\xff\xff\xff" + GOOD_RQ[6:], associated=False),
+            (ABORT_USER,),
+        ),
         Attack("PDU length FFFFFFFF, P-DATA", plain(b"\x04\x00\xff\xff\xff\xff", associated=True), (ABORT_PROVIDER,)),
         Attack("1,000,000 empty PDVs", million_empty_pdvs, ("status 0000",)),
         Attack("unknown PDU, first", plain(wire.pdu(8, b"\0\0\0\0"), associated=False), (ABORT_USER,)),
         Attack("unknown PDU, in an association", plain(wire.pdu(8, b"\0\0\0\0"), associated=True), ("A-ABORT 2/1",)),
         Attack("P-DATA first", plain(wire.data_pdu(1, wire.echo_rq(), command=True), associated=False), (ABORT_USER,)),
-        Attack("wrong context", plain(wire.data_pdu(99, wire.echo_rq(), command=True), associated=True), (ABORT_PROVIDER,)),
+        Attack(
+            "wrong context", plain(wire.data_pdu(99, wire.echo_rq(), command=True), associated=True), (ABORT_PROVIDER,)
+        ),
         Attack("interleaved messages", plain(INTERLEAVED, associated=True), (ABORT_PROVIDER,)),
-        Attack("128 x 40 negotiation, 138 KiB", in_association_words(contexts(128, 40)), (ABORT_USER, "A-ASSOCIATE-AC", "A-ASSOCIATE-RJ")),
+        Attack(
+            "128 x 40 negotiation, 138 KiB",
+            in_association_words(contexts(128, 40)),
+            (ABORT_USER, "A-ASSOCIATE-AC", "A-ASSOCIATE-RJ"),
+        ),
         Attack("128 x 40 negotiation, 54 KiB", in_association_words(short_contexts()), ("A-ASSOCIATE-AC",)),
-        Attack("user information of 10,000 items", in_association_words(wire.associate_rq(user_items=wire.item(0x5F, b"") * 10_000)), ("A-ASSOCIATE-AC",)),
+        Attack(
+            "user information of 10,000 items",
+            in_association_words(wire.associate_rq(user_items=wire.item(0x5F, b"") * 10_000)),
+            ("A-ASSOCIATE-AC",),
+        ),
         Attack("HTTP", plain(HTTP, associated=False), (ABORT_USER,)),
         Attack("TLS hello", plain(TLS, associated=False), (ABORT_USER,)),
-        Attack("64 MiB command set", plain(lambda: (COMMAND_64_MIB for _ in range(4200)), associated=True), (ABORT_PROVIDER,)),
+        Attack(
+            "64 MiB command set",
+            plain(lambda: (COMMAND_64_MIB for _ in range(4200)), associated=True),
+            (ABORT_PROVIDER,),
+        ),
         Attack("sequences 10,000 deep, C-STORE", deep_store, ("status 0000", "status A", "status C")),
         Attack("sequences 10,000 deep, C-FIND", deep_find, ("status A", "status C")),
         Attack("endless data set", endless(endless_bytes), (ABORT_USER, ABORT_PROVIDER)),

@@ -1,5 +1,5 @@
-"""Two network namespaces and a wire between them, so that packets can be lost, delayed and refused (T17), and so that a peer
-is not the loopback, which has no limit of its own."""
+"""Two network namespaces and a wire between them, so that packets can be lost, delayed and refused (T17), and so that
+a peer is not the loopback, which has no limit of its own."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ class Pair:
         self.filter(*(f"{hook} numgen random mod 100 < {percent} drop" for hook in ("input", "output")))
 
     def slow_down(self, rate: str) -> None:
-        run(*self.inside(self.b), *f"tc qdisc replace dev {self.device} root tbf rate {rate} burst 32kbit latency 400ms".split())
+        run(
+            *self.inside(self.b),
+            *f"tc qdisc replace dev {self.device} root tbf rate {rate} burst 32kbit latency 400ms".split(),
+        )
 
 
 def open_pair() -> Pair:

@@ -72,7 +72,9 @@ class GoodPeer:
         self.wait(1)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop.set()
         self._thread.join(60)
         if kind is None:
@@ -83,9 +85,7 @@ class GoodPeer:
 def server(tmp_path_factory: pytest.TempPathFactory, driver: str) -> Iterator[Served]:
     serving = Serving(tmp_path_factory.mktemp("attacks"), driver)
     timers = ("--timeout", f"artim={ARTIM}", "--timeout", f"network={NETWORK}")
-    served = serving(
-        None, "--durability", "relaxed", *timers, "--limit", f"dataset={DATASET}", "--metrics-port", "0"
-    )
+    served = serving(None, "--durability", "relaxed", *timers, "--limit", f"dataset={DATASET}", "--metrics-port", "0")
     with wire.associate(served.port) as connection:  # whatever the first association sets up belongs to the base
         assert wire.store(connection, wire.instance_uid(0), wire.ct_data_set(wire.instance_uid(0))) == 0
         wire.release(connection)
@@ -115,7 +115,7 @@ def test_every_attack_gets_its_answer_and_costs_nobody_anything(server: Served, 
     with GoodPeer(server.port) as good:
         said = attack.run(server.port, 20)
         good.wait(1)
-    last = said.answer if attack.timer != "artim" or not attack.right[0] == "closed" else said.end
+    last = said.answer if attack.timer != "artim" or attack.right[0] != "closed" else said.end
     assert last.startswith(attack.right), f"{said.answer}, {said.end} {said.note}"
     for pdu in said.pdus:
         if pdu.kind == wire.ABORT:  # PS3.8 9.3.8: the reason counts if the source is the provider (table 9-26)
@@ -197,7 +197,9 @@ def test_t15_a_conversation_with_any_byte_changed(server: Served) -> None:
 
     order = random.Random(15)
     name = wire.instance_uid(91)
-    good = attacks.GOOD_RQ + wire.store_message(name, wire.ct_data_set(name, side=4)) + wire.pdu(wire.RELEASE_RQ, bytes(4))
+    good = (
+        attacks.GOOD_RQ + wire.store_message(name, wire.ct_data_set(name, side=4)) + wire.pdu(wire.RELEASE_RQ, bytes(4))
+    )
     connections = server.connections
     rss = server.rss
     with GoodPeer(server.port) as peer:

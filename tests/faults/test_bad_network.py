@@ -1,5 +1,5 @@
-"""T17: packets lost, a thin line, a partition, a reset, between two network namespaces. Every instance arrives bit for bit, once,
-or is reported with a clear error."""
+"""T17: packets lost, a thin line, a partition, a reset, between two network namespaces. Every instance arrives bit for
+bit, once, or is reported with a clear error."""
 
 from __future__ import annotations
 
@@ -55,7 +55,11 @@ def sent(tmp_path: Path) -> dict[str, bytes]:
         name = wire.instance_uid(500 + number)
         found[name] = wire.ct_data_set(name, side=256, fill=f"{number:08}".encode())
         meta = wire.explicit(0x00020010, "UI", wire.uid(wire.EXPLICIT))
-        meta = wire.explicit(0x00020002, "UI", wire.uid(wire.CT_IMAGE)) + wire.explicit(0x00020003, "UI", wire.uid(name)) + meta
+        meta = (
+            wire.explicit(0x00020002, "UI", wire.uid(wire.CT_IMAGE))
+            + wire.explicit(0x00020003, "UI", wire.uid(name))
+            + meta
+        )
         group = wire.explicit(0x00020000, "UL", len(meta).to_bytes(4, "little"))
         (folder / f"{number}.dcm").write_bytes(bytes(128) + b"DICM" + group + meta + found[name])
     return found
@@ -66,7 +70,17 @@ class Sending:
 
     def __init__(self, pair: network.Pair, served: Served, folder: Path, *options: str) -> None:
         to = f"{served.ae_title}@{network.SERVER}:{served.port}"
-        command = [*network.dicore_in(pair, pair.b), "send", str(folder), "--to", to, "--json", "--associations", "2", *options]
+        command = [
+            *network.dicore_in(pair, pair.b),
+            "send",
+            str(folder),
+            "--to",
+            to,
+            "--json",
+            "--associations",
+            "2",
+            *options,
+        ]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def report(self) -> dict[str, Any]:
@@ -103,10 +117,10 @@ def test_t17_what_is_slow_or_lossy_arrives_whole(
 
 def counters_in(pair: network.Pair, served: Served) -> dict[str, int]:
     """The metrics are on the loopback of the server's namespace."""
-    script = (
-        f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{served.metrics_port}/metrics').read().decode())"
-    )
-    text = subprocess.run([*pair.inside(pair.a), sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    script = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{served.metrics_port}/metrics').read().decode())"
+    text = subprocess.run(
+        [*pair.inside(pair.a), sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
     pairs = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
     return {name.removeprefix("dicore_").removesuffix("_total"): int(float(value)) for name, value in pairs}
 
@@ -153,12 +167,21 @@ def test_t17_a_reset_is_an_error_without_retries_and_none_with_them(
 
 
 def test_a_peer_beyond_its_share_is_refused_and_others_are_not(pair: network.Pair, serve: Serving) -> None:
-    """associations_per_peer: the loopback has none, so it takes another address. 4 associations, the fifth is rejected; 32 more
-    connections that say nothing, and the next is closed at once."""
+    """associations_per_peer: the loopback has none, so it takes another address. 4 associations, the fifth is rejected;
+    32 more connections that say nothing, and the next is closed at once."""
     command = [*network.dicore_in(pair, pair.a), "serve"]
     served = serve(
-        None, "--host", "0.0.0.0", "--insecure", "--limit", "associations_per_peer=4", "--metrics-port", "0", command=command
+        None,
+        "--host",
+        "0.0.0.0",
+        "--insecure",
+        "--limit",
+        "associations_per_peer=4",
+        "--metrics-port",
+        "0",
+        command=command,
     )
+
     def connect() -> socket.socket:
         with pair.sockets_of(pair.b):
             connection = socket.socket()
@@ -172,7 +195,9 @@ def test_a_peer_beyond_its_share_is_refused_and_others_are_not(pair: network.Pai
         connection.sendall(wire.associate_rq())
         assert wire.receive_pdu(connection).kind == wire.AC  # type: ignore[union-attr]
         open_ones.append(connection)
-    find = [wire.context(1, "1.2.840.10008.5.1.4.1.2.2.1", [wire.IMPLICIT])]  # the engine gives it to asyncio: one count for both
+    find = [
+        wire.context(1, "1.2.840.10008.5.1.4.1.2.2.1", [wire.IMPLICIT])
+    ]  # the engine gives it to asyncio: one count for both
     for contexts in (wire.associate_rq(), wire.associate_rq(find)):
         refused = connect()
         refused.sendall(contexts)

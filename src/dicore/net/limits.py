@@ -58,7 +58,7 @@ class Timeouts:
     connect: float = 30.0
     artim: float = 30.0  # PS3.8 9.1.5: accept to A-ASSOCIATE-RQ, and our last word to the peer's close
     network: float = 60.0  # no byte moves inside a message
-    dimse: float = 60.0  # request to answer (client), sink to status (server)
+    dimse: float = 60.0  # until the peer answers a request of ours
     idle: float = 300.0  # between messages
 
     def __post_init__(self) -> None:

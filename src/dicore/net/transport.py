@@ -262,7 +262,7 @@ class Listener:
         log.info("the certificate is read again")
 
     async def adopt(self, sock: socket.socket, data: bytes, gone: Callable[[], object]) -> None:
-        """Serve a connection that somebody else has accepted and of which `data` was read; `gone()` once it has ended."""
+        """Serve a connection that somebody else has accepted and of which `data` was read; `gone()` once it ended."""
         assert self._empty is not None
         self._empty.clear()
         made: list[_Adopted] = []

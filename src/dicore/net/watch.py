@@ -1,8 +1,8 @@
 """Readers and writers of sockets on whatever loop runs.
 
-libuv ends the watch of a socket that has an error (a reset, say), and uvloop tells its exception handler but not the reader:
-the association would wait for its timeout. There an epoll of ours stands between, one for all sockets of the loop; its own
-descriptor is only ever readable."""
+libuv ends the watch of a socket that has an error (a reset, say), and uvloop tells its exception handler but not the
+reader: the association would wait for its timeout. There an epoll of ours stands between, one for all sockets of the
+loop; its own descriptor is only ever readable."""
 
 from __future__ import annotations
 
