@@ -4,6 +4,7 @@
 # and then
 #   make bench    measure it beside pydicom, fastdicom, DCMTK and pynetdicom; prints one table
 #   make fuzz     every fuzz target under libFuzzer, ASan and UBSan, FUZZ_SECONDS each (60), FUZZ=one for only one
+#   make soak     ten minutes of everything against each driver of the server: nothing may grow, nothing be lost
 #   make clean    remove what these made
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +15,7 @@ SOURCES := $(shell find src csrc/include csrc/base csrc/dataset csrc/pixel csrc/
              \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.c' -o -name '*.h' \) 2>/dev/null)
 export PYTHON
 
-.PHONY: demo test lint test-c test-python test-faults bench fuzz clean
+.PHONY: demo test lint test-c test-python test-faults soak bench fuzz clean
 .DEFAULT_GOAL := test
 
 # ---- the environment --------------------------------------------------------------------------------------------------
@@ -67,6 +68,10 @@ test-python: $(VENV)/.test build/.tools
 # the faults at their full counts; `make test` does a part of them
 test-faults: $(VENV)/.test build/.tools
 	@DICORE_FAULTS=all $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/faults $(PYTEST)
+
+# mixed services, aborts and hostile bytes against both drivers, SOAK_SECONDS each (600)
+soak: $(VENV)/.test build/.tools
+	@$(BIN)/python tests/soak.py
 
 bench: $(VENV)/.bench build/.tools
 	@$(BIN)/python -m benchmarks.report $(BENCH)
