@@ -315,6 +315,13 @@ and how much its anonymous memory grew where that was a MiB or more.
 closes without an A-ABORT, or stores what it should not, has served nobody ill. Servers of one association at a time
 (`storescp` without `--fork`) starve others by design as long as an attacker is connected. What this cannot show:
 weaknesses of parsers (that is the fuzzers' work), of TLS, of other services.
+
+Read with care, also where it speaks for dicore. dicore's default of 64 KiB for a negotiation refuses the one of 138
+KiB, which all others accept (`--limit negotiation=256KiB` does too); its slow-loris rows end some two seconds later
+than the shortest here, as its timer looks once a fraction of its time. `storescp` and `storescp --fork` take an
+endless data set as long as it comes and write it to the disk: "hung" means that they then wait for the rest. The
+memory of `storescp --fork` is that of all its processes, pages they share counted in each. storescp, pynetdicom
+serve no C-FIND here: what they abort is a message on a context they did not accept.
 """
 
 

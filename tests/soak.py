@@ -52,10 +52,23 @@ class Server:
     def __init__(self, folder: Path, name: str, driver: str, *options: str) -> None:
         self.store = folder / name
         self.log = folder / f"{name}.log"
-        command = [sys.executable, "-m", "dicore", "serve", str(self.store), "--port", "0", "--json", "--driver", driver]
+        command = [
+            sys.executable,
+            "-m",
+            "dicore",
+            "serve",
+            str(self.store),
+            "--port",
+            "0",
+            "--json",
+            "--driver",
+            driver,
+        ]
         timers = ["--timeout", "artim=3", "--timeout", "network=3", "--metrics-port", "0"]
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen([*command, *timers, *options], stdout=subprocess.PIPE, stderr=log, text=True)
+            self.process = subprocess.Popen(
+                [*command, *timers, *options], stdout=subprocess.PIPE, stderr=log, text=True
+            )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -86,7 +99,9 @@ class Server:
             if now["associations_open"] == 0 and now["in_flight"] == 0:
                 break
             if time.monotonic() > deadline:
-                raise AssertionError(f"at rest {now['associations_open']} associations are open, {now['in_flight']} bytes")
+                raise AssertionError(
+                    f"at rest {now['associations_open']} associations are open, {now['in_flight']} bytes"
+                )
             time.sleep(0.05)
         time.sleep(0.5)
         return self.measure()
@@ -147,7 +162,11 @@ class Soak:
                 name, data, file = self.instance()
                 begin = time.monotonic()
                 if await assoc.c_store(file) == 0:
-                    keep = len([one for one in self.acknowledged.values() if one]) < KEPT if self.number % 10 == 0 else False
+                    keep = (
+                        len([one for one in self.acknowledged.values() if one]) < KEPT
+                        if self.number % 10 == 0
+                        else False
+                    )
                     self.acknowledged[name] = data if keep else b""
                     self.done["store"] += 1
                 await asyncio.sleep(max(0.0, 4 / STORES - (time.monotonic() - begin)))
@@ -313,7 +332,9 @@ async def soak(driver: str, seconds: float, folder: Path) -> dict[str, Any]:
     assert statuses == (0, 0), statuses
     lazy = 1 if seconds >= 300 else 8  # a short warm-up does not start all threads of the pools
     for was, now in zip(before, after, strict=True):
-        assert now["descriptors"] <= was["descriptors"] + 2, f"descriptors: {was['descriptors']}, then {now['descriptors']}"
+        assert now["descriptors"] <= was["descriptors"] + 2, (
+            f"descriptors: {was['descriptors']}, then {now['descriptors']}"
+        )
         assert now["threads"] <= was["threads"] + lazy, f"threads: {was['threads']}, then {now['threads']}"
     with dicore.Store(main.store, read_only=True) as store, dicore.Store(secure.store, read_only=True) as other:
         assert store.verify().ok
@@ -348,7 +369,9 @@ def main() -> int:
         results.append(result)
         was, now = result["before"], result["after"]
         print(f"{driver}, {seconds:g} s: {', '.join(f'{n} {what}' for what, n in result['done'].items())}")
-        print(f"  {result['connections']} connections, {result['violations']} violations; {result['acknowledged']} acknowledged, all there")
+        print(
+            f"  {result['connections']} connections, {result['violations']} violations; {result['acknowledged']} acknowledged, all there"
+        )
         print(
             f"  memory {was['memory'] / MIB:.1f} -> {now['memory'] / MIB:.1f} MiB, {result['slope'] / MIB:+.2f} MiB in ten minutes;"
             f" descriptors {was['descriptors']} -> {now['descriptors']}, threads {was['threads']} -> {now['threads']}",

@@ -11,6 +11,16 @@ import soak
 def test_a_short_soak_loses_and_leaves_nothing(driver: str, tmp_path: Path) -> None:
     result = asyncio.run(soak.soak(driver, 10, tmp_path))
     done = result["done"]
-    for service in ("echo", "store", "match", "get", "move", "commitment", "procedure step", "store over TLS", "hostile"):
+    for service in (
+        "echo",
+        "store",
+        "match",
+        "get",
+        "move",
+        "commitment",
+        "procedure step",
+        "store over TLS",
+        "hostile",
+    ):
         assert done.get(service), service
     assert result["acknowledged"] >= done["store"]
