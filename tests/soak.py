@@ -1,11 +1,11 @@
-"""`make soak`: hours in minutes. All services at once, over plain TCP and TLS, with random aborts and hostile bytes among them,
-against `dicore serve`; afterwards memory, descriptors and threads are where they were, the store is whole, and every
-acknowledged instance is in it.
+"""`make soak`: hours in minutes. All services at once, over plain TCP and TLS, with random aborts and hostile bytes
+among them, against `dicore serve`; afterwards memory, descriptors and threads are where they were, the store is whole, and
+every acknowledged instance is in it.
 
     SOAK_SECONDS=600 python tests/soak.py [--driver engine|asyncio|both] [--json FILE]
 
-Each driver runs for SOAK_SECONDS. First a fifth of it as a warm-up (caches fill, the allocator takes its arenas), then rest, when
-everything is measured; then the others, and rest again."""
+Each driver runs for SOAK_SECONDS. First a fifth of it as a warm-up (caches fill, the allocator takes its arenas), then
+rest, when everything is measured; then the others, and rest again."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "faults")]
 
-import attacks
-import trustme
-import wire
+import attacks  # noqa: E402
+import trustme  # noqa: E402
 
-import dicore
-from dicore.net.tls import client_context
+import dicore  # noqa: E402
+import wire  # noqa: E402
+from dicore.net.tls import client_context  # noqa: E402
 
 MIB = 1 << 20
 STORES = 25.0  # a second, at most: the table of UIDs grows with the store, and is no leak
@@ -370,10 +370,12 @@ def main() -> int:
         was, now = result["before"], result["after"]
         print(f"{driver}, {seconds:g} s: {', '.join(f'{n} {what}' for what, n in result['done'].items())}")
         print(
-            f"  {result['connections']} connections, {result['violations']} violations; {result['acknowledged']} acknowledged, all there"
+            f"  {result['connections']} connections, {result['violations']} violations;"
+            f" {result['acknowledged']} acknowledged, all there"
         )
         print(
-            f"  memory {was['memory'] / MIB:.1f} -> {now['memory'] / MIB:.1f} MiB, {result['slope'] / MIB:+.2f} MiB in ten minutes;"
+            f"  memory {was['memory'] / MIB:.1f} -> {now['memory'] / MIB:.1f} MiB,"
+            f" {result['slope'] / MIB:+.2f} MiB in ten minutes;"
             f" descriptors {was['descriptors']} -> {now['descriptors']}, threads {was['threads']} -> {now['threads']}",
             flush=True,
         )

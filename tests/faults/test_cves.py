@@ -134,7 +134,7 @@ def test_cve_2026_3650_an_unknown_vr_in_the_file_meta_is_no_allocation(tmp_path:
     with dicore.Store(tmp_path / "store") as store:
         report = store.add([path])
         assert len(store) == 0
-        assert report.failed
+        assert report.failures
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 64 * 1024
 
 

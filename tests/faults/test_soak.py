@@ -1,4 +1,4 @@
-"""`make soak` for ten seconds a driver: that it runs, and that nothing is lost or left. Memory is judged by the long one."""
+"""`make soak` for ten seconds a driver: that it runs, and that nothing is lost or left. The long one judges memory."""
 
 from __future__ import annotations
 
