@@ -163,11 +163,11 @@ class Pydcm(Target):
     name = "pydcm store_dir"
 
     def missing(self) -> str:
-        return pydcm.python()[1]
+        return "" if pydcm.interpreter() else "no Python 3.12 or newer, or it could not be installed"
 
     def command(self, port: int, folder: Path) -> Sequence[str]:
         folder.mkdir()
-        return pydcm.command(port, folder)
+        return [str(pydcm.interpreter()), "-P", pydcm.__file__, str(port), str(folder), "DICORE"]
 
 
 def servers() -> list[Target]:

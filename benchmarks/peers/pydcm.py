@@ -1,70 +1,62 @@
-"""pydcm 0.5.0 as a receiver: its native `store_dir`. It needs Python 3.12, so it lives in a virtual environment of its
-own, made under build/ the first time it is wanted.
+"""pydcm's native store-to-folder listener (`AE.start_server(store_dir=...)`). It needs Python >= 3.12, so it lives in an
+environment of its own, `build/pydcm`, made the first time.
 
-`PYTHON_OF_PYDCM benchmarks/peers/pydcm.py PORT FOLDER` is the server."""
+`build/pydcm/bin/python benchmarks/peers/pydcm.py PORT FOLDER AE_TITLE` is the server.
+"""
 
 from __future__ import annotations
 
-import functools
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-VERSION = "0.5.0"
-FOLDER = Path(__file__).resolve().parents[2] / "build" / "pydcm"
+if __name__ != "__main__":
+    from benchmarks.material import ROOT, data_set
+    from benchmarks.peers import Server
+
+    VERSION = "0.5.0"
+    HOME = ROOT.parent / "pydcm"
+
+    def interpreter() -> Path | None:
+        """The Python of that environment; None where there is no Python for it."""
+        python = HOME / "bin" / "python"
+        if python.exists():
+            return python
+        pyenv = sorted(Path.home().glob(".pyenv/versions/3.1[2-9].*/bin/python"))
+        named = [found for name in ("python3.12", "python3.13", "python3.14") if (found := shutil.which(name))]
+        for candidate in [*map(str, pyenv), *named]:
+            try:
+                subprocess.run([candidate, "-m", "venv", HOME], check=True, capture_output=True)
+                subprocess.run([python, "-m", "pip", "install", "-q", f"pydcm=={VERSION}"], check=True, capture_output=True)
+            except (OSError, subprocess.CalledProcessError):
+                shutil.rmtree(HOME, ignore_errors=True)
+                continue
+            return python
+        return None
+
+    class PydcmSCP(Server):
+        name = f"pydcm {VERSION}, store_dir"
+
+        def command(self) -> Sequence[str]:
+            return [str(interpreter()), "-P", __file__, str(self.port), str(self.folder), self.ae_title]
+
+        def received(self) -> Iterator[bytes]:
+            for path in self.folder.rglob("*"):
+                if path.is_file():
+                    yield bytes(data_set(path.read_bytes()))
 
 
-def serve(port: int, folder: str) -> None:
-    from pydcm.dimse import AE, AllStoragePresentationContexts  # type: ignore[import-not-found]
+def serve(port: int, folder: str, ae_title: str) -> None:
+    from pydcm.dimse import AE, AllStoragePresentationContexts, ExplicitVRLittleEndian
 
-    ae = AE(ae_title="DICORE")
+    ae = AE(ae_title=ae_title)
     ae.add_supported_context("1.2.840.10008.1.1")
     for context in AllStoragePresentationContexts:
-        ae.add_supported_context(context.abstract_syntax, ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"])
+        ae.add_supported_context(context.abstract_syntax, [ExplicitVRLittleEndian])
     ae.start_server(("127.0.0.1", port), block=True, store_dir=folder)
 
 
-def _pythons() -> Iterator[list[str]]:
-    for name in ("python3.14", "python3.13", "python3.12"):
-        if path := shutil.which(name):
-            yield [path]
-    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    for folder in sorted(versions.glob("3.1[2-9]*")):
-        yield [str(folder / "bin" / "python")]
-
-
-@functools.cache
-def python() -> tuple[str, str]:
-    """(the interpreter that has it, "") or ("", why it is not to be had)."""
-    program = FOLDER / "bin" / "python"
-    check = [str(program), "-c", "import pydcm.dimse"]
-    if program.exists() and subprocess.run(check, capture_output=True).returncode == 0:
-        return str(program), ""
-    why = "no Python 3.12 or newer"
-    for one in _pythons():
-        shutil.rmtree(FOLDER, ignore_errors=True)
-        steps = [
-            [*one, "-m", "venv", str(FOLDER)],
-            [str(program), "-m", "pip", "install", "-q", f"pydcm=={VERSION}"],
-            check,
-        ]
-        for step in steps:
-            done = subprocess.run(step, capture_output=True, text=True)
-            if done.returncode:
-                why = (done.stderr.strip().splitlines() or ["?"])[-1]
-                break
-        else:
-            return str(program), ""
-    return "", why
-
-
-def command(port: int, folder: Path) -> Sequence[str]:
-    return [python()[0], __file__, str(port), str(folder)]
-
-
 if __name__ == "__main__":
-    sys.path.pop(0)  # this folder has a module of the same name
-    serve(int(sys.argv[1]), sys.argv[2])
+    serve(int(sys.argv[1]), sys.argv[2], sys.argv[3])

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "dicore/dataset.h"
 #include "engine/ring.h"
 
 enum {

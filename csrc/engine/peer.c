@@ -22,18 +22,6 @@ static const char verification[] = "1.2.840.10008.1.1", application[] = "1.2.840
 
 static bool same(dicore_span a, const void *data, size_t size) { return a.size == size && memcmp(a.data, data, size) == 0; }
 
-/** 1 to 64 printable characters without space and backslash: PS3.5 9.1 has digits and dots alone, but files whose UIDs an
- *  anonymiser has replaced are worth keeping. A UID is a name here, never a path. */
-static bool is_uid(dicore_span s)
-{
-    if (!s.data || s.size == 0 || s.size > 64)
-        return false;
-    for (size_t i = 0; i < s.size; i++)
-        if (s.data[i] < '!' || s.data[i] > '~' || s.data[i] == '\\')
-            return false;
-    return true;
-}
-
 /** Grow an array for one more. */
 static bool reserve(dicore_engine *e, void **array, size_t *capacity, size_t count, size_t size)
 {
@@ -476,9 +464,9 @@ static void refuse_message(peer *p, const dicore_event *event, uint16_t status)
         p->message_size = 0;
     }
     dicore_command_response(&event->command, status, &answer);
-    if (!is_uid(answer.affected_class)) /* what is none cannot be repeated */
+    if (!dicore_uid_usable(answer.affected_class)) /* what is none cannot be repeated */
         answer.affected_class.data = NULL;
-    if (!is_uid(answer.affected_instance))
+    if (!dicore_uid_usable(answer.affected_instance))
         answer.affected_instance.data = NULL;
     respond(p, event->context_id, &answer);
 }
@@ -1015,7 +1003,7 @@ void peer_lane_done(stream *s)
 static void begin_store(peer *p, const dicore_event *event)
 {
     const dicore_command *c = &event->command;
-    if (event->last || !is_uid(c->affected_class) || !is_uid(c->affected_instance)) {
+    if (event->last || !dicore_uid_usable(c->affected_class) || !dicore_uid_usable(c->affected_instance)) {
         count_more(p->thread, DICORE_COUNT_STORES_FAILED, 1);
         refuse_message(p, event, event->last ? STATUS_CANNOT_UNDERSTAND : STATUS_BAD_INSTANCE);
         return;

@@ -9,7 +9,10 @@ static heap memory;
 static dicore_association *new_association(const dicore_association_options *options)
 {
     dicore_allocator allocator = heap_allocator(&memory);
-    return dicore_association_new(options, &allocator);
+    dicore_association *made = dicore_association_new(options, &allocator);
+    if (!made)
+        refuse_end();
+    return made;
 }
 
 static const dicore_span SYNTAXES[] = {{(const uint8_t *)"1.2.840.10008.1.2.1", 19}, {(const uint8_t *)"1.2.840.10008.1.2", 17}};

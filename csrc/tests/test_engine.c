@@ -23,6 +23,8 @@ static void *count_resize(void *context, void *pointer, size_t old_size, size_t 
         free(pointer);
         return NULL;
     }
+    if (refuse_this())
+        return NULL;
     void *block = realloc(pointer, new_size);
     if (!pointer && block)
         atomic_fetch_add(&blocks, 1);

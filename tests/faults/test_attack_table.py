@@ -19,7 +19,7 @@ from conftest import Served, Serving, dicore_cli
 
 MIB = 1 << 20
 GROWTH = 64 * MIB
-ALL = os.environ.get("DICORE_FAULTS") == "all"
+ALL = os.environ.get("DICORE_FAULTS") == "torture"
 DATASET = (1024 if ALL else 192) * MIB
 TABLE = {one.name: one for one in attacks.table(endless_bytes=DATASET + 32 * MIB)}
 ARTIM, NETWORK = 1.0, 1.5

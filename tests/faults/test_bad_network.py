@@ -20,7 +20,7 @@ import dicore
 import wire
 from conftest import Served, Serving
 
-ALL = os.environ.get("DICORE_FAULTS") == "all"
+ALL = os.environ.get("DICORE_FAULTS") == "torture"
 ROUNDS = 3 if ALL else 1
 COUNT = 12 if ALL else 8
 

@@ -19,7 +19,7 @@ import wire
 from dicore.net import Timeouts
 
 Run = Callable[..., Any]
-STEP = 1 if os.environ.get("DICORE_FAULTS") == "all" else 5
+STEP = 1 if os.environ.get("DICORE_FAULTS") == "torture" else 5
 STORED = wire.instance_uid(1)
 
 
