@@ -1,6 +1,6 @@
 """`make soak`: hours in minutes. All services at once, over plain TCP and TLS, with random aborts and hostile bytes
-among them, against `dicore serve`; afterwards memory, descriptors and threads are where they were, the store is whole, and
-every acknowledged instance is in it.
+among them, against `dicore serve`; afterwards memory, descriptors and threads are where they were, the store is whole,
+and every acknowledged instance is in it.
 
     SOAK_SECONDS=600 python tests/soak.py [--driver engine|asyncio|both] [--json FILE]
 
