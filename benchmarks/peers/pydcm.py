@@ -52,6 +52,7 @@ def serve(port: int, folder: str, ae_title: str) -> None:
     from pydcm.dimse import AE, AllStoragePresentationContexts, ExplicitVRLittleEndian
 
     ae = AE(ae_title=ae_title)
+    ae.add_supported_context("1.2.840.10008.1.1")
     for context in AllStoragePresentationContexts:
         ae.add_supported_context(context.abstract_syntax, [ExplicitVRLittleEndian])
     ae.start_server(("127.0.0.1", port), block=True, store_dir=folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -64,6 +64,14 @@ def serve(
         Path | None,
         typer.Option("--worklist", file_okay=False, exists=True, help="A folder of worklist items: .wl, .dcm, .json."),
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option("--limit", metavar="NAME=N", help="in_flight=128MiB, ...: docs/reference/limits.md; repeatable."),
+    ] = None,
+    timeout: Annotated[
+        list[str] | None,
+        typer.Option("--timeout", metavar="NAME=SECONDS", help="artim, network, dimse or idle; repeatable."),
+    ] = None,
     worklist_store: Annotated[
         bool, typer.Option("--worklist-store", help="The worklist that `dicore store worklist` keeps in the store.")
     ] = False,
@@ -111,6 +119,7 @@ def serve(
       dicore serve archive/ --destination WS1=10.1.0.7:104 --worklist wl/ --metrics-port 9464
       dicore serve --config server.toml
     """
+    from dicore.net.limits import limits_of, raise_open_files, timeouts_of
     from dicore.server import Access
 
     destinations = dict(_destination(text) for text in destination or ())
@@ -178,6 +187,11 @@ def serve(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--destination-tls-...") from None
     log_to_stderr("DEBUG" if verbose else "INFO", json=log_json)
+    raise_open_files()
+    bounds = {
+        "limits": _bounds(limits_of, rules.limits if rules else {}, limit, "--limit"),
+        "timeouts": _bounds(timeouts_of, rules.timeouts if rules else {}, timeout, "--timeout"),
+    }
     _run(
         given,
         destinations,
@@ -186,11 +200,27 @@ def serve(
         access_of,
         driver,
         engine_threads,
+        bounds,
         as_json=as_json,
         secure=secure,
         wire=wire,
         towards=towards,
     )
+
+
+def _bounds(read: Callable[[Any], Any], file: Mapping[str, Any], line: list[str] | None, option: str) -> Any:
+    """Limits or Timeouts: what the line says goes before what the file says."""
+    try:
+        return read({**file, **dict(_setting(text) for text in line or ())})
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, mark, value = text.partition("=")
+    if not mark:
+        raise ValueError(f"{text!r}: write NAME=VALUE")
+    return name.strip(), value.strip()
 
 
 def _destination(text: str) -> tuple[str, str]:
@@ -214,6 +244,7 @@ def _run(
     access_of: Callable[[Config | None], Access],
     driver: Literal["auto", "engine", "asyncio"],
     engine_threads: int,
+    bounds: dict[str, Any],
     *,
     as_json: bool,
     secure: ssl.SSLContext | None,
@@ -268,6 +299,7 @@ def _run(
                     tls=secure,
                     wire=wire,
                     destination_tls=towards(rules),
+                    **bounds,
                 )
             )
 

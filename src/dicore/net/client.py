@@ -30,7 +30,7 @@ from dicore.errors import (
     ProtocolViolation,
 )
 from dicore.net import exchange as x
-from dicore.net import queries
+from dicore.net import queries, watch
 from dicore.net.address import Address, check_ae_title
 from dicore.net.capture import CaptureFile, opened
 from dicore.net.commitment import Commitments
@@ -541,12 +541,12 @@ class Association(Operations):
     def _watch(self) -> None:
         if self.open and not self._watched and not self._holds:
             self._watched = True
-            self._loop.add_reader(self._socket.fileno(), self._readable)
+            watch.add_reader(self._loop, self._socket.fileno(), self._readable)
 
     def _stop_reading(self) -> None:
         if self._watched:
             self._watched = False
-            self._loop.remove_reader(self._socket.fileno())
+            watch.remove_reader(self._loop, self._socket.fileno())
 
     def _unwatch(self) -> None:
         self._stop_reading()
@@ -634,10 +634,10 @@ class Association(Operations):
             return self._close(ConnectionFailed(f"the connection broke: {error.strerror}", peer=str(self.address)))
         if blocked and not self._writing:
             self._writing = True
-            self._loop.add_writer(self._socket.fileno(), self._push)
+            watch.add_writer(self._loop, self._socket.fileno(), self._push)
         elif not blocked and self._writing:
             self._writing = False
-            self._loop.remove_writer(self._socket.fileno())
+            watch.remove_writer(self._loop, self._socket.fileno())
         if self.wants_room and not self._link.sending:
             self.wants_room = False
             self._exchange.on_room()
@@ -736,7 +736,7 @@ class Association(Operations):
         self._unwatch()
         if self._writing:
             self._writing = False
-            self._loop.remove_writer(self._socket.fileno())
+            watch.remove_writer(self._loop, self._socket.fileno())
         self._link.detach(f"{self.calling_ae} -> {self.called_ae}: {why}", isinstance(why, ConnectionFailed))
         self._socket.close()
         if self._waiter is not None and not self._waiter.done():

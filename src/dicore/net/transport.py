@@ -334,7 +334,7 @@ class Listener:
         shown: Stream | None = None,
         accepted: int = 0,
     ) -> None:
-        """Serve a connection that somebody else has accepted and of which `data` was read; `gone()` once it has ended.
+        """Serve a connection that somebody else has accepted and of which `data` was read; `gone()` once it ended.
         `shown`, of a capture, has the data already; `accepted` is when, in ns of the monotonic clock."""
         assert self._empty is not None
         self._empty.clear()

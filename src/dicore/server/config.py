@@ -11,6 +11,13 @@
     tls_cert = "/etc/dicore/archive.pem"
     tls_ca = "/etc/dicore/modalities.pem"
 
+    [limits]
+    in_flight = "128 MiB"
+    associations_per_peer = 32
+
+    [timeouts]
+    artim = 10
+
     [destinations]
     PACS2 = "10.1.2.3:104"
     PACS3 = "dicoms://10.1.2.4:2762"
@@ -42,6 +49,7 @@ from dicore.errors import DicoreError
 from dicore.net import Address
 from dicore.net.address import check_ae_title
 from dicore.net.tls import PROFILES, client_context
+from dicore.net.limits import limits_of, timeouts_of
 from dicore.server.access import Access
 
 if TYPE_CHECKING:
@@ -161,6 +169,17 @@ class Config(_Model):
     destinations: dict[Title, Place] = Field(default_factory=dict)
     destination_tls: DestinationTls | None = None
     forward: tuple[Forward, ...] = ()
+    limits: dict[str, int | str] = Field(default_factory=dict)
+    timeouts: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Config:
+        for name, check in (("limits", limits_of), ("timeouts", timeouts_of)):
+            try:
+                check(getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _known(self) -> Config:
