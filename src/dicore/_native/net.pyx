@@ -3403,6 +3403,13 @@ cdef struct volley_word:       # to Python
     int end_detail
 
 
+cdef dicore_span span_of_chars(const char *text, size_t size) noexcept nogil:
+    cdef dicore_span span
+    span.data = <const uint8_t *>text
+    span.size = size
+    return span
+
+
 @cython.final
 cdef class Volley:
     """C-STOREs of made-up instances, each begun at its time, driven without the GIL by the thread that calls `run`.
