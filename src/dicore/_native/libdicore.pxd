@@ -579,8 +579,15 @@ cdef extern from "dicore/net.h" nogil:
         DICORE_TIMEOUT_DIMSE
         DICORE_TIMEOUT_IDLE
 
+    ctypedef enum dicore_wire_limit:
+        DICORE_WIRE_NO_LIMIT
+        DICORE_WIRE_PDU_LIMIT
+        DICORE_WIRE_NEGOTIATION_LIMIT
+        DICORE_WIRE_COMMAND_LIMIT
+
     ctypedef struct dicore_event:
         dicore_event_kind kind
+        dicore_wire_limit limit
         uint8_t context_id
         bint last
         bint collision
@@ -724,6 +731,8 @@ cdef extern from "dicore/store.h" nogil:
         DICORE_FAIL_WRITE_ERROR
         DICORE_FAIL_WRITE_FULL
         DICORE_FAIL_SYNC_ERROR
+        DICORE_FAIL_LANE_WRITTEN
+        DICORE_FAIL_LANE_NAMED
 
     ctypedef struct dicore_store_options:
         int folder
@@ -1050,6 +1059,7 @@ cdef extern from "dicore/engine.h" nogil:
         char text[65]
         uint8_t *data
         size_t size
+        void *host
 
     enum:
         DICORE_COUNTERS
@@ -1061,6 +1071,8 @@ cdef extern from "dicore/engine.h" nogil:
     void dicore_engine_free(dicore_engine *engine)
     int dicore_engine_descriptor(const dicore_engine *engine)
     bint dicore_engine_next(dicore_engine *engine, dicore_engine_event *event)
+    void dicore_engine_gone(dicore_engine *engine, void *host)
+    uint64_t dicore_engine_hold(dicore_engine *engine, int64_t bytes)
     void dicore_engine_release(dicore_engine *engine, dicore_engine_event *event)
     void dicore_engine_count(dicore_engine *engine, uint64_t *out)
 

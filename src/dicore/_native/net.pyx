@@ -85,7 +85,9 @@ cdef extern from "sys/stat.h" nogil:
         long st_size
         unsigned int st_mode
     int c_fstat "fstat"(int fd, c_stat *out)
+    int c_stat_path "stat"(const char *path, c_stat *out)
     bint S_ISREG(unsigned int mode)
+    bint S_ISDIR(unsigned int mode)
 
 cdef enum:
     LANDING = 512 * 1024     # of a landing buffer: what one read may bring
@@ -101,6 +103,7 @@ cdef enum:
     BACKLOG = 4 << 20        # bytes of answers that a peer may leave unread
     QUEUED = 4096            # messages that may wait for an unfinished one
     OVERFLOW = 256           # connections beyond the limit that are still told so by an A-ASSOCIATE-RJ
+    OVERFLOW_PEER = 32       # the same, of one address
 
 PENDING = -1
 """What `Sink.store` and `Sink.commit` return when `request.answer(status)` will follow."""
@@ -162,6 +165,13 @@ TIMEOUT_NAMES = {
     <int>DICORE_TIMEOUT_NETWORK: "network",
     <int>DICORE_TIMEOUT_DIMSE: "dimse",
     <int>DICORE_TIMEOUT_IDLE: "idle",
+}
+
+
+LIMIT_NAMES = {
+    <int>DICORE_WIRE_PDU_LIMIT: "limit_pdu",
+    <int>DICORE_WIRE_NEGOTIATION_LIMIT: "limit_negotiation",
+    <int>DICORE_WIRE_COMMAND_LIMIT: "limit_command",
 }
 
 
@@ -429,6 +439,8 @@ cdef class Hub:
     cdef list waiting          # associations that are not read because of the limits in flight
     # hot counters, folded into `counters` when they are asked for
     cdef uint64_t echoes, stores, stores_failed, bytes_in, streamed
+    cdef dicore_engine *engine # with which the budget of bytes in flight is shared, or NULL
+    cdef object engine_owner
 
     def __init__(self, *, uint32_t pdu, uint32_t negotiation, uint32_t command, uint64_t artim, uint64_t network,
                  uint64_t dimse, uint64_t idle):
@@ -453,7 +465,7 @@ cdef class Hub:
             "connections", "associations", "released", "aborted_by_peer", "aborted", "closed", "rejected", "violations",
             "limit_associations", "limit_per_peer", "limit_in_flight", "limit_dataset", "timeout_artim", "timeout_network",
             "timeout_dimse", "timeout_idle", "unsupported", "limit_identifier", "operations", "operations_failed",
-            "tls_failures"), 0)
+            "tls_failures", "limit_pdu", "limit_negotiation", "limit_command", "limit_in_flight_per_peer", "limit_unread"), 0)
 
     def counts(self):
         """All counters, as a new dict."""
@@ -473,6 +485,21 @@ cdef class Hub:
                 if association.fragment_count:
                     association.spill()
             self.wake()
+
+    def share(self, engine):
+        """One budget of bytes in flight with a `dicore._native.engine.Engine`; None: no more."""
+        if self.engine != NULL:
+            dicore_engine_hold(self.engine, -<int64_t>self.in_flight)
+        self.engine_owner = engine
+        self.engine = NULL if engine is None else <dicore_engine *><size_t>engine.address
+        if self.engine != NULL:
+            dicore_engine_hold(self.engine, <int64_t>self.in_flight)
+
+    cdef void charge(self, Host host, int64_t size) noexcept:
+        host.in_flight += <uint64_t>size
+        self.in_flight += <uint64_t>size
+        if self.engine != NULL:
+            dicore_engine_hold(self.engine, size)
 
     def drain(self):
         """No new associations or messages: what is under way is finished, what is idle is aborted."""
@@ -529,8 +556,7 @@ cdef class Hub:
         buffer.holders += 1
         if buffer.host is None:
             buffer.host = host
-            host.in_flight += buffer.capacity
-            self.in_flight += buffer.capacity
+            self.charge(host, <int64_t>buffer.capacity)
         return 0
 
     cdef int release(self, Buffer buffer) except -1:
@@ -540,8 +566,7 @@ cdef class Hub:
             host = buffer.host
             if host is not None:
                 buffer.host = None
-                host.in_flight -= buffer.capacity
-                self.in_flight -= buffer.capacity
+                self.charge(host, -<int64_t>buffer.capacity)
             if buffer is not self.current and buffer.exports == 0 and buffer.capacity == LANDING and len(self.spare) < KEPT:
                 self.spare.append(buffer)
             if host is not None and host.connections == 0:
@@ -565,7 +590,10 @@ cdef class Hub:
         return 0
 
     cdef bint full(self, Host host):
-        return self.in_flight >= self.limit_in_flight or host.in_flight >= self.limit_in_flight_peer
+        return self.all_in_flight() >= self.limit_in_flight or host.in_flight >= self.limit_in_flight_peer
+
+    cdef uint64_t all_in_flight(self):
+        return self.in_flight if self.engine == NULL else dicore_engine_hold(self.engine, 0)
 
 
 cdef enum:
@@ -679,8 +707,9 @@ cdef class Acceptor:
         self.started = now_ms()
         hub.count("connections")
         hub.open.add(self)
-        if <uint64_t>len(hub.open) > hub.limit_associations + OVERFLOW:
-            hub.count("limit_associations")
+        crowded = <uint64_t>len(hub.open) > hub.limit_associations + OVERFLOW
+        if crowded or (not self.host.local and <uint64_t>self.host.connections > hub.limit_per_peer + OVERFLOW_PEER):
+            hub.count("limit_associations" if crowded else "limit_per_peer")
             self.why = "closed: too many connections"
             self.end()
             transport.abort()
@@ -804,6 +833,8 @@ cdef class Acceptor:
             self.why = (f"protocol violation at byte {event.offset}: {dicore_status_text(event.status).decode()} "
                         f"(answered with reason {event.reason})")
             hub.count("violations")
+            if event.limit != DICORE_WIRE_NO_LIMIT:
+                hub.count(LIMIT_NAMES[<int>event.limit])
             self.end()
         return 0
 
@@ -1134,6 +1165,9 @@ cdef class Acceptor:
         hub.bytes_in += event.size
         if self.kind == MESSAGE_OTHER:
             return self.message_data(buffer, event)
+        if self.message_size > hub.limit_dataset:
+            hub.count("limit_dataset")
+            return self.give_up("a data set beyond the limit", 0, 0)
         if self.kind == MESSAGE_STORE or self.kind == MESSAGE_STREAM:
             if event.size:
                 offset = <uint32_t>(event.data - buffer.data)
@@ -1146,9 +1180,6 @@ cdef class Acceptor:
                     self.write(buffer)
                 else:
                     self.deliver(buffer)
-            elif self.message_size > hub.limit_dataset:
-                hub.count("limit_dataset")
-                self.give_up("a data set beyond the limit", 0, 0)
             elif self.kind == MESSAGE_STORE and self.message_size > hub.limit_stream:
                 self.begin_stream(buffer)
         elif event.last:
@@ -1156,8 +1187,6 @@ cdef class Acceptor:
                 self.settle(self.request, self.refusal)
                 self.request = None
             self.kind = MESSAGE_NONE
-        elif self.message_size > hub.limit_dataset:
-            self.give_up("a data set beyond the limit", 0, 0)
         return 0
 
     cdef int add_fragment(self, Buffer buffer, uint32_t offset, uint32_t length) except -1:
@@ -1313,8 +1342,7 @@ cdef class Acceptor:
     cdef int wait_for_answer(self, StoreRequest request) except -1:
         request._waits = True
         self.unanswered += 1
-        self.hub.in_flight += MESSAGE_COST
-        self.host.in_flight += MESSAGE_COST
+        self.hub.charge(self.host, MESSAGE_COST)
         return 0
 
     cdef int checked(self, StoreRequest request, object status) except? -2:
@@ -1330,8 +1358,7 @@ cdef class Acceptor:
         request._answered = True
         if request._waits:
             self.unanswered -= 1
-            hub.in_flight -= MESSAGE_COST
-            self.host.in_flight -= MESSAGE_COST
+            hub.charge(self.host, -MESSAGE_COST)
         if status == 0 or status & 0xF000 == 0xB000:
             self.stored_bytes += request._size
             hub.stores += 1
@@ -1364,7 +1391,7 @@ cdef class Acceptor:
         if self.current is not None or self.queue or self.lent:     # one message at a time (PS3.8 annex E)
             self.post(context_id, Command.of(answer))
         elif dicore_association_respond(self.core, context_id, answer) != DICORE_OK:
-            self.give_up("its answers are not read", 0, 0)
+            self.unread()
         return 0
 
     # -- messages that Python sends
@@ -1380,7 +1407,7 @@ cdef class Acceptor:
             self.queue = deque()
         self.queue.append(outgoing(self, context_id, command, pieces, size, more, done))
         if len(self.queue) > QUEUED:
-            self.give_up("its answers are not read", 0, 0)
+            self.unread()
             return True
         self.pump()
         if not self.feeding and not self.flush_due:
@@ -1427,7 +1454,7 @@ cdef class Acceptor:
                     if status == DICORE_BAD_ARGUMENT:
                         self.give_up("a message that cannot be sent", 0, 0)
                         raise ValueError(f"this message cannot be sent: {message.command!r}")
-                    self.give_up("its answers are not read", 0, 0)
+                    self.unread()
                     break
                 status = dicore_sender_next(&self.out.sender, self.out.headers, sizeof(self.out.headers), self.out.pieces, PIECES,
                                             &count)
@@ -1646,7 +1673,7 @@ cdef class Acceptor:
         has; who has next to nothing is not read until there is room."""
         if self.own is not None or self.writing is not None:
             return 0
-        self.hub.count("limit_in_flight")
+        self.hub.count("limit_in_flight" if self.hub.all_in_flight() >= self.hub.limit_in_flight else "limit_in_flight_per_peer")
         if self.message_size >= LANDING // 2 and self.fragment_count:
             return self.spill()
         self.paused_by_limit = True
@@ -1698,7 +1725,7 @@ cdef class Acceptor:
             self.write_bytes(data, size)
             dicore_association_sent(self.core, size)
         if self.queued and not self.ended and self.transport.get_write_buffer_size() > BACKLOG:
-            self.give_up("its answers are not read", 0, 0)
+            self.unread()
             self.hang_up()
             return True
         if dicore_association_closing(self.core) or (self.ended and self.hub.draining):
@@ -1711,6 +1738,11 @@ cdef class Acceptor:
             self.closing_since = now_ms()
         self.transport.close()
         return 0
+
+    cdef int unread(self) except -1:
+        if not self.ended:
+            self.hub.count("limit_unread")
+        return self.give_up("its answers are not read", 0, 0)
 
     cdef int give_up(self, str why, uint8_t source, uint8_t reason) except -1:
         """Abort from our side."""
@@ -1769,6 +1801,8 @@ cdef class Acceptor:
             return 0
         if self.paused or self.resumed:
             self.resumed = False
+            dicore_association_touch(self.core)
+            dicore_association_deadline(self.core, now)
             return 0
         if dicore_association_deadline(self.core, now) > now:
             return 0
@@ -1791,10 +1825,10 @@ cdef class Acceptor:
             self.stalled_since = now
             self.stalled_size = size
         elif now - self.stalled_since >= self.hub.options.network_timeout > 0:
-            self.unread()
+            self.reads_nothing()
         return 0
 
-    cdef int unread(self) except -1:
+    cdef int reads_nothing(self) except -1:
         self.hub.count("timeout_network")
         self.why = "timeout: network (it does not read)"
         self.give_up(self.why, 0, 0)
@@ -1844,7 +1878,7 @@ cdef class Acceptor:
             if end.why == DICORE_RETRIEVAL_EVENT:
                 self.happened(end)
             elif end.why == DICORE_RETRIEVAL_STALLED:
-                self.unread()
+                self.reads_nothing()
             elif end.why == DICORE_RETRIEVAL_CUT:
                 self.give_up("an instance could not be read any more when half of it was sent", 0, 0)
             if end.amid and self.transport is not None and end.why != DICORE_RETRIEVAL_STALLED:
@@ -2502,6 +2536,20 @@ cdef class Paths:
     def __len__(self):
         return self.count
 
+    def folders(self):
+        """The indexes of those that are folders. Releases the GIL."""
+        cdef size_t i = 0
+        cdef c_stat info
+        cdef list found = []
+        while True:
+            with nogil:
+                while i < self.count and not (c_stat_path(self.array[i], &info) == 0 and S_ISDIR(info.st_mode)):
+                    i += 1
+            if i >= self.count:
+                return found
+            found.append(i)
+            i += 1
+
 
 def survey(Paths paths not None, list indexes not None):
     """Read the headers of the files with these indexes: {(SOP class, transfer syntax): [indexes]}. Files that cannot be
@@ -2698,6 +2746,18 @@ cdef class Pump:
             j = self.order[i]
             out.append((j, self.outcomes[j], self.statuses[j], self.details[j]))
         return out
+
+    def settled(self):
+        """How many files were acknowledged with status 0000, and the results of all the others."""
+        cdef size_t i, j, plain = 0
+        cdef list out = []
+        for i in range(self.order_count):
+            j = self.order[i]
+            if self.outcomes[j] == OUTCOME_SENT and self.statuses[j] == 0:
+                plain += 1
+            else:
+                out.append((j, self.outcomes[j], self.statuses[j], self.details[j]))
+        return plain, out
 
     def ended(self, size_t number):
         """What ended association `number`: None while it stands, else (kind, source or 0, reason or errno, detail)."""

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dicore.store")
 
-FILL_AHEAD = 512 << 20  # bytes zero-filled ahead of a durable writer, while nothing arrives
+# Bytes zero-filled ahead of the writer while nothing arrives: on the disk where each commit waits for it, else in the page
+# cache, where a study that comes then finds memory the machine has at hand (docs/store-format.md).
+FILL_AHEAD = {"durable": 512 << 20, "relaxed": 256 << 20}
 CHECKED_AT_READ = 64 << 20  # records up to this size are checked against their CRC whenever they are looked up
 RESERVE = 2 << 20  # bytes kept back so that something can be deleted when the disk is full
 LOOKS_AGAIN = (0.05, 0.1, 0.3)  # seconds after which what looks damaged where somebody writes is read again
@@ -179,7 +181,7 @@ class Store(Mapping[str, "Dataset"]):
             self._native = native.Native(
                 self._folder,
                 segment_size=segment_size,
-                fill_ahead=FILL_AHEAD if durability == "durable" else 0,
+                fill_ahead=FILL_AHEAD[durability],
                 durability=_means(durability),
                 duplicates=DUPLICATES[duplicates],
                 read_only=read_only,
@@ -319,8 +321,10 @@ class Store(Mapping[str, "Dataset"]):
             return
         if dirty:
             segment.repair()
+            self._fails("repaired")
             log.warning("%s: bytes behind byte %d were left by a crash and are zeros now", name, end)
         if mark.clean:  # it is about to be untrue
+            self._fails("mark-removing")
             files.remove(self._folder, number, "mark")
             os.fsync(self._folder)
         if mine is not None:
@@ -462,7 +466,9 @@ class Store(Mapping[str, "Dataset"]):
         finally:
             segment.close()
         end = max(end, known)
+        self._fails("seal-begun")
         files.write_sidecar(self._folder, number, nonce, end, entries)
+        self._fails("seal-named")
         files.remove(self._folder, number, "mark")
         self._extents[number] = end
 
@@ -795,7 +801,8 @@ class Store(Mapping[str, "Dataset"]):
         mapping of keyword to key. Keys that the index has are matched there; any other attribute, sequences too, is
         matched and answered from a record of the match. `combined`: a range of dates and one of times are one range of
         moments (PS3.4 C.2.2.2.5); TimezoneOffsetFromUTC in the identifier says what zone they are in.
-        `limit`: no more than so many. ValueError for a key that is none; raised at the call, not while it is walked."""
+        `limit`: no more than so many, in no special order. ValueError for a key that is none; raised at the call, not
+        while it is walked."""
         if sync:
             self._sync_index_if_possible()
         return query.run(self, level, query.keys_of(identifier), fold=fold, combined=combined, limit=limit)
@@ -960,6 +967,7 @@ class Store(Mapping[str, "Dataset"]):
                 number = counters["segment"]
                 try:
                     opened = native.Segment(self._folder, number)
+                    self._fails("close-marking")
                     files.write_mark(self._folder, number, opened.nonce, counters["end"], clean=True)
                     opened.close()
                 except (OSError, StoreError) as error:
@@ -1039,8 +1047,9 @@ def _open_folder(path: Path, read_only: bool) -> int:
     elif not segments.is_dir():
         if path.is_dir() and any(path.iterdir()) and not (path / "index.sqlite").exists():
             raise StoreError(f"{path} is neither empty nor a store: give a folder of its own")
+        new = [folder for folder in (segments, *segments.absolute().parents) if not folder.exists()]
         segments.mkdir(parents=True, exist_ok=True)
-        for folder in (path, path.parent):  # the names, too, have to survive
+        for folder in {made.absolute().parent for made in new}:  # the names, too, have to survive
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             os.fsync(handle)
             os.close(handle)
