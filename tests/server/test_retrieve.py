@@ -395,10 +395,15 @@ def test_a_destination_that_dies_is_tried_again_and_what_it_had_is_not_sent_twic
 
 
 @pytest.mark.usefixtures("natively")
-def test_a_c_move_is_cancelled_and_tells_how_far_it_is(run: Run, instances: list[Instance], tmp_path: Path) -> None:
+def test_a_c_move_is_cancelled_and_tells_how_far_it_is(
+    run: Run, instances: list[Instance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The destination answers when it is let."""
+    cancel = service._Operation.cancel
 
     async def main() -> None:
+        seen = asyncio.Event()
+        monkeypatch.setattr(service._Operation, "cancel", lambda self: (cancel(self), seen.set()))
         gate = asyncio.Event()
         begun = asyncio.Event()
 
