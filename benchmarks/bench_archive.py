@@ -36,6 +36,7 @@ def sections(rounds: int, only: Sequence[str] = ()) -> Iterator[Section]:
     kinds += [Orthanc] if Orthanc.installed() else []
     folder = Path(tempfile.mkdtemp(prefix="archive-", dir=ROOT))
     number = itertools.count()
+    missing: list[int] = []
 
     def run(kind: type[Server], associations: int) -> float:
         server = kind(folder / f"{kind.__name__}-{next(number)}")
@@ -46,7 +47,10 @@ def sections(rounds: int, only: Sequence[str] = ()) -> Iterator[Section]:
             sent = sender(files, server.port)
             _, count, lines = ask("get", server.port, study, "check")
             got = {(int(size), int(crc, 16)) for _, size, crc in map(str.split, lines)}
-            if count < sent.count or not got <= expected or len(got) < sent.count:
+            lost = sent.count - len(got & expected)
+            if kind is DcmQRSCP:
+                missing.append(lost)  # over eight it loses, and mixes up, some that it has acknowledged
+            elif lost or count != sent.count:
                 raise AssertionError(f"{server.name}: {count} of {sent.count} found, {len(got & expected)} as sent")
         finally:
             server.stop()
@@ -66,6 +70,7 @@ def sections(rounds: int, only: Sequence[str] = ()) -> Iterator[Section]:
                 continue
             rates: list[list[float]] = [[] for _ in kinds]
             raw: list[float] = []
+            missing.clear()
             for turn in range(rounds):
                 for which in [(turn + i) % len(kinds) for i in range(len(kinds))]:
                     rates[which].append(run(kinds[which], associations))
@@ -74,7 +79,8 @@ def sections(rounds: int, only: Sequence[str] = ()) -> Iterator[Section]:
             for kind, one in zip(kinds[2:], rates[2:], strict=True):
                 for ours, durable in ((rates[0], False), (rates[1], True)):
                     name = f"{kind.name}, against {'durable' if durable else 'relaxed'}"
-                    rows.append(Row(name, one, paired(ours, one), WANTED[associations, durable]))
+                    note = f"acknowledged and not there as sent: {sum(missing)}" if kind is DcmQRSCP else ""
+                    rows.append(Row(name, one, paired(ours, one), WANTED[associations, durable], note=note))
             rows.append(Row("raw floor", raw, paired(rates[0], raw)))
             sound = min(raw) >= 0.7 * statistics.median(raw)
             title = f"C-STORE with the index on, associations: {associations}, instances: {COUNT:,}"
