@@ -1,8 +1,8 @@
 """C-FIND at study level by Patient ID (one match): a lock-step client over one open association, the same for all.
 
-At 5,000 instances against dcmqrscp and Orthanc; at 100,000 against Orthanc, when `--only large` has filled both archives
-once: their folder (build/bench, or where DICORE_BENCH_LARGE says) is kept. The servers are processes of their own with
-the same instances in them; what they answer is compared before anything is timed.
+At 5,000 instances against dcmqrscp and Orthanc; at 100,000 against Orthanc, once `--only large` has filled
+both: their folder (build/bench, or where DICORE_BENCH_LARGE says) is kept. The servers are processes of their own
+with the same instances in them; what they answer is compared before anything is timed.
 """
 
 from __future__ import annotations

@@ -96,6 +96,7 @@ class Server:
 class Sent:
     seconds: float  # wall time of the sending command or call
     peak: int = 0  # resident bytes of the sender, where it can tell
+    count: int = 0  # instances acknowledged, where it can tell
 
 
 class Sender(Protocol):

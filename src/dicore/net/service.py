@@ -235,11 +235,14 @@ class _Operation:
         self.task: asyncio.Task[None] | None = None
         self.begun = 0  # ns
         self.producing = False  # the handler has the word, so a C-CANCEL may interrupt it
+        self.on_cancel: Callable[[], object] | None = None
 
     def cancel(self) -> None:
         """A C-CANCEL has come."""
         if not self.request.cancelled:
             self.request.cancelled = True
+            if self.on_cancel is not None:
+                self.on_cancel()
             if self.producing and self.task is not None:
                 self.task.cancel()
 
@@ -469,6 +472,7 @@ class Services:
         tally = _Tally()
         items = _items(operation, handler)
         retrieval = _Retrieval(self, exchange, request, address, tally)
+        operation.on_cancel = retrieval.cancel
         try:
             async for item in items:
                 if type(item) is int:
@@ -561,7 +565,18 @@ class _Retrieval:
         self.strikes = 0  # network errors in a row
         self._under_way: set[asyncio.Task[None]] = set()
         self._trouble: BaseException | None = None
+        self.under_way: Retrieval | None = None  # threads at work for a C-MOVE
         self._said = time.perf_counter()
+
+    def cancel(self) -> None:
+        """A C-CANCEL has come: no more sub-operations after what is under way."""
+        if self.under_way is not None:
+            self.under_way.cancel()
+
+    def _begun(self, retrieval: Retrieval) -> None:
+        self.under_way = retrieval
+        if self.request.cancelled:
+            retrieval.cancel()
 
     async def ship(self, cargo: Cargo) -> None:
         """Send what threads can send by themselves, then the rest one by one."""
@@ -610,18 +625,14 @@ class _Retrieval:
     async def _watched(
         self, association: Association, cargo: Cargo, order: list[int]
     ) -> list[tuple[int, int, int, int]] | None:
-        """Ship, tell the requestor how far it is, and stop when it says so."""
-        under_way: list[Retrieval] = []
+        """Ship, and tell the requestor how far it is."""
         originator = (self.request.calling_ae, self.request.message_id)
-        task = asyncio.ensure_future(association.ship(cargo, order, originator=originator, begun=under_way.append))
+        task = asyncio.ensure_future(association.ship(cargo, order, originator=originator, begun=self._begun))
         try:
             while not task.done():
                 await asyncio.wait([task], timeout=_SAY)
-                if not task.done() and under_way:
-                    if self.request.cancelled:
-                        under_way[0].cancel()
-                    else:
-                        self._pending(under_way[0].progress)
+                if not task.done() and self.under_way is not None and not self.request.cancelled:
+                    self._pending(self.under_way.progress)
         finally:
             if not task.done():
                 task.cancel()

@@ -108,6 +108,10 @@ class Queue:
             raise
 
 
+_KEPT = 30 * 86400.0  # seconds that what was done stays written down: an instance of the same UID is not sent twice
+_PRUNE_EVERY = 3600.0
+
+
 class Forwarder:
     """Sends what is in the queue, a task for each destination. Belongs to the event loop that runs when it is made."""
 
@@ -128,6 +132,7 @@ class Forwarder:
         self._destinations = destinations
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._awake: dict[str, asyncio.Event] = {}
+        self._prune = 0.0  # when the ledger is pruned next
         self._loop = asyncio.get_running_loop()
 
     def secure(self, tls: ssl.SSLContext | None) -> None:
@@ -177,6 +182,9 @@ class Forwarder:
             self._awake[title].clear()
             jobs = await self._loop.run_in_executor(None, self.queue.waiting, title, _BATCH)
             if not jobs:
+                if self._loop.time() >= self._prune:
+                    self._prune = self._loop.time() + _PRUNE_EVERY
+                    await self._loop.run_in_executor(None, self.queue.forget, _KEPT)
                 await self._awake[title].wait()
                 continue
             trouble = await self._send(address, jobs)
