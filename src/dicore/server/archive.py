@@ -122,10 +122,10 @@ async def serve(
     takes a free one. A `host` beyond the loopback needs an `access` that says who may come, else DicoreError. At the
     end no new association is taken, what has begun is finished, and what has not ended after `grace` seconds is
     aborted; the store stays open. `destinations` are those of a C-MOVE, {AE title: "host:port"}; any other is refused.
-    `worklist` is a folder of worklist items (.wl, .dcm, .json), or a `Schedule` of the store, for C-FIND. Performed procedure steps are recorded in
-    the store's folder `mpps/`; storage commitment reads and checks what it commits to. `hooks` filter, coerce and
-    forward what comes in. `services=False` only receives. Other options are those of `dicore.listen`, whose handlers go
-    before the archive's.
+    `worklist` is a folder of worklist items (.wl, .dcm, .json), or a `Schedule` of the store, for C-FIND.
+    Performed procedure steps are recorded in the store's folder `mpps/`; storage commitment reads and checks what it
+    commits to. `hooks` filter, coerce and forward what comes in. `services=False` only receives. Other options are
+    those of `dicore.listen`, whose handlers go before the archive's.
 
     `driver`: "engine" serves in C threads, which a busy Python does not slow down (`engine_threads`, 0: by the number
     of processors); associations that propose more than Verification and Storage go to "asyncio", which serves
