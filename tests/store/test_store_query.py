@@ -12,7 +12,7 @@ import pytest
 from instances import CT, EXPLICIT, data_set, element, store_one, uid
 
 import dicore
-from conftest import absent, free_port
+from conftest import absent, free_port, peer_module
 from dicore.store import Store
 from dicore.store.match import matches
 
@@ -37,7 +37,7 @@ def fill(store: Store) -> None:
 def postgres(tmp_path_factory):
     """A server of its own in a temporary folder: its address."""
     tools = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
-    pytest.importorskip("psycopg")
+    peer_module("psycopg")
     if not tools:
         absent("PostgreSQL is not installed: apt-get install postgresql")
     folder = Path("/tmp") / f"dicore-pg-{os.getpid()}"

@@ -164,7 +164,9 @@ typedef enum dicore_failpoint { /* where a test lets the store fail */
     DICORE_FAIL_SEGMENT_MADE = 5,
     DICORE_FAIL_WRITE_ERROR = 6,  /* EIO */
     DICORE_FAIL_WRITE_FULL = 7,   /* ENOSPC */
-    DICORE_FAIL_SYNC_ERROR = 8    /* EIO */
+    DICORE_FAIL_SYNC_ERROR = 8,   /* EIO */
+    DICORE_FAIL_LANE_WRITTEN = 9, /* SIGKILL again: a lane is whole, and has no name */
+    DICORE_FAIL_LANE_NAMED = 10   /* ... and has it */
 } dicore_failpoint;
 
 typedef struct dicore_store_options {

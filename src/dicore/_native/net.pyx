@@ -2,6 +2,7 @@
 
 Here is what happens per read and per message; policy, sockets and timers are in dicore.net."""
 cimport cython
+import os
 from collections import deque
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
@@ -84,7 +85,9 @@ cdef extern from "sys/stat.h" nogil:
         long st_size
         unsigned int st_mode
     int c_fstat "fstat"(int fd, c_stat *out)
+    int c_stat_path "stat"(const char *path, c_stat *out)
     bint S_ISREG(unsigned int mode)
+    bint S_ISDIR(unsigned int mode)
 
 cdef enum:
     LANDING = 512 * 1024     # of a landing buffer: what one read may bring
@@ -100,6 +103,7 @@ cdef enum:
     BACKLOG = 4 << 20        # bytes of answers that a peer may leave unread
     QUEUED = 4096            # messages that may wait for an unfinished one
     OVERFLOW = 256           # connections beyond the limit that are still told so by an A-ASSOCIATE-RJ
+    OVERFLOW_PEER = 32       # the same, of one address
 
 PENDING = -1
 """What `Sink.store` and `Sink.commit` return when `request.answer(status)` will follow."""
@@ -155,24 +159,19 @@ cdef str same_text(str known, dicore_span span):
     return text_of(span)
 
 
-cdef bint is_uid(dicore_span span) noexcept nogil:
-    """1 to 64 printable characters without a space. PS3.5 9.1 has digits and dots alone, but files whose UIDs an
-    anonymiser has replaced by hashes are worth keeping: a UID is a name here, never a path."""
-    cdef size_t i
-    if span.data == NULL or span.size == 0 or span.size > 64:
-        return False
-    for i in range(span.size):
-        if not (c'!' <= span.data[i] <= c'~') or span.data[i] == 0x5C:
-            return False
-    return True
-
-
 TIMEOUT_NAMES = {
     <int>DICORE_TIMEOUT_ARTIM: "artim",
     <int>DICORE_TIMEOUT_REQUEST: "request",
     <int>DICORE_TIMEOUT_NETWORK: "network",
     <int>DICORE_TIMEOUT_DIMSE: "dimse",
     <int>DICORE_TIMEOUT_IDLE: "idle",
+}
+
+
+LIMIT_NAMES = {
+    <int>DICORE_WIRE_PDU_LIMIT: "limit_pdu",
+    <int>DICORE_WIRE_NEGOTIATION_LIMIT: "limit_negotiation",
+    <int>DICORE_WIRE_COMMAND_LIMIT: "limit_command",
 }
 
 
@@ -440,6 +439,8 @@ cdef class Hub:
     cdef list waiting          # associations that are not read because of the limits in flight
     # hot counters, folded into `counters` when they are asked for
     cdef uint64_t echoes, stores, stores_failed, bytes_in, streamed
+    cdef dicore_engine *engine # with which the budget of bytes in flight is shared, or NULL
+    cdef object engine_owner
 
     def __init__(self, *, uint32_t pdu, uint32_t negotiation, uint32_t command, uint64_t artim, uint64_t network,
                  uint64_t dimse, uint64_t idle):
@@ -464,7 +465,7 @@ cdef class Hub:
             "connections", "associations", "released", "aborted_by_peer", "aborted", "closed", "rejected", "violations",
             "limit_associations", "limit_per_peer", "limit_in_flight", "limit_dataset", "timeout_artim", "timeout_network",
             "timeout_dimse", "timeout_idle", "unsupported", "limit_identifier", "operations", "operations_failed",
-            "tls_failures"), 0)
+            "tls_failures", "limit_pdu", "limit_negotiation", "limit_command", "limit_in_flight_per_peer", "limit_unread"), 0)
 
     def counts(self):
         """All counters, as a new dict."""
@@ -484,6 +485,21 @@ cdef class Hub:
                 if association.fragment_count:
                     association.spill()
             self.wake()
+
+    def share(self, engine):
+        """One budget of bytes in flight with a `dicore._native.engine.Engine`; None: no more."""
+        if self.engine != NULL:
+            dicore_engine_hold(self.engine, -<int64_t>self.in_flight)
+        self.engine_owner = engine
+        self.engine = NULL if engine is None else <dicore_engine *><size_t>engine.address
+        if self.engine != NULL:
+            dicore_engine_hold(self.engine, <int64_t>self.in_flight)
+
+    cdef void charge(self, Host host, int64_t size) noexcept:
+        host.in_flight += <uint64_t>size
+        self.in_flight += <uint64_t>size
+        if self.engine != NULL:
+            dicore_engine_hold(self.engine, size)
 
     def drain(self):
         """No new associations or messages: what is under way is finished, what is idle is aborted."""
@@ -540,8 +556,7 @@ cdef class Hub:
         buffer.holders += 1
         if buffer.host is None:
             buffer.host = host
-            host.in_flight += buffer.capacity
-            self.in_flight += buffer.capacity
+            self.charge(host, <int64_t>buffer.capacity)
         return 0
 
     cdef int release(self, Buffer buffer) except -1:
@@ -551,8 +566,7 @@ cdef class Hub:
             host = buffer.host
             if host is not None:
                 buffer.host = None
-                host.in_flight -= buffer.capacity
-                self.in_flight -= buffer.capacity
+                self.charge(host, -<int64_t>buffer.capacity)
             if buffer is not self.current and buffer.exports == 0 and buffer.capacity == LANDING and len(self.spare) < KEPT:
                 self.spare.append(buffer)
             if host is not None and host.connections == 0:
@@ -576,7 +590,10 @@ cdef class Hub:
         return 0
 
     cdef bint full(self, Host host):
-        return self.in_flight >= self.limit_in_flight or host.in_flight >= self.limit_in_flight_peer
+        return self.all_in_flight() >= self.limit_in_flight or host.in_flight >= self.limit_in_flight_peer
+
+    cdef uint64_t all_in_flight(self):
+        return self.in_flight if self.engine == NULL else dicore_engine_hold(self.engine, 0)
 
 
 cdef enum:
@@ -611,6 +628,10 @@ cdef class Acceptor:
     cdef bint queued           # the transport has bytes of ours waiting
     cdef bint admitted         # it counts against the limits of associations
     cdef bint ended            # nothing is read or answered any more
+    cdef bint lent             # to threads: the core and the socket are theirs, see `lend`
+    cdef bint lost             # the transport has gone meanwhile
+    cdef str recalled          # why it is wanted back
+    cdef public object loan    # whose `stop()` brings it back
     cdef bint paused, paused_by_limit, paused_by_peer, resumed
     cdef uint64_t closing_since
     cdef uint8_t kind          # MESSAGE_...
@@ -662,7 +683,7 @@ cdef class Acceptor:
     @property
     def idle(self):
         """No message is under way."""
-        return self.kind == MESSAGE_NONE and self.unanswered == 0 and self.operations == 0
+        return not self.lent and self.kind == MESSAGE_NONE and self.unanswered == 0 and self.operations == 0
 
     def extra(self, str name):
         """What the transport knows of the connection: 'ssl_object', 'socket', ...; None: nothing."""
@@ -686,8 +707,9 @@ cdef class Acceptor:
         self.started = now_ms()
         hub.count("connections")
         hub.open.add(self)
-        if <uint64_t>len(hub.open) > hub.limit_associations + OVERFLOW:
-            hub.count("limit_associations")
+        crowded = <uint64_t>len(hub.open) > hub.limit_associations + OVERFLOW
+        if crowded or (not self.host.local and <uint64_t>self.host.connections > hub.limit_per_peer + OVERFLOW_PEER):
+            hub.count("limit_associations" if crowded else "limit_per_peer")
             self.why = "closed: too many connections"
             self.end()
             transport.abort()
@@ -744,6 +766,10 @@ cdef class Acceptor:
     def connection_lost(self, error):
         cdef dicore_event event
         self.fd = -1
+        if self.lent:
+            self.lost = True
+            self.recall("connection lost")
+            return
         dicore_association_closed(self.core, &event)
         if not self.why:
             self.hub.count("closed")
@@ -807,6 +833,8 @@ cdef class Acceptor:
             self.why = (f"protocol violation at byte {event.offset}: {dicore_status_text(event.status).decode()} "
                         f"(answered with reason {event.reason})")
             hub.count("violations")
+            if event.limit != DICORE_WIRE_NO_LIMIT:
+                hub.count(LIMIT_NAMES[<int>event.limit])
             self.end()
         return 0
 
@@ -1097,9 +1125,9 @@ cdef class Acceptor:
             self.request = None
             self.message_size = 0
         dicore_command_response(&event.command, status, &answer)
-        if not is_uid(answer.affected_class):  # what is none cannot be repeated
+        if not dicore_uid_usable(answer.affected_class):  # what is none cannot be repeated
             answer.affected_class.data = NULL
-        if not is_uid(answer.affected_instance):
+        if not dicore_uid_usable(answer.affected_instance):
             answer.affected_instance.data = NULL
         return self.respond(event.context_id, &answer)
 
@@ -1108,7 +1136,7 @@ cdef class Acceptor:
         cdef StoreRequest request
         cdef const void *found
         cdef tuple context
-        if event.last or not is_uid(command.affected_class) or not is_uid(command.affected_instance):
+        if event.last or not dicore_uid_usable(command.affected_class) or not dicore_uid_usable(command.affected_instance):
             self.hub.stores_failed += 1
             return self.refuse_message(event, 0xC000 if event.last else 0x0117)
         request = StoreRequest.__new__(StoreRequest)
@@ -1137,6 +1165,9 @@ cdef class Acceptor:
         hub.bytes_in += event.size
         if self.kind == MESSAGE_OTHER:
             return self.message_data(buffer, event)
+        if self.message_size > hub.limit_dataset:
+            hub.count("limit_dataset")
+            return self.give_up("a data set beyond the limit", 0, 0)
         if self.kind == MESSAGE_STORE or self.kind == MESSAGE_STREAM:
             if event.size:
                 offset = <uint32_t>(event.data - buffer.data)
@@ -1149,9 +1180,6 @@ cdef class Acceptor:
                     self.write(buffer)
                 else:
                     self.deliver(buffer)
-            elif self.message_size > hub.limit_dataset:
-                hub.count("limit_dataset")
-                self.give_up("a data set beyond the limit", 0, 0)
             elif self.kind == MESSAGE_STORE and self.message_size > hub.limit_stream:
                 self.begin_stream(buffer)
         elif event.last:
@@ -1159,8 +1187,6 @@ cdef class Acceptor:
                 self.settle(self.request, self.refusal)
                 self.request = None
             self.kind = MESSAGE_NONE
-        elif self.message_size > hub.limit_dataset:
-            self.give_up("a data set beyond the limit", 0, 0)
         return 0
 
     cdef int add_fragment(self, Buffer buffer, uint32_t offset, uint32_t length) except -1:
@@ -1316,8 +1342,7 @@ cdef class Acceptor:
     cdef int wait_for_answer(self, StoreRequest request) except -1:
         request._waits = True
         self.unanswered += 1
-        self.hub.in_flight += MESSAGE_COST
-        self.host.in_flight += MESSAGE_COST
+        self.hub.charge(self.host, MESSAGE_COST)
         return 0
 
     cdef int checked(self, StoreRequest request, object status) except? -2:
@@ -1333,8 +1358,7 @@ cdef class Acceptor:
         request._answered = True
         if request._waits:
             self.unanswered -= 1
-            hub.in_flight -= MESSAGE_COST
-            self.host.in_flight -= MESSAGE_COST
+            hub.charge(self.host, -MESSAGE_COST)
         if status == 0 or status & 0xF000 == 0xB000:
             self.stored_bytes += request._size
             hub.stores += 1
@@ -1364,10 +1388,10 @@ cdef class Acceptor:
     cdef int respond(self, uint8_t context_id, const dicore_command *answer) except -1:
         if self.ended:
             return 0
-        if self.current is not None or self.queue:     # one message at a time (PS3.8 annex E)
+        if self.current is not None or self.queue or self.lent:     # one message at a time (PS3.8 annex E)
             self.post(context_id, Command.of(answer))
         elif dicore_association_respond(self.core, context_id, answer) != DICORE_OK:
-            self.give_up("its answers are not read", 0, 0)
+            self.unread()
         return 0
 
     # -- messages that Python sends
@@ -1383,7 +1407,7 @@ cdef class Acceptor:
             self.queue = deque()
         self.queue.append(outgoing(self, context_id, command, pieces, size, more, done))
         if len(self.queue) > QUEUED:
-            self.give_up("its answers are not read", 0, 0)
+            self.unread()
             return True
         self.pump()
         if not self.feeding and not self.flush_due:
@@ -1402,7 +1426,7 @@ cdef class Acceptor:
         cdef dicore_command c
         cdef dicore_status status
         cdef size_t count, i, total, turn = 0
-        if self.pumping or self.queue is None:
+        if self.pumping or self.queue is None or self.lent:
             return 0
         self.pumping = True
         try:
@@ -1430,7 +1454,7 @@ cdef class Acceptor:
                     if status == DICORE_BAD_ARGUMENT:
                         self.give_up("a message that cannot be sent", 0, 0)
                         raise ValueError(f"this message cannot be sent: {message.command!r}")
-                    self.give_up("its answers are not read", 0, 0)
+                    self.unread()
                     break
                 status = dicore_sender_next(&self.out.sender, self.out.headers, sizeof(self.out.headers), self.out.pieces, PIECES,
                                             &count)
@@ -1649,7 +1673,7 @@ cdef class Acceptor:
         has; who has next to nothing is not read until there is room."""
         if self.own is not None or self.writing is not None:
             return 0
-        self.hub.count("limit_in_flight")
+        self.hub.count("limit_in_flight" if self.hub.all_in_flight() >= self.hub.limit_in_flight else "limit_in_flight_per_peer")
         if self.message_size >= LANDING // 2 and self.fragment_count:
             return self.spill()
         self.paused_by_limit = True
@@ -1666,7 +1690,7 @@ cdef class Acceptor:
 
     cdef int update_reading(self) except -1:
         # who does not read our answers is not read, but for what may end an operation: a C-CANCEL, a response
-        cdef bint pause = not self.ended and (self.paused_by_limit or self.writing is not None or self.proposal != NULL or self.holds > 0 or
+        cdef bint pause = not self.ended and (self.lent or self.paused_by_limit or self.writing is not None or self.proposal != NULL or self.holds > 0 or
                                               (self.paused_by_peer and self.operations == 0))
         if self.transport is None or pause == self.paused or self.transport.is_closing():
             return 0
@@ -1691,7 +1715,7 @@ cdef class Acceptor:
         cdef const uint8_t *data
         cdef size_t size
         cdef bint batched = self.batch != NULL
-        if self.transport is None:
+        if self.transport is None or self.lent:
             return False
         if self.hub.draining and not self.ended and self.kind == MESSAGE_NONE and self.unanswered == 0 and self.operations == 0:
             self.give_up("aborted: the listener closes", 0, 0)
@@ -1701,7 +1725,7 @@ cdef class Acceptor:
             self.write_bytes(data, size)
             dicore_association_sent(self.core, size)
         if self.queued and not self.ended and self.transport.get_write_buffer_size() > BACKLOG:
-            self.give_up("its answers are not read", 0, 0)
+            self.unread()
             self.hang_up()
             return True
         if dicore_association_closing(self.core) or (self.ended and self.hub.draining):
@@ -1715,10 +1739,17 @@ cdef class Acceptor:
         self.transport.close()
         return 0
 
+    cdef int unread(self) except -1:
+        if not self.ended:
+            self.hub.count("limit_unread")
+        return self.give_up("its answers are not read", 0, 0)
+
     cdef int give_up(self, str why, uint8_t source, uint8_t reason) except -1:
         """Abort from our side."""
         if self.ended:
             return 0
+        if self.lent:
+            return self.recall(why)
         if not self.why:
             self.why = why
         self.hub.count("aborted")
@@ -1727,6 +1758,9 @@ cdef class Acceptor:
 
     def stop(self, str why):
         """Abort the association now, whatever is under way."""
+        if self.lent:
+            self.recall(why)
+            return
         self.give_up(why, 0, 0)
         self.flush()
         if self.transport is not None:
@@ -1756,7 +1790,7 @@ cdef class Acceptor:
 
     cdef int tick(self, uint64_t now) except -1:
         cdef dicore_event event
-        if self.transport is None:
+        if self.transport is None or self.lent:
             return 0
         if self.closing_since:
             if now > self.closing_since + self.hub.options.artim_timeout:
@@ -1767,19 +1801,23 @@ cdef class Acceptor:
             return 0
         if self.paused or self.resumed:
             self.resumed = False
+            dicore_association_touch(self.core)
+            dicore_association_deadline(self.core, now)
             return 0
         if dicore_association_deadline(self.core, now) > now:
             return 0
         dicore_association_tick(self.core, now, &event)
         if event.kind == DICORE_EVENT_TIMEOUT:
-            name = TIMEOUT_NAMES.get(<int>event.timeout, "artim")
-            if not self.why:
-                self.why = f"timeout: {name}"
-            self.hub.count("timeout_" + name)
-            self.end()
+            self.timed_out(&event)
         self.flush()
         return 0
 
+    cdef int timed_out(self, const dicore_event *event) except -1:
+        name = TIMEOUT_NAMES.get(<int>event.timeout, "artim")
+        if not self.why:
+            self.why = f"timeout: {name}"
+        self.hub.count("timeout_" + name)
+        return self.end()
 
     cdef int watch_stall(self, uint64_t now) except -1:
         cdef size_t size = self.transport.get_write_buffer_size()
@@ -1787,17 +1825,98 @@ cdef class Acceptor:
             self.stalled_since = now
             self.stalled_size = size
         elif now - self.stalled_since >= self.hub.options.network_timeout > 0:
-            self.hub.count("timeout_network")
-            self.why = "timeout: network (it does not read)"
-            self.give_up(self.why, 0, 0)
-            self.flush()
-            self.transport.abort()
+            self.reads_nothing()
+        return 0
+
+    cdef int reads_nothing(self) except -1:
+        self.hub.count("timeout_network")
+        self.why = "timeout: network (it does not read)"
+        self.give_up(self.why, 0, 0)
+        self.flush()
+        self.transport.abort()
+        return 0
+
+    # -- lending it to threads that send (dicore/retrieve.h)
+
+    def lend(self):
+        """Give the association and its socket away until `take_back`: (address of the core, a duplicate of the socket, network
+        timeout in ms); None: something is under way on it, or it is not a plain socket. Then `loan` is to be set."""
+        cdef const uint8_t *data
+        cdef size_t size
+        if (self.lent or self.ended or self.transport is None or self.fd < 0 or self.secure or self.kind != MESSAGE_NONE or
+                self.unanswered or self.proposal != NULL or self.paused_by_peer or self.paused_by_limit or self.holds):
+            return None
+        self.pump()
+        self.flush()
+        if self.ended or self.transport is None or self.current is not None or self.queue or self.batch != NULL or self.is_queued():
+            return None
+        dicore_association_output(self.core, &data, &size)
+        if size:
+            return None
+        fd = os.dup(self.fd)
+        self.lent = True
+        self.recalled = None
+        self.update_reading()
+        return <size_t>self.core, fd, self.hub.options.network_timeout
+
+    cdef int recall(self, str why) except -1:
+        if self.recalled is None:
+            self.recalled = why
+            if self.loan is not None:
+                self.loan.stop()
+        return 0
+
+    def take_back(self, size_t address):
+        """It is ours again: what `address`, of a dicore_retrieval_end, has is dealt with here. 0: nothing came of it."""
+        cdef const dicore_retrieval_end *end = <const dicore_retrieval_end *>address
+        cdef Buffer buffer
+        self.lent = False
+        self.loan = None
+        if self.lost:
+            return self.connection_lost(None)
+        if end != NULL:
+            if end.why == DICORE_RETRIEVAL_EVENT:
+                self.happened(end)
+            elif end.why == DICORE_RETRIEVAL_STALLED:
+                self.reads_nothing()
+            elif end.why == DICORE_RETRIEVAL_CUT:
+                self.give_up("an instance could not be read any more when half of it was sent", 0, 0)
+            if end.amid and self.transport is not None and end.why != DICORE_RETRIEVAL_STALLED:
+                if end.why == DICORE_RETRIEVAL_STOPPED:
+                    self.give_up(self.recalled or "stopped", 0, 0)
+                self.fd = -1
+                self.transport.abort()         # it has half a PDU: nothing that we say would be understood
+                return None
+        if self.recalled is not None:
+            self.stop(self.recalled)
+        self.update_reading()
+        self.resume()
+
+    cdef int happened(self, const dicore_retrieval_end *end) except -1:
+        cdef Buffer buffer
+        if end.event.kind == DICORE_EVENT_TIMEOUT:
+            return self.timed_out(&end.event)
+        if end.event.kind != DICORE_EVENT_COMMAND:
+            return self.control(&end.event, end.status)
+        self.feeding = True
+        try:
+            self.command(&end.event)
+        finally:
+            self.feeding = False
+        if end.rest_size and not self.ended:
+            buffer = self.hub.landing()
+            memcpy(buffer.data, end.rest, end.rest_size)
+            buffer.holders += 1
+            try:
+                self.feed(buffer, 0, end.rest_size)
+            finally:
+                self.hub.release(buffer)
         return 0
 
 
 cpdef object usable_uid(object text):
     """A UID of a peer that can be repeated in an answer, or None."""
-    if text and is_uid(span_of_text(text)):
+    if text and dicore_uid_usable(span_of_text(text)):
         return text
     return None
 
@@ -2088,9 +2207,7 @@ cdef class Link:
         An empty list: nothing whole yet. Raises OSError when the socket is gone."""
         cdef uint8_t *memory = PULLED
         cdef ssize_t n
-        cdef size_t at = 0, consumed
         cdef dicore_event event
-        cdef dicore_status status
         cdef list said = []
         if self.link.fd < 0:
             return said
@@ -2103,14 +2220,57 @@ cdef class Link:
             dicore_association_closed(self.link.core, &event)
             said.append(("closed",))
             return said
+        self.digest(said, memory, <size_t>n)
+        return said
+
+    cdef int digest(self, list said, const uint8_t *memory, size_t n) except -1:
+        cdef size_t at = 0, consumed
+        cdef dicore_event event
+        cdef dicore_status status
         while True:
-            status = dicore_association_receive(self.link.core, memory + at, <size_t>n - at, &consumed, &event)
+            status = dicore_association_receive(self.link.core, memory + at, n - at, &consumed, &event)
             at += consumed
             if event.kind == DICORE_EVENT_NONE:
-                return said
+                return 0
             self.say(said, &event)
             if status != DICORE_OK and event.kind != DICORE_EVENT_FAILED:
-                return said
+                return 0
+
+    def lend(self):
+        """Give the association and its socket away until `take_back`: (address of the core, a duplicate of the socket); None:
+        something is under way on it."""
+        cdef const uint8_t *data
+        cdef size_t size
+        if self.link.fd < 0 or self.sending or self.link.sending or self.push() or self.link.fd < 0:
+            return None
+        dicore_association_output(self.link.core, &data, &size)
+        return None if size else (<size_t>self.link.core, os.dup(self.link.fd))
+
+    def take_back(self, size_t address):
+        """(What `pull` would have said, the peer has half a PDU) of what `address`, of a dicore_retrieval_end, has."""
+        cdef const dicore_retrieval_end *end = <const dicore_retrieval_end *>address
+        cdef dicore_event event
+        cdef list said = []
+        if end == NULL:
+            return said, False
+        if end.why == DICORE_RETRIEVAL_EVENT and end.event.kind == DICORE_EVENT_TIMEOUT:
+            said.append(("timeout", 0, 0, <int>end.event.timeout))
+        elif end.why == DICORE_RETRIEVAL_EVENT:
+            self.say(said, &end.event)
+            if end.rest_size and end.event.kind == DICORE_EVENT_COMMAND:
+                self.digest(said, end.rest, end.rest_size)
+        elif end.why == DICORE_RETRIEVAL_CLOSED:
+            dicore_association_closed(self.link.core, &event)
+            said.append(("closed",))
+        elif end.why == DICORE_RETRIEVAL_BROKEN:
+            said.append(("broken", 0, end.system, 0))
+        elif end.why == DICORE_RETRIEVAL_STALLED:
+            said.append(("timeout", 0, 0, <int>DICORE_TIMEOUT_NETWORK))
+        elif end.why == DICORE_RETRIEVAL_STOPPED:
+            said.append(("stopped",))
+        elif end.why == DICORE_RETRIEVAL_CUT:
+            said.append(("cut",))
+        return said, bool(end.amid)
 
     cdef int say(self, list said, const dicore_event *event) except -1:
         if event.kind == DICORE_EVENT_COMMAND:
@@ -2227,72 +2387,13 @@ def associate_rebuilt(const uint8_t[::1] pdu not None):
 
 # ---- files -----------------------------------------------------------------------------------------------------------
 
-cdef dicore_span span_of_chars(const char *text, size_t size) noexcept nogil:
-    cdef dicore_span span
-    span.data = <const uint8_t *>text
-    span.size = size
-    return span
-
-
-cdef struct identity:
-    dicore_span sop_class, sop_instance, transfer_syntax
-    uint64_t start             # of the data set
-    bint deflated
-
-
-cdef dicore_status identify(const uint8_t *data, size_t size, bint partial, identity *out) noexcept nogil:
-    """What a C-STORE needs to know of a file. The data set's own UIDs count before those of group 0002, and the encoding it
-    really has before the one it declares. DICORE_TRUNCATED (partial only): more bytes are needed."""
-    cdef dicore_read_options options
-    cdef dicore_part10 part
-    cdef dicore_selected found[2]
-    cdef uint32_t tags[2]
-    cdef uint64_t position
-    cdef dicore_status status
-    cdef int deflated = 0
-    memset(&options, 0, sizeof(options))
-    options.partial = partial
-    status = dicore_part10_parse(data, size, &options, &part, NULL)
-    if status != DICORE_OK:
-        return status
-    out.sop_class = part.sop_class
-    out.sop_instance = part.sop_instance
-    out.transfer_syntax = part.transfer_syntax
-    out.start = part.dataset_offset
-    out.deflated = part.deflated
-    if not part.deflated:
-        tags[0] = 0x00080016
-        tags[1] = 0x00080018
-        status = dicore_select(data, size, part.dataset_offset, <dicore_encoding>part.encoding, &options, tags, 2, found,
-                               &position, NULL)
-        if status != DICORE_OK:
-            return status
-        if found[0].flags & DICORE_SELECTED and found[0].offset + found[0].length <= size and found[0].length:
-            out.sop_class.data = data + found[0].offset
-            out.sop_class.size = dicore_value_trim(data + found[0].offset, <size_t>found[0].length)
-        if found[1].flags & DICORE_SELECTED and found[1].offset + found[1].length <= size and found[1].length:
-            out.sop_instance.data = data + found[1].offset
-            out.sop_instance.size = dicore_value_trim(data + found[1].offset, <size_t>found[1].length)
-        if part.guessed or dicore_syntax_encoding(part.transfer_syntax.data, part.transfer_syntax.size, &deflated) != \
-                <dicore_encoding>part.encoding:
-            if part.encoding == DICORE_IMPLICIT_LE:
-                out.transfer_syntax = span_of_chars("1.2.840.10008.1.2", 17)
-            elif part.encoding == DICORE_EXPLICIT_BE:
-                out.transfer_syntax = span_of_chars("1.2.840.10008.1.2.2", 19)
-            else:
-                out.transfer_syntax = span_of_chars("1.2.840.10008.1.2.1", 19)
-    if not is_uid(out.sop_class) or not is_uid(out.sop_instance) or not is_uid(out.transfer_syntax):
-        return DICORE_BAD_META
-    return DICORE_OK
-
-
 def identify_bytes(const uint8_t[::1] data not None, *, bint partial=False):
     """(SOP class, SOP instance, transfer syntax, offset of the data set) of a Part 10 file in memory, or of the beginning
     of one. Raises DicomFormatError when a C-STORE cannot be made of it."""
-    cdef identity found
+    cdef dicore_identity found
     if data.shape[0] == 0:
         raise errors.DicomFormatError("no bytes", expected="a DICOM file")
-    check(identify(&data[0], <size_t>data.shape[0], partial, &found), NULL, None,
+    check(dicore_part10_identify(&data[0], <size_t>data.shape[0], partial, &found), NULL, None,
           "SOP Class UID, SOP Instance UID and a transfer syntax")
     return text_of(found.sop_class), text_of(found.sop_instance), text_of(found.transfer_syntax), found.start
 
@@ -2319,7 +2420,7 @@ cdef struct source:
     uint64_t position          # of the next byte to read, when streamed
     int fd                     # open while streamed, else -1
     size_t index
-    identity id
+    dicore_identity id
 
 
 cdef ssize_t read_all(int fd, uint8_t *memory, size_t size, uint64_t position) noexcept nogil:
@@ -2389,7 +2490,7 @@ cdef uint8_t load(const char *path, source *out, size_t whole, size_t chunk, int
         out.size = size
         out.position = <uint64_t>got
         out.fd = fd
-    status = identify(out.memory, out.loaded, out.fd >= 0, &out.id)
+    status = dicore_part10_identify(out.memory, out.loaded, out.fd >= 0, &out.id)
     if status == DICORE_OK and out.id.start > out.loaded:
         status = DICORE_TRUNCATED
     if status == DICORE_OK and (out.size - out.id.start) % 2:
@@ -2435,6 +2536,20 @@ cdef class Paths:
     def __len__(self):
         return self.count
 
+    def folders(self):
+        """The indexes of those that are folders. Releases the GIL."""
+        cdef size_t i = 0
+        cdef c_stat info
+        cdef list found = []
+        while True:
+            with nogil:
+                while i < self.count and not (c_stat_path(self.array[i], &info) == 0 and S_ISDIR(info.st_mode)):
+                    i += 1
+            if i >= self.count:
+                return found
+            found.append(i)
+            i += 1
+
 
 def survey(Paths paths not None, list indexes not None):
     """Read the headers of the files with these indexes: {(SOP class, transfer syntax): [indexes]}. Files that cannot be
@@ -2445,7 +2560,7 @@ def survey(Paths paths not None, list indexes not None):
     cdef size_t wanted
     cdef ssize_t got
     cdef int fd, error
-    cdef identity id
+    cdef dicore_identity id
     cdef dicore_status status
     cdef const char *path
     cdef object last_key = None
@@ -2465,7 +2580,7 @@ def survey(Paths paths not None, list indexes not None):
                         got = read_all(fd, memory, wanted, 0)
                         if got < 0:
                             break
-                        status = identify(memory, <size_t>got, <uint64_t>got < size, &id)
+                        status = dicore_part10_identify(memory, <size_t>got, <uint64_t>got < size, &id)
                         if status != DICORE_TRUNCATED or wanted >= SURVEY_LONGEST or <size_t>got < wanted:
                             break
                         wanted *= 4
@@ -2632,6 +2747,18 @@ cdef class Pump:
             out.append((j, self.outcomes[j], self.statuses[j], self.details[j]))
         return out
 
+    def settled(self):
+        """How many files were acknowledged with status 0000, and the results of all the others."""
+        cdef size_t i, j, plain = 0
+        cdef list out = []
+        for i in range(self.order_count):
+            j = self.order[i]
+            if self.outcomes[j] == OUTCOME_SENT and self.statuses[j] == 0:
+                plain += 1
+            else:
+                out.append((j, self.outcomes[j], self.statuses[j], self.details[j]))
+        return plain, out
+
     def ended(self, size_t number):
         """What ended association `number`: None while it stands, else (kind, source or 0, reason or errno, detail)."""
         cdef lane *one
@@ -2733,7 +2860,7 @@ cdef class Pump:
         self.spare[self.spare_count] = file
         self.spare_count += 1
 
-    cdef int context_for(self, lane *one, const identity *id) noexcept nogil:
+    cdef int context_for(self, lane *one, const dicore_identity *id) noexcept nogil:
         cdef size_t i, at
         for i in range(one.offer_count):
             at = (one.last_offer + i) % one.offer_count

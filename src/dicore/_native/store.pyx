@@ -36,6 +36,8 @@ FAILPOINTS = {
     "write-error": <int>DICORE_FAIL_WRITE_ERROR,
     "write-full": <int>DICORE_FAIL_WRITE_FULL,
     "sync-error": <int>DICORE_FAIL_SYNC_ERROR,
+    "lane-written": <int>DICORE_FAIL_LANE_WRITTEN,
+    "lane-named": <int>DICORE_FAIL_LANE_NAMED,
 }
 
 cdef enum:

@@ -144,6 +144,9 @@ class Association(Operations):
         self._writing = False
         self._watched = False
         self._pump: Pump | None = None  # has the socket meanwhile, in another thread
+        self._lent = False  # so have others
+        self._recalled: NetworkError | None = None  # why it is to be over, while it is lent
+        self.loan: Any = None  # of the Wire protocol
         self._end: NetworkError | None = None  # why it is over
 
     # -- what there is to see
@@ -396,6 +399,35 @@ class Association(Operations):
                 else:
                     one._watch()
 
+    def lend(self) -> tuple[int, int, int] | None:
+        """See `dicore.net.exchange.Wire`."""
+        if not self.open or self._pump is not None or self._events or self._holds or self._writing:
+            return None
+        lent = self._link.lend()
+        if lent is None:
+            return None
+        self._lent, self._recalled = True, None
+        self._unwatch()
+        return (*lent, round(self._timeouts.network * 1000))
+
+    def take_back(self, ended: int) -> None:
+        """See `dicore.net.exchange.Wire`."""
+        self._lent, self.loan = False, None
+        events, amid = self._link.take_back(ended)
+        if amid or (events and events[0][0] in ("broken", "timeout", "stopped", "cut")):
+            if not amid:
+                self._link.start_abort()
+                self._say_last_words()
+            self._close(self._recalled or self._end_of(events[0]))
+            return
+        if self._recalled is not None:
+            self._abort(self._recalled)
+            return
+        self._events.extend(events)
+        self._process()
+        self._watch()
+        self._arm()
+
     # -- one operation
 
     def post(
@@ -427,7 +459,7 @@ class Association(Operations):
         self._holds += 1 if on else -1
         if self._holds:
             self._stop_reading()
-        elif self._pump is None:
+        elif self._pump is None and not self._lent:
             self._watch()
             if self._events:
                 self._loop.call_soon(self._process)
@@ -615,6 +647,11 @@ class Association(Operations):
                 return self._timed_out(native.TIMEOUT_NAMES[detail])
             case ("broken", _, number, _):
                 return ConnectionFailed(f"the connection broke: {os.strerror(number)}", peer=peer)
+            case ("stopped",):
+                return AssociationStateError("the association is aborted", peer=peer)
+            case ("cut",):
+                why = "an instance could not be read any more when half of it was sent"
+                return AssociationStateError(f"the association is aborted: {why}", peer=peer)
             case ("release", *_):
                 return AssociationStateError("the peer released the association", peer=peer)
         return ConnectionFailed("the peer closed the connection without an A-ABORT", peer=peer)
@@ -624,6 +661,10 @@ class Association(Operations):
     def _abort(self, why: NetworkError) -> None:
         if self._pump is not None:
             self._pump.cancel()  # it aborts, and its end closes us
+        elif self._lent:
+            self._recalled = why
+            if self.loan is not None:
+                self.loan.stop()  # `take_back` goes on
         elif self.open:
             self._link.start_abort()
             self._say_last_words()

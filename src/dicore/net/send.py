@@ -224,7 +224,9 @@ class _Sending:
         """Book the outcomes. Files that no context was accepted for, and files whose turn did not come."""
         homeless, unsent = [], []
         self.report.bytes += pump.bytes
-        for index, outcome, status, detail in pump.results():
+        plain, others = pump.settled()
+        self.report.sent += plain
+        for index, outcome, status, detail in others:
             if outcome == native.SENT:
                 self._answered(index, status)
             elif outcome == native.NO_CONTEXT:
@@ -342,10 +344,13 @@ def _propose(found: dict[Pair, list[int]]) -> tuple[list[Context], set[Pair]]:
 
 def _expand(paths: PathLike | Iterable[PathLike]) -> list[str]:
     """Files as they are, folders as all files under them in the order of their names."""
+    given = [os.fspath(one) for one in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    searched = set(Paths([os.fsencode(one) for one in given]).folders())
+    if not searched:
+        return given
     files: list[str] = []
-    for one in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        text = os.fspath(one)
-        if os.path.isdir(text):
+    for number, text in enumerate(given):
+        if number in searched:
             for folder, folders, names in os.walk(text):
                 folders.sort()
                 files += [os.path.join(folder, name) for name in sorted(names)]

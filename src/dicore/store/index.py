@@ -687,13 +687,13 @@ class Index:
                 continue
             yield {k: v for k, v in found.items() if k in wanted or k == ""}
 
-    def sizes(self, keys: Mapping[str, Any]) -> list[tuple[str, int]]:
-        """(SOP Instance UID, bytes of its record) of the instances that match, in the order they came in."""
+    def listing(self, keys: Mapping[str, Any]) -> list[tuple[str, str, str, int]]:
+        """(SOP Instance UID, SOP Class UID, Transfer Syntax UID, bytes of its record) of the instances that match, in the
+        order they came in."""
         sql, values = self.statement("IMAGE", keys, ["SOPInstanceUID"], ordered=True)
-        sql = sql.replace(
-            "SELECT instance.SOPInstanceUID FROM", "SELECT instance.SOPInstanceUID, instance.size FROM", 1
-        )
-        return [(str(uid), int(size)) for uid, size in self.database.read(sql, values)]
+        columns = ", ".join(f"instance.{one}" for one in ("SOPInstanceUID", "SOPClassUID", "TransferSyntaxUID", "size"))
+        sql = sql.replace("SELECT instance.SOPInstanceUID FROM", f"SELECT {columns} FROM", 1)
+        return [(str(uid), str(kind), str(syntax), int(size)) for uid, kind, syntax, size in self.database.read(sql, values)]
 
     def counts(self) -> dict[str, int]:
         return {

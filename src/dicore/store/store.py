@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dicore.store")
 
-FILL_AHEAD = 512 << 20  # bytes zero-filled ahead of a durable writer, while nothing arrives
+# Bytes zero-filled ahead of the writer while nothing arrives: on the disk where each commit waits for it, else in the page
+# cache, where a study that comes then finds memory the machine has at hand (docs/store-format.md).
+FILL_AHEAD = {"durable": 512 << 20, "relaxed": 256 << 20}
 CHECKED_AT_READ = 64 << 20  # records up to this size are checked against their CRC whenever they are looked up
 RESERVE = 2 << 20  # bytes kept back so that something can be deleted when the disk is full
 LOOKS_AGAIN = (0.05, 0.1, 0.3)  # seconds after which what looks damaged where somebody writes is read again
@@ -180,7 +182,7 @@ class Store(Mapping[str, "Dataset"]):
             self._native = native.Native(
                 self._folder,
                 segment_size=segment_size,
-                fill_ahead=FILL_AHEAD if durability == "durable" else 0,
+                fill_ahead=FILL_AHEAD[durability],
                 durability=_means(durability),
                 duplicates=DUPLICATES[duplicates],
                 read_only=read_only,
@@ -324,8 +326,10 @@ class Store(Mapping[str, "Dataset"]):
             return
         if dirty:
             segment.repair()
+            self._fails("repaired")
             log.warning("%s: bytes behind byte %d were left by a crash and are zeros now", name, end)
         if mark.clean:  # it is about to be untrue
+            self._fails("mark-removing")
             files.remove(self._folder, number, "mark")
             os.fsync(self._folder)
         if mine is not None:
@@ -467,7 +471,9 @@ class Store(Mapping[str, "Dataset"]):
         finally:
             segment.close()
         end = max(end, known)
+        self._fails("seal-begun")
         files.write_sidecar(self._folder, number, nonce, end, entries)
+        self._fails("seal-named")
         files.remove(self._folder, number, "mark")
         self._extents[number] = end
 
@@ -591,6 +597,12 @@ class Store(Mapping[str, "Dataset"]):
             raise ValueError("delete needs a key that says what; or everything=True")
         rows = [(row["SOPClassUID"], row["SOPInstanceUID"]) for row in self._matches(keys)]
         return self.delete_instances(rows, progress)
+
+    def listing(self, keys: Mapping[str, str | Sequence[str]]) -> list[tuple[str, str, str, int]]:
+        """(SOP Instance UID, SOP Class UID, Transfer Syntax UID, bytes of its record) of the instances that match, as
+        `find` at IMAGE level, each UID once, in the order they came in: what a retrieval needs to know."""
+        self._sync_index_if_possible()
+        return list({one[0]: one for one in self._index.listing(keys)}.values())
 
     def _matches(self, keys: Mapping[str, str | Sequence[str]]) -> list[dict[str, str]]:
         self._sync_index_if_possible()
@@ -1041,6 +1053,7 @@ class Store(Mapping[str, "Dataset"]):
                 number = counters["segment"]
                 try:
                     opened = native.Segment(self._folder, number)
+                    self._fails("close-marking")
                     files.write_mark(self._folder, number, opened.nonce, counters["end"], clean=True)
                     opened.close()
                 except (OSError, StoreError) as error:
@@ -1120,8 +1133,9 @@ def _open_folder(path: Path, read_only: bool) -> int:
     elif not segments.is_dir():
         if path.is_dir() and any(path.iterdir()) and not (path / "index.sqlite").exists():
             raise StoreError(f"{path} is neither empty nor a store: give a folder of its own")
+        new = [folder for folder in (segments, *segments.absolute().parents) if not folder.exists()]
         segments.mkdir(parents=True, exist_ok=True)
-        for folder in (path, path.parent):  # the names, too, have to survive
+        for folder in {made.absolute().parent for made in new}:  # the names, too, have to survive
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             os.fsync(handle)
             os.close(handle)
