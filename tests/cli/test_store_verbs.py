@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import dicore
-from conftest import dicore_cli
+from conftest import dicore_cli, free_port
 from dicore import synth
 
 
@@ -64,3 +65,33 @@ def test_the_worklist_is_kept_in_the_store(archive: Path, tmp_path: Path) -> Non
     removed = dicore_cli("store", "worklist", archive, "--remove", "AccessionNumber=A*", "--json")
     assert json.loads(removed.stdout) == {"removed": 1}
     assert dicore_cli("serve", archive, "--worklist", tmp_path, "--worklist-store", check=False).returncode == 2
+
+
+def test_get_and_move_fetch_only_what_is_missing(archive: Path, tmp_path: Path, serve: Any) -> None:
+    sink = free_port()
+    far = serve(archive, "--destination", f"SINK=127.0.0.1:{sink}")
+    with dicore.Store(archive, read_only=True) as store:
+        rows = store.find("IMAGE")
+        study = rows[0]["StudyInstanceUID"]
+        of_study = {row["SOPInstanceUID"] for row in rows if row["StudyInstanceUID"] == study}
+        first, *_ = sorted(of_study)
+        with dicore.Store(tmp_path / "near") as near:
+            data = store.record(first)
+            start = 144 + int.from_bytes(data[140:144], "little")
+            near.append(store[first].SOPClassUID, first, store[first].transfer_syntax, [data[start:]])
+    where = f"{far.ae_title}@127.0.0.1:{far.port}"
+    asked = [where, "-k", f"StudyInstanceUID={study}"]
+    said = dicore_cli("get", *asked, "-o", tmp_path / "near", "--reconcile")
+    assert said.stderr.startswith("dicore: the peer has 2 instances, 1 are here, 1 are fetched")
+    assert said.stdout.startswith("got 1 instances; 0 failed")
+    with dicore.Store(tmp_path / "near", read_only=True) as near:
+        assert set(near) == of_study
+    for level, more in (("STUDY", []), ("SERIES", ["-k", f"SeriesInstanceUID={rows[0]['SeriesInstanceUID']}"])):
+        again = dicore_cli("get", *asked, *more, "-l", level, "-o", tmp_path / "near", "--reconcile")
+        assert again.stdout.startswith("got 0 instances; 0 failed")
+    moved = dicore_cli("move", *asked, "-d", "SINK", "--reconcile", tmp_path / "near")
+    assert moved.stdout.startswith("moved 0 instances; 0 failed")  # and nobody listens there
+    files = dicore_cli("get", *asked, "-o", tmp_path / "files", "--reconcile")
+    assert files.stdout.startswith("got 2 instances")
+    (tmp_path / "files" / f"{first}.dcm").unlink()
+    assert dicore_cli("get", *asked, "-o", tmp_path / "files", "--reconcile").stdout.startswith("got 1 instances")
