@@ -29,7 +29,7 @@ def patients(archive: Path) -> dict[str, str]:
 
 
 def test_correct_says_what_it_would_do_and_does_it(archive: Path) -> None:
-    first, second = patients(archive)
+    first, _ = patients(archive)
     asked = ["store", "correct", archive, f"PatientID={first}", "--set", "PatientName=New^Name"]
     assert dicore_cli(*asked).stdout == "2 instances match; --yes changes them\n"
     assert "New^Name" not in patients(archive).values()
