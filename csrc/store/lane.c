@@ -136,7 +136,7 @@ static dicore_verdict judge(dicore_lane *lane, uint16_t *flags, dicore_place *pl
     dicore_candidate candidate = {.uid = lane->uid, .uid_size = lane->uid_size, .data_size = lane->data_size,
                                         .data_crc = lane->data_crc, .file = lane->file, .offset = START + lane->data_offset};
     memcpy(candidate.uid_hash, lane->uid_hash, 16);
-    const dicore_verdict verdict = dicore_store_judge(lane->store, &candidate, 0, flags, place);
+    const dicore_verdict verdict = dicore_store_judge(lane->store, &candidate, lane->forced, flags, place);
     if (verdict == DICORE_REFUSED) {
         lane->store->counters.conflicts++;
         *outcome = DICORE_CONFLICT;

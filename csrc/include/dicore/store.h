@@ -355,6 +355,7 @@ typedef struct dicore_lane {
     char name[48];                    /* while it is not yet a segment */
     char uid[64];
     uint32_t uid_size;
+    uint16_t forced;                  /* of dicore_lane_begin 0; DICORE_RECORD_REPLACES before the commit: as dicore_store_put */
 } dicore_lane;
 
 /** Begin a lane: `instance` without pieces. @return as dicore_store_append; on failure there is nothing to abort. */

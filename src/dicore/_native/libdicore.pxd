@@ -849,6 +849,7 @@ cdef extern from "dicore/store.h" nogil:
     void dicore_store_count(dicore_store *store, dicore_store_counters *out)
 
     ctypedef struct dicore_lane:
+        uint16_t forced
         dicore_segment_info info
 
     dicore_status dicore_lane_begin(dicore_store *store, const dicore_instance *instance, dicore_lane *lane, dicore_error *error)

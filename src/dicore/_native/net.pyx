@@ -157,13 +157,6 @@ cdef dicore_span span_of_text(str text) except *:
     return span
 
 
-cdef dicore_span span_of_chars(const char *text, size_t size) noexcept nogil:
-    cdef dicore_span span
-    span.data = <const uint8_t *>text
-    span.size = size
-    return span
-
-
 cdef bytes span_bytes(dicore_span span):
     return PyBytes_FromStringAndSize(<const char *>span.data, <Py_ssize_t>span.size)
 
@@ -3401,13 +3394,6 @@ cdef struct volley_word:       # to Python
     bint free
     uint8_t end_kind, end_source, end_reason
     int end_detail
-
-
-cdef dicore_span span_of_chars(const char *text, size_t size) noexcept nogil:
-    cdef dicore_span span
-    span.data = <const uint8_t *>text
-    span.size = size
-    return span
 
 
 @cython.final

@@ -683,10 +683,13 @@ cdef class Native:
         dicore_store_count(self.store, &c)
         return c
 
-    def lane(self, str sop_class not None, str sop_instance not None, str transfer_syntax not None, str source_ae not None):
-        """Begin a lane."""
+    def lane(self, str sop_class not None, str sop_instance not None, str transfer_syntax not None, str source_ae not None,
+             uint16_t flags=0):
+        """Begin a lane. With `flags` REPLACES it takes the place of what is there, whatever the policy."""
         self._open()
-        return NativeLane(self, sop_class, sop_instance, transfer_syntax, source_ae)
+        made = NativeLane(self, sop_class, sop_instance, transfer_syntax, source_ae)
+        (<NativeLane>made).lane.forced = flags
+        return made
 
 
 cdef class NativeLane:

@@ -10,7 +10,7 @@ import typer
 from dicore.cli import tls
 from dicore.cli.address import ae_title, keys_of, peer
 from dicore.cli.output import progress, show_json
-from dicore.cli.retrieval import check_model, finish
+from dicore.cli.retrieval import check_model, finish, lacking, nothing, total
 from dicore.cli.wire import Wire
 
 
@@ -27,6 +27,9 @@ def get(
     model: Annotated[str, typer.Option("--model", "-m", help="study or patient.")] = "study",
     called: Annotated[str | None, typer.Option("--called", "-aec", metavar="AE", help="Called AE title.")] = None,
     calling: Annotated[str, typer.Option("--calling", "-aet", metavar="AE", help="Our AE title.")] = "DICORE",
+    reconcile: Annotated[
+        bool, typer.Option("--reconcile", help="Ask for the peer's list first and fetch only what is not here.")
+    ] = False,
     tls_cert: tls.Cert = None,
     tls_key: tls.Key = None,
     tls_ca: tls.Ca = None,
@@ -42,6 +45,7 @@ def get(
     \b
     Examples:
       dicore get PACS@pacs.example:104 -k StudyInstanceUID=1.2.3 --output study/
+      dicore get PACS@pacs.example:104 -k StudyInstanceUID=1.2.3 --output archive/ --reconcile
       dicore get -aec PACS pacs.example 104 --level SERIES -k StudyInstanceUID=1.2 -k SeriesInstanceUID=1.3 --json
     """
     target = peer(address, port, called)
@@ -67,12 +71,24 @@ def get(
                 to = stack.enter_context(Store(output))
             options: dict[str, Any] = {"to": to, "level": level, "model": model, **wanted}
             update = stack.enter_context(progress(f"getting from {target}", "instances"))
+            asked = [options]
+            if reconcile:
+                have = to.__contains__ if to is not output else lambda uid: (output / f"{uid}.dcm").is_file()
+                parts = await lacking(target, {"tls": secure, "calling": title}, wanted, level, model, have)
+                asked = [{"to": to, "level": "IMAGE", "model": model, **keys} for keys in parts]
+            if not asked:
+                return nothing()
+            parts_done: list[Progress] = []
             async with connect(target, tls=secure, wire=wire, calling=title, receive=True) as association:
-                async for last in association.c_get(None, **options):
-                    done = (last.completed or 0) + (last.failed or 0)
-                    update(done, done + (last.remaining or 0))
-                    if as_json:
-                        show_json(last._asdict())
-        return last
+                for one in asked:
+                    last = None
+                    async for last in association.c_get(None, **one):
+                        done = (last.completed or 0) + (last.failed or 0)
+                        update(done, done + (last.remaining or 0))
+                        if as_json:
+                            show_json(last._asdict())
+                    if last is not None:
+                        parts_done.append(last)
+        return total(parts_done)
 
     finish(ask, "got", quiet=as_json)

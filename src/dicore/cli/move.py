@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from dicore.cli import tls
 from dicore.cli.address import ae_title, keys_of, peer
 from dicore.cli.output import progress, show_json
-from dicore.cli.retrieval import check_model, finish
+from dicore.cli.retrieval import check_model, finish, lacking, nothing, total
 from dicore.cli.wire import Wire
 
 
@@ -26,6 +27,16 @@ def move(
     model: Annotated[str, typer.Option("--model", "-m", help="study or patient.")] = "study",
     called: Annotated[str | None, typer.Option("--called", "-aec", metavar="AE", help="Called AE title.")] = None,
     calling: Annotated[str, typer.Option("--calling", "-aet", metavar="AE", help="Our AE title.")] = "DICORE",
+    reconcile: Annotated[
+        Path | None,
+        typer.Option(
+            "--reconcile",
+            metavar="STORE_DIR",
+            exists=True,
+            file_okay=False,
+            help="The destination's store: only what is not in it is sent.",
+        ),
+    ] = None,
     tls_cert: tls.Cert = None,
     tls_key: tls.Key = None,
     tls_ca: tls.Ca = None,
@@ -41,6 +52,7 @@ def move(
     \b
     Examples:
       dicore move PACS@pacs.example:104 --destination ARCHIVE -k StudyInstanceUID=1.2.3
+      dicore move PACS@pacs.example:104 -d ARCHIVE -k StudyInstanceUID=1.2.3 --reconcile archive/
       dicore move -aec PACS -aem ARCHIVE pacs.example 104 -k QueryRetrieveLevel=STUDY -k StudyInstanceUID=1.2
     """
     target = peer(address, port, called)
@@ -56,15 +68,29 @@ def move(
     check_model(model, MOVE)
 
     async def ask() -> Progress | None:
-        last = None
-        options: dict[str, Any] = {"destination": to, "level": level, "model": model, **wanted}
+        asked: list[dict[str, Any]] = [{"destination": to, "level": level, "model": model, **wanted}]
+        if reconcile is not None:
+            from dicore.store import Store
+
+            with Store(reconcile, read_only=True) as store:
+                parts = await lacking(
+                    target, {"tls": secure, "calling": title}, wanted, level, model, store.__contains__
+                )
+            asked = [{"destination": to, "level": "IMAGE", "model": model, **keys} for keys in parts]
+        if not asked:
+            return nothing()
+        parts_done: list[Progress] = []
         with progress(f"{target} sends to {to}", "instances") as update:
             async with connect(target, tls=secure, wire=wire, calling=title, contexts=[MOVE[model]]) as association:
-                async for last in association.c_move(None, **options):
-                    done = (last.completed or 0) + (last.failed or 0) + (last.warning or 0)
-                    update(done, done + (last.remaining or 0))
-                    if as_json:
-                        show_json(last._asdict())
-        return last
+                for one in asked:
+                    last = None
+                    async for last in association.c_move(None, **one):
+                        done = (last.completed or 0) + (last.failed or 0) + (last.warning or 0)
+                        update(done, done + (last.remaining or 0))
+                        if as_json:
+                            show_json(last._asdict())
+                    if last is not None:
+                        parts_done.append(last)
+        return total(parts_done)
 
     finish(ask, "moved", quiet=as_json)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,13 +12,51 @@ from dicore.cli.output import say, show
 if TYPE_CHECKING:
     from dicore.net import Progress
 
-__all__ = ["check_model", "finish"]
+__all__ = ["check_model", "finish", "lacking", "nothing", "total"]
 
 
 def check_model(model: str, known: Collection[str]) -> None:
     """Raises typer.BadParameter (exit status 2) for a --model that is none of `known`."""
     if model not in known:
         raise typer.BadParameter(f"{model!r}: one of {', '.join(known)}", param_hint="--model")
+
+
+async def lacking(
+    target: Any, options: dict[str, Any], keys: dict[str, str], level: str, model: str, have: Callable[[str], bool]
+) -> list[dict[str, str]]:
+    """The keys of the retrievals at IMAGE level for what the peer has and `have` does not; said on stderr."""
+    from dicore.net import connect
+    from dicore.net.queries import FIND
+    from dicore.net.reconcile import missing
+
+    listed = wanting = 0
+    found = []
+    async with connect(target, contexts=[FIND[model]], **options) as association:
+        async for one in missing(association, keys, level=level.upper(), model=model, have=have):
+            listed, wanting = listed + one.listed, wanting + one.missing
+            if one.missing:
+                found.append(one.keys)
+    say(f"dicore: the peer has {listed} instances, {listed - wanting} are here, {wanting} are fetched")
+    return found
+
+
+def nothing() -> Progress:
+    """The end of a retrieval that had nothing to do."""
+    from dicore.net import Progress
+
+    return Progress(status=0, remaining=0, completed=0, failed=0, warning=0)
+
+
+def total(parts: Sequence[Progress]) -> Progress | None:
+    """Several retrievals as one."""
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    completed = sum(one.completed or 0 for one in parts)
+    failed = sum(one.failed or 0 for one in parts)
+    warning = sum(one.warning or 0 for one in parts)
+    worst = max(parts, key=lambda one: one.status)
+    uids = tuple(uid for one in parts for uid in one.failed_uids)
+    return worst._replace(completed=completed, failed=failed, warning=warning, failed_uids=uids)
 
 
 def finish(ask: Callable[[], Coroutine[Any, Any, Progress | None]], word: str, *, quiet: bool) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dicore.cli.output import SETTINGS, escape, human_bytes, progress, show, show_json, show_table
+from dicore.cli.output import SETTINGS, escape, human_bytes, progress, say, show, show_json, show_table
 from dicore.errors import StoreError
 
 if TYPE_CHECKING:
     from dicore.store import Store
+    from dicore.store.correction import CorrectReport
 
 StoreDir = Annotated[
     Path, typer.Argument(metavar="STORE_DIR", exists=True, file_okay=False, help="A folder that `dicore serve` wrote.")
@@ -230,6 +233,105 @@ def restore(
         raise typer.Exit(1)
 
 
+@store.command("correct")
+def correct(
+    folder: StoreDir,
+    keys: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="Which instances, as `ls` matches them.")],
+    changes: Annotated[
+        list[str], typer.Option("--set", "-s", metavar="KEY=VALUE", help="What they shall have; repeatable.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say how many instances match.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Change attributes of what matches. What was there goes into the Original Attributes Sequence.
+
+    Each instance is a new record in place of the old one; corrections.jsonl logs them. Safe to kill: the next opening
+    finishes what was begun.
+
+    \b
+    Example:
+      dicore store correct archive/ StudyInstanceUID=1.2.3 --set PatientName=Doe^Jane --set PatientSex=F --yes
+    """
+    wanted, new = dict(_key(key) for key in keys), dict(_key(key) for key in changes)
+    with _open(folder) as opened, progress("correcting", "instances") as update, _usage():
+        if yes:
+            _corrected(opened.correct(new, progress=update, **wanted), as_json)  # type: ignore[arg-type]  # all text
+        else:
+            _would(len(opened.find("IMAGE", **wanted)), as_json)  # type: ignore[arg-type]
+
+
+@store.command("merge")
+def merge(
+    folder: StoreDir,
+    source: Annotated[str, typer.Argument(metavar="PATIENT_ID", help="Whose studies they are now.")],
+    into: Annotated[str, typer.Argument(metavar="INTO_PATIENT_ID", help="Whose they shall be.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say how many instances it is.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Merge two patients: all studies of the first become the second's, as `correct` does it.
+
+    \b
+    Example:
+      dicore store merge archive/ TMP0017 P1234567 --yes
+    """
+    with _open(folder) as opened, progress("merging", "instances") as update, _usage():
+        if yes:
+            _corrected(opened.merge_patients(source, into, progress=update), as_json)
+        else:
+            _would(len(opened.find("IMAGE", PatientID=source)), as_json)
+
+
+@store.command("move-study")
+def move_study(
+    folder: StoreDir,
+    study: Annotated[str, typer.Argument(metavar="STUDY_UID", help="The Study Instance UID.")],
+    to: Annotated[str, typer.Argument(metavar="PATIENT_ID", help="Whose it shall be.")],
+    patient: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="KEY=VALUE", help="Of a patient who is not there yet; repeatable."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say how many instances it is.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Move a study to another patient, as `correct` does it.
+
+    \b
+    Examples:
+      dicore store move-study archive/ 1.2.3 P1234567 --yes
+      dicore store move-study archive/ 1.2.3 NEW1 --set PatientName=Doe^Jane --yes
+    """
+    new = dict(_key(key) for key in patient or ())
+    with _open(folder) as opened, progress("moving", "instances") as update, _usage():
+        if yes:
+            _corrected(opened.move_study(study, to, progress=update, **new), as_json)
+        else:
+            _would(len(opened.find("IMAGE", StudyInstanceUID=study)), as_json)
+
+
+@contextlib.contextmanager
+def _usage() -> Iterator[None]:
+    """What the store says is no such key or patient is a mistake of the command line."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _would(count: int, as_json: bool) -> None:
+    show_json({"matched": count, "changed": 0}) if as_json else show(f"{count} instances match; --yes changes them")
+
+
+def _corrected(report: CorrectReport, as_json: bool) -> None:
+    if as_json:
+        show_json({"changed": report.changed, "unchanged": report.unchanged, "failures": report.failures})
+    else:
+        for uid, why in report.failures:
+            say(f"dicore: {escape(uid)}: {escape(why)}")
+        show(f"changed {report.changed} instances; {report.unchanged} were so already, {len(report.failures)} failed")
+    if report.failures:
+        raise typer.Exit(1)
+
+
 @store.command("worklist")
 def worklist(
     folder: StoreDir,
@@ -250,8 +352,6 @@ def worklist(
       dicore store worklist archive/ --remove AccessionNumber=A17
       dicore store worklist archive/ --json
     """
-    import contextlib
-
     from dicore.server import Schedule
 
     wanted = dict(_key(key) for key in remove or ())

@@ -153,8 +153,8 @@ async def serve(
     aborted; the store stays open. `destinations` are those of a C-MOVE, {AE title: "host:port"}; any other is refused.
     `worklist` is a folder of worklist items (.wl, .dcm, .json), or a `Schedule` of the store, for C-FIND. Performed
     procedure steps are recorded in the store's folder `mpps/`; storage commitment reads and checks what it commits to.
-    `hooks` filter, coerce and forward what comes in. `services=False` only receives. `wire` is a file for what is said, pcapng, or a
-    `dicore.net.Capture`: by who calls, and to destinations. `destination_tls` (see `dicore.net.tls.client_context`) is
+    `hooks` filter, coerce and forward what comes in. `services=False` only receives. `wire` is a
+    file for what is said, pcapng, or a `dicore.net.Capture`: by who calls, and to destinations. `destination_tls` (see `dicore.net.tls.client_context`) is
     for destinations that are `dicoms://` addresses. Other options are those of `dicore.listen`, whose handlers go
     before the archive's.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import mmap
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from dicore.errors import DicoreError
 from dicore.net import Status
 from dicore.net import queries as wire
 from dicore.server.sink import StoreSink
+from dicore.store.correction import amended
 
 if TYPE_CHECKING:
     from dicore.net.sink import StoreRequest
@@ -41,21 +41,6 @@ class Hooks:
 
     def __bool__(self) -> bool:
         return bool(self.filter or self.coerce or self.route)
-
-
-def coerced(dataset: Dataset, changes: Mapping[str, Any], system: str) -> Dataset:
-    """The data set with changes made, and what was there before recorded (PS3.3 C.12.1.1.9)."""
-    before = {key: dataset[key].value for key in changes if key in dataset}
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d%H%M%S.%f+0000")
-    entry = {
-        "ModifiedAttributesSequence": [before],
-        "AttributeModificationDateTime": now,
-        "ModifyingSystem": system,
-        "SourceOfPreviousValues": "",
-        "ReasonForTheAttributeModification": "COERCE",
-    }
-    earlier = list(dataset.get("OriginalAttributesSequence") or ())
-    return dataset.edit({**changes, "OriginalAttributesSequence": [*earlier, entry]})
 
 
 class HookedSink(StoreSink):
@@ -109,7 +94,9 @@ class HookedSink(StoreSink):
             dataset = wire.decode(data, request.transfer_syntax)
             changes = self.hooks.coerce(request, dataset)
             if changes:
-                data = wire.encode(coerced(dataset, changes, self._title), request.transfer_syntax)
+                data = wire.encode(
+                    amended(dataset, changes, system=self._title, reason="COERCE"), request.transfer_syntax
+                )
                 status = int(Status.COERCION)
         try:
             self._append(

@@ -209,6 +209,7 @@ class Index:
         self.keys = Keys(extra or {})
         self._lock = threading.RLock()  # of the writing connection
         self._ids: dict[tuple[bytes, bytes], int] = {}  # (study UID, series UID): row of the series, known to be there
+        self._stated: tuple[str, ...] = ()  # what a replacement said last of the levels above it
         self._awake = threading.Event()
         self._idle = False  # whether the thread sleeps until `_awake`
         self._stopping = False
@@ -368,6 +369,8 @@ class Index:
                         self.database.many(self.keys.insert, waiting)
                         waiting = []
                         self._forget(row.uid, row.received)
+                    if row.flags & native.REPLACES:
+                        self._restate(row)
                     if not row.flags & native.DELETED:
                         waiting.append((self._series(row), *row.values))
                 if waiting:
@@ -396,7 +399,7 @@ class Index:
                 raw = [None if v is None else bytes(v) for v in found]
             at = keys.at
             series = bytes(raw[at[0x0020000D]] or b"").rstrip(b"\0 "), bytes(raw[at[0x0020000E]] or b"").rstrip(b"\0 ")
-            whole = series not in self._ids and series not in known
+            whole = (series not in self._ids and series not in known) or bool(flags & native.REPLACES)
             if not whole:  # the levels above have their values already
                 tags = keys.image_tags
                 text = keys.text(tags, [raw[at[tag]] for tag in tags], big_endian)
@@ -449,6 +452,37 @@ class Index:
             self._ids.clear()
         self._ids[row.series] = found = self._made("SERIES", text, study)
         return found
+
+    def _restate(self, row: _Row) -> None:
+        """What replaces an instance says anew what its series, study and patient are, and whose the study is."""
+        text = row.text
+        stated = tuple(value for level in ("PATIENT", "STUDY", "SERIES") for value in self.keys.row(level, text))
+        if stated == self._stated and row.series in self._ids:
+            return
+        studies = self.database.execute(
+            "SELECT id, parent FROM study WHERE StudyInstanceUID = ?", (text["StudyInstanceUID"],)
+        )
+        patient = self._made("PATIENT", text, None)
+        self._update("PATIENT", text, patient, None)
+        if not studies:
+            return  # it is made as any other
+        study, owner = studies[0]
+        self._update("STUDY", text, study, patient)
+        series = self.database.execute(
+            "SELECT id FROM series WHERE parent = ? AND SeriesInstanceUID = ?", (study, text["SeriesInstanceUID"])
+        )
+        if series:
+            self._update("SERIES", text, series[0][0], study)
+        if owner != patient and not self.database.execute("SELECT 1 FROM study WHERE parent = ? LIMIT 1", (owner,)):
+            self.database.execute("DELETE FROM patient WHERE id = ?", (owner,))
+        self._stated = stated
+
+    def _update(self, level: str, text: Mapping[str, str], row: int, parent: int | None) -> None:
+        columns, values = self.keys.columns(level), list[Any](self.keys.row(level, text))
+        if parent is not None:
+            columns, values = ["parent", *columns], [parent, *values]
+        what = ", ".join(f"{column} = ?" for column in columns)
+        self.database.execute(f"UPDATE {TABLES[level]} SET {what} WHERE id = ?", [*values, row])
 
     def _all_text(self, row: _Row) -> dict[str, str]:
         segment = native.Segment(self._store._folder, row.values[-4])

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dicore._native import store as native
 from dicore.errors import DicoreError, DuplicateInstance, StoreCorrupt, StoreError, StoreFull
-from dicore.store import backup, compaction, files, query, source
+from dicore.store import backup, compaction, correction, files, query, source
 from dicore.store.compaction import CompactReport
+from dicore.store.correction import CorrectReport, Reason
 from dicore.store.index import Index
 from dicore.store.maps import Maps
 from dicore.store.match import Fold
@@ -210,6 +211,10 @@ class Store(Mapping[str, "Dataset"]):
                 thread = threading.Thread(target=loop, name=name, daemon=True)
                 thread.start()
                 self._threads.append(thread)
+            try:
+                correction.resume(self)
+            except (StoreError, OSError) as error:  # what is there can be used all the same
+                log.warning("a correction is still not finished: %s", error)
 
     def _extra_keys(self, given: Mapping[str, Sequence[str]] | None) -> Mapping[str, Sequence[str]]:
         """The keys that the index has beyond its own: as given, else as they were given last."""
@@ -558,7 +563,7 @@ class Store(Mapping[str, "Dataset"]):
             paths = [paths]
         report = AddReport()
         before = self._native.counters()["duplicates"]
-        pending = _Pending(report)
+        pending = Pending(report)
         for count, path in enumerate(_walk(paths), 1):
             try:
                 instance = source.read(path)
@@ -629,7 +634,7 @@ class Store(Mapping[str, "Dataset"]):
         self._writable()
         wanted = list(dict.fromkeys(instances))
         report = AddReport()
-        pending = _Pending(report)
+        pending = Pending(report)
         gone = 0
         for count, (sop_class, uid) in enumerate(wanted, 1):
             self._fails("delete-half")
@@ -668,6 +673,87 @@ class Store(Mapping[str, "Dataset"]):
                 message = "the disk is full, and so is what was kept back for deleting: free some space"
                 raise StoreFull(message) from None
             return append()
+
+    # ---- corrections ------------------------------------------------------------------------------------------------
+
+    def correct(
+        self,
+        changes: Mapping[str, Any],
+        *,
+        system: str = "DICORE",
+        reason: Reason = "CORRECT",
+        progress: Callable[[int, int], object] | None = None,
+        **keys: str | Sequence[str],
+    ) -> CorrectReport:
+        """Change attributes (keyword to value) of all instances that match `keys` (as `find` at IMAGE level). Each is a
+        new record in place of the old one, with what was there in its Original Attributes Sequence (PS3.3
+        C.12.1.1.9); SOP Instance UIDs stay. Durable when this returns. Safe to kill: what was begun is in
+        `corrections.jsonl` and is finished when the store is opened again. `compact` drops the old records.
+        `progress(instances done, in all)`. ValueError, StoreFull, StoreError."""
+        self._writable()
+        if not any(v not in ("", "*") for v in keys.values()):
+            raise ValueError("correct needs a key that says which instances")
+        correction.check(changes)
+        instances = [row["SOPInstanceUID"] for row in self._matches(keys)]
+        return correction.correct(self, "correct", instances, changes, system=system, reason=reason, progress=progress)
+
+    def merge_patients(
+        self, source: str, into: str, *, system: str = "DICORE", progress: Callable[[int, int], object] | None = None
+    ) -> CorrectReport:
+        """Give all studies of the patient whose ID is `source` to the one with ID `into`, with its ID, issuer, name,
+        birth date and sex, as `correct` does. ValueError when either is not there, or is more than one."""
+        self._writable()
+        patients = self._patients(source, into)
+        correction.patient_of(patients, source)
+        changes = correction.patient_of(patients, into)
+        instances = [row["SOPInstanceUID"] for row in self._matches({"PatientID": correction.literal(source)})]
+        return correction.correct(self, "merge", instances, changes, system=system, reason="CORRECT", progress=progress)
+
+    def move_study(
+        self,
+        study: str,
+        to: str,
+        *,
+        system: str = "DICORE",
+        progress: Callable[[int, int], object] | None = None,
+        **patient: str,
+    ) -> CorrectReport:
+        """Give a study (by its UID) to the patient whose ID is `to`, as `correct` does. A patient who is not there yet
+        has what is said of him: PatientName=..., PatientBirthDate=... ValueError for a study that is not there, or when
+        `to` is nobody and nothing is said of him."""
+        self._writable()
+        changes = {"PatientID": to, **patient} if patient else correction.patient_of(self._patients(to), to)
+        instances = [row["SOPInstanceUID"] for row in self._matches({"StudyInstanceUID": study})]
+        if not instances:
+            raise ValueError(f"there is no study {study!r} here")
+        return correction.correct(
+            self, "move-study", instances, changes, system=system, reason="CORRECT", progress=progress
+        )
+
+    def replay_corrections(self, log: str | os.PathLike[str]) -> CorrectReport:
+        """Make the corrections of a log (`corrections.jsonl` of another store) here too: on a copy that was made before
+        them. What is so already stays as it is; instances that are not here are passed over."""
+        self._writable()
+        return correction.replay(self, Path(log))
+
+    def _patients(self, *ids: str) -> list[dict[str, str]]:
+        self._sync_index_if_possible()
+        return [
+            row
+            for one in dict.fromkeys(ids)
+            for row in self._index.find("PATIENT", {"PatientID": correction.literal(one)})
+        ]
+
+    def _replace(
+        self, sop_class: str, uid: str, syntax: str, pieces: Sequence[Buffer], source_ae: str, done: Done, token: Any
+    ) -> bool:
+        """As `append`, in place of what is stored under the UID, whatever the policy."""
+        outcome = self._native.append(sop_class, uid, syntax, pieces, source_ae, done, token, native.REPLACES)
+        if outcome == 0:  # longer than a segment
+            lane = Lane(self, self._native.lane(sop_class, uid, syntax, source_ae, native.REPLACES), uid)
+            lane.write(pieces)
+            return lane.commit(done, token)
+        return outcome != native.WAITS
 
     def compact(
         self, *, rate: float | None = None, dead: float = 0.02, progress: Callable[[int, int], object] | None = None
@@ -1030,7 +1116,7 @@ class _Waiter:
             raise self._error
 
 
-class _Pending:
+class Pending:
     """What `add` has on its way: at most a few hundred instances, so that groups are large and memory is not."""
 
     LIMIT = 256
