@@ -2,6 +2,7 @@
 #   make demo     see it work: a server, a few synthetic studies sent, found, decoded, every hash checked
 #   make test     all checks: lint, types, C tests with and without sanitizers, Python tests, real peers, faults
 # and then
+#   make torture  the faults again and again, half an hour
 #   make bench    measure it beside pydicom, fastdicom, DCMTK and pynetdicom; prints one table
 #   make fuzz     every fuzz target under libFuzzer, ASan and UBSan, FUZZ_SECONDS each (60), FUZZ=one for only one
 #   make clean    remove what these made
@@ -11,10 +12,10 @@ BIN := $(VENV)/bin
 STEP := .ci/step
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 SOURCES := $(shell find src csrc/include csrc/base csrc/dataset csrc/pixel csrc/scan csrc/net csrc/store csrc/engine -type f \
-             \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.c' -o -name '*.h' \) 2>/dev/null)
+             \( -name '*.py' -o -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.c' -o -name '*.h' \) 2>/dev/null)
 export PYTHON
 
-.PHONY: demo test lint test-c test-python test-faults bench fuzz clean
+.PHONY: demo test lint test-c test-python test-faults torture bench fuzz clean
 .DEFAULT_GOAL := test
 
 # ---- the environment --------------------------------------------------------------------------------------------------
@@ -41,7 +42,7 @@ $(VENV)/.bench: $(VENV)/.test
 
 build/.tools:
 	@$(STEP) 'test tools, DCMTK, Orthanc, PostgreSQL' .ci/need dcmtk=storescp strace=strace cmake=cmake ninja-build=ninja pkg-config=pkg-config \
-	    orthanc=Orthanc postgresql=/usr/lib/postgresql dicom3tools=dciodvfy
+	    orthanc=Orthanc orthanc-dicomweb=/usr/share/orthanc/plugins/libOrthancDicomWeb.so postgresql=/usr/lib/postgresql dicom3tools=dciodvfy
 	@mkdir -p build && touch $@
 
 # ---- what people run --------------------------------------------------------------------------------------------------
@@ -59,14 +60,32 @@ lint: $(VENV)/.test
 test-c: $(VENV)/.test build/.tools
 	@$(STEP) 'C tests' .ci/test-c build/c
 	@$(STEP) 'C tests under ASan and UBSan' .ci/test-c build/asan -DDICORE_SANITIZE=ON
+	@$(STEP) 'C threads under TSan' .ci/test-c build/tsan -DDICORE_TSAN=ON
 
-test-python: $(VENV)/.test build/.tools
+test-python: $(VENV)/.test build/.tools build/.disks
 	@echo
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(PYTEST)
 
-# the faults at their full counts; `make test` does a part of them
-test-faults: $(VENV)/.test build/.tools
+# the faults with the counts of column A of docs/how-dicore-is-tested.md; `make test` does a part of them
+test-faults: $(VENV)/.test build/.tools build/.disks build/asan/test_recover
 	@DICORE_FAULTS=all $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/faults $(PYTEST)
+
+DICORE_TORTURE ?= 0.5
+# ... and DICORE_TORTURE times those of column B (1: all of them). What came of it is in build/torture.jsonl
+torture: $(VENV)/.test build/.tools build/.disks build/asan/test_recover
+	@rm -f build/torture.jsonl
+	@DICORE_TORTURE=$(DICORE_TORTURE) DICORE_FAULTS=torture DICORE_FAULTS_REPORT=$(CURDIR)/build/torture.jsonl \
+	    $(BIN)/python -m pytest -q -n 2 --dist worksteal --timeout 3600 tests/faults $(PYTEST); status=$$?; \
+	    $(BIN)/python tests/faults/faults.py build/torture.jsonl; exit $$status
+
+build/asan/test_recover: $(VENV)/.test build/.tools
+	@$(STEP) 'C tests under ASan and UBSan' .ci/test-c build/asan -DDICORE_SANITIZE=ON
+
+# disks that fail: recorded, slow, shut down
+build/.disks:
+	@$(STEP) 'block logs, NBD, XFS, a clock that jumps' .ci/need qemu-system-common=qemu-storage-daemon nbdkit=nbdkit libnbd-bin=nbdfuse \
+	    xfsprogs=mkfs.xfs e2fsprogs=mkfs.ext4 faketime=faketime
+	@mkdir -p build && touch $@
 
 bench: $(VENV)/.bench build/.tools
 	@$(BIN)/python -m benchmarks.report $(BENCH)

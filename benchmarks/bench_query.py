@@ -135,54 +135,5 @@ def _finds(
     return Section(f"C-FIND of a study by Patient ID, {len(files):,} instances", "us per query", rows)
 
 
-def _retrieves(
-    rounds: int, folder: Path, peers: Sequence[type[Archive]], files: Sequence[Path], study: str, only: Sequence[str]
-) -> Iterator[Section]:
-    sink = Sink()
-    servers = [peer(folder / f"get-{peer.__name__}", files, sink.port) for peer in peers]
-    query = study_of(study)
-    jobs: dict[str, Callable[[Client], object]] = {"get": lambda c: c.get(query), "move": lambda c: c.move(query)}
-    try:
-        for name, job in jobs.items():
-            if only and name not in only:
-                continue
-            model = STUDY_GET if name == "get" else STUDY_MOVE
-            contexts = [(model, [IMPLICIT]), (CT, [EXPLICIT])]
-
-            def client(server: Archive, contexts: list[tuple[str, list[str]]] = contexts) -> Client:
-                return Client(server.port, contexts, [CT])
-
-            expected: object = None
-            for server in servers:  # the answers, and the page cache
-                one = client(server)
-                got = job(one)
-                one.close()
-                size = len(got) if isinstance(got, dict) else got
-                if size != len(files) or (expected is not None and not _same(expected, got)):
-                    raise AssertionError(f"{server.name}: {size} of {len(files)} instances, or other ones")
-                expected = expected or got
-            times: list[list[float]] = [[] for _ in servers]
-            for number in range(rounds):
-                for which in [(number + i) % len(servers) for i in range(len(servers))]:
-                    touch(1.0)
-                    one = client(servers[which])
-                    start = time.perf_counter()
-                    job(one)
-                    times[which].append((time.perf_counter() - start) / len(files) * 1e6)
-                    one.close()
-            rows = [Row("dicore serve", times[0])]
-            for server, one_of in zip(servers[1:], times[1:], strict=True):
-                rows.append(Row(server.name, one_of, paired(one_of, times[0]), must=3))
-            yield Section(f"C-{name.upper()} of a study of {len(files):,} slices", "us per instance", rows)
-    finally:
-        for server in servers:
-            server.stop()
-        sink.close()
-
-
-def _same(one: object, other: object) -> bool:
-    return set(one) == set(other) if isinstance(one, dict) and isinstance(other, dict) else one == other
-
-
 if __name__ == "__main__":
     raise SystemExit(main(sections, __doc__))

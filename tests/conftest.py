@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import json
 import os
 import shutil
@@ -29,10 +30,23 @@ def absent(what: str) -> None:
     """Something that a test needs is not on this machine: a skip for a developer, a failure in CI."""
     if IN_CI:
         pytest.fail(f"{what}: required in CI")
-    pytest.skip(what)
+    pytest.skip(what, allow_module_level=True)
 
 
 # ---- corpora and peers
+_OPTIONAL_MODULES = {"torch", "av"}  # hundreds of megabytes each, for one test: skipped in CI too
+
+
+def peer_module(name: str) -> Any:
+    """The Python package that a test compares with (extra `test`)."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        if name.partition(".")[0] in _OPTIONAL_MODULES:
+            pytest.skip(f"{name} is not installed", allow_module_level=True)
+        absent(f"{name} cannot be imported ({error}): pip install '.[test]'")
+
+
 def corpus_folder() -> Path:
     return Path(os.environ.get("DICORE_CORPUS", ROOT.parent / "shared" / "corpus"))
 

@@ -92,7 +92,11 @@ PUBLIC = _public()
 
 
 def test_native_modules_import_only_each_other_and_errors() -> None:
-    sources = [*(PACKAGE / "_native").glob("*.pyx"), *(PACKAGE / "_native").glob("*.pxd")]
+    sources = [
+        *(PACKAGE / "_native").glob("*.pyx"),
+        *(PACKAGE / "_native").glob("*/*.pxi"),
+        *(PACKAGE / "_native").glob("*.pxd"),
+    ]
     assert sources
     statement = re.compile(r"^\s*(?:from\s+(dicore[\w.]*)\s+c?import\s+([\w*]+)|c?import\s+(dicore[\w.]*))", re.M)
     for path in sources:

@@ -115,7 +115,7 @@ host *host_take(dicore_engine *e, uint8_t family, const uint8_t address[16])
         *at = h;
     }
     if (h)
-        h->connections++;
+        atomic_fetch_add(&h->connections, 1);
     pthread_mutex_unlock(&e->hosts_lock);
     return h;
 }
@@ -123,7 +123,7 @@ host *host_take(dicore_engine *e, uint8_t family, const uint8_t address[16])
 void host_leave(dicore_engine *e, host *h)
 {
     pthread_mutex_lock(&e->hosts_lock);
-    if (--h->connections == 0) {
+    if (atomic_fetch_sub(&h->connections, 1) == 1) {
         host **at = &e->hosts[chain(h->family, h->address)];
         while (*at != h)
             at = &(*at)->next;
@@ -481,6 +481,7 @@ static void free_all(dicore_engine *e)
     while (e->events.slots && ring_take(&e->events, &event))
         if (event.kind == DICORE_ENGINE_HANDOVER) {
             close(event.socket);
+            dicore_engine_gone(e, event.host);
             dicore_engine_release(e, &event);
         }
     ring_close(&e->events, &e->options.allocator);
@@ -658,6 +659,19 @@ void dicore_engine_free(dicore_engine *e)
 int dicore_engine_descriptor(const dicore_engine *e) { return e->events.descriptor; }
 
 bool dicore_engine_next(dicore_engine *e, dicore_engine_event *event) { return ring_take(&e->events, event); }
+
+void dicore_engine_gone(dicore_engine *e, void *of)
+{
+    host *h = of;
+    atomic_fetch_sub(&e->admitted, 1);
+    atomic_fetch_sub(&h->admitted, 1);
+    host_leave(e, h);
+}
+
+uint64_t dicore_engine_hold(dicore_engine *e, int64_t bytes)
+{
+    return atomic_fetch_add_explicit(&e->in_flight, (uint64_t)bytes, memory_order_relaxed) + (uint64_t)bytes;
+}
 
 void dicore_engine_release(dicore_engine *e, dicore_engine_event *event)
 {

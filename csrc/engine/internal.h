@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "dicore/dataset.h"
 #include "engine/ring.h"
 
 enum {
@@ -16,6 +17,7 @@ enum {
     KEPT_TOKENS = 256,
     MESSAGE_COST = 4096,  /* what an unanswered message counts in flight beside its bytes */
     OVERFLOW = 256,       /* connections beyond the limit that are still told so by an A-ASSOCIATE-RJ */
+    OVERFLOW_PEER = 32,   /* the same, of one address */
     SLOTS = 512,          /* of the timer wheel */
     EVENTS = 128,         /* of one epoll_wait */
     ACCEPTS = 256,        /* of one turn */
@@ -31,7 +33,7 @@ typedef struct host {
     struct host *next;
     uint8_t family, address[16];
     bool local;
-    size_t connections;                 /* under engine->hosts_lock */
+    atomic_size_t connections;          /* changed under engine->hosts_lock */
     atomic_uint_least64_t admitted, in_flight;
 } host;
 

@@ -22,18 +22,6 @@ static const char verification[] = "1.2.840.10008.1.1", application[] = "1.2.840
 
 static bool same(dicore_span a, const void *data, size_t size) { return a.size == size && memcmp(a.data, data, size) == 0; }
 
-/** 1 to 64 printable characters without space and backslash: PS3.5 9.1 has digits and dots alone, but files whose UIDs an
- *  anonymiser has replaced are worth keeping. A UID is a name here, never a path. */
-static bool is_uid(dicore_span s)
-{
-    if (!s.data || s.size == 0 || s.size > 64)
-        return false;
-    for (size_t i = 0; i < s.size; i++)
-        if (s.data[i] < '!' || s.data[i] > '~' || s.data[i] == '\\')
-            return false;
-    return true;
-}
-
 /** Grow an array for one more. */
 static bool reserve(dicore_engine *e, void **array, size_t *capacity, size_t count, size_t size)
 {
@@ -217,8 +205,11 @@ void peer_connect(thread *t, const connection *c)
     t->living++;
     count_more(t, DICORE_COUNT_CONNECTIONS, 1);
     (void)dicore_association_connected(p->core);
-    if (atomic_load_explicit(&e->open, memory_order_relaxed) > e->options.associations + OVERFLOW) {
-        count_more(t, DICORE_COUNT_LIMIT_ASSOCIATIONS, 1);
+    const bool crowded = atomic_load_explicit(&e->open, memory_order_relaxed) > e->options.associations + OVERFLOW;
+    const bool greedy = !p->host->local && atomic_load_explicit(&p->host->connections, memory_order_relaxed) >
+                                               e->options.associations_per_peer + OVERFLOW_PEER;
+    if (crowded || greedy) {
+        count_more(t, crowded ? DICORE_COUNT_LIMIT_ASSOCIATIONS : DICORE_COUNT_LIMIT_PER_PEER, 1);
         says(p, DICORE_WHY_OVERLOAD);
         end(p);
         lost(p);
@@ -250,8 +241,8 @@ static void leave(peer *p)
     if (p->admitted) {
         atomic_fetch_sub(&t->engine->admitted, 1);
         atomic_fetch_sub(&p->host->admitted, 1);
+        p->admitted = false;
     }
-    atomic_fetch_sub(&t->engine->open, 1);
 }
 
 /** The connection is over. */
@@ -269,6 +260,7 @@ static void lost(peer *p)
     end(p);
     close(p->fd);
     leave(p);
+    atomic_fetch_sub(&t->engine->open, 1);
     if (t->engine->options.report_ends) {
         dicore_engine_event said = {.kind = DICORE_ENGINE_ENDED, .why = (dicore_engine_why)p->why, .socket = -1,
                                     .family = p->host->family, .source = p->why_source, .reason = p->why_reason, .port = p->port,
@@ -338,6 +330,8 @@ static void give_up(peer *p, dicore_engine_why why, uint8_t source, uint8_t reas
         return;
     says(p, why);
     count_more(p->thread, DICORE_COUNT_ABORTED, 1);
+    if (why == DICORE_WHY_UNREAD)
+        count_more(p->thread, DICORE_COUNT_LIMIT_UNREAD, 1);
     (void)dicore_association_abort(p->core, source, reason);
     end(p);
     mark(p);
@@ -355,7 +349,8 @@ void peer_free(peer *p)
         engine_resize(e, p->contexts, p->context_bytes, 0);
     if (p->raw)
         engine_resize(e, p->raw, p->raw_capacity, 0);
-    host_leave(e, p->host);
+    if (p->host)
+        host_leave(e, p->host);
     p->thread->living--;
     engine_resize(e, p, sizeof *p, 0);
 }
@@ -469,9 +464,9 @@ static void refuse_message(peer *p, const dicore_event *event, uint16_t status)
         p->message_size = 0;
     }
     dicore_command_response(&event->command, status, &answer);
-    if (!is_uid(answer.affected_class)) /* what is none cannot be repeated */
+    if (!dicore_uid_usable(answer.affected_class)) /* what is none cannot be repeated */
         answer.affected_class.data = NULL;
-    if (!is_uid(answer.affected_instance))
+    if (!dicore_uid_usable(answer.affected_instance))
         answer.affected_instance.data = NULL;
     respond(p, event->context_id, &answer);
 }
@@ -655,6 +650,14 @@ static void negotiate(peer *p, const dicore_associate *proposal)
     }
 }
 
+/** Another association is within the limits. Else negotiate() says so. */
+static bool room_for_one(const peer *p)
+{
+    const dicore_engine_options *o = &p->thread->engine->options;
+    return atomic_load(&p->thread->engine->admitted) < o->associations &&
+           (p->host->local || atomic_load(&p->host->admitted) < o->associations_per_peer);
+}
+
 /** Give the connection to the owner, with the bytes that were read. False: it stays here. */
 static bool hand_over(peer *p, const uint8_t *data, size_t size)
 {
@@ -668,18 +671,26 @@ static bool hand_over(peer *p, const uint8_t *data, size_t size)
         memcpy(bytes, p->raw, p->raw_size);
     memcpy(bytes + p->raw_size, data, size);
     dicore_engine_event said = {.kind = DICORE_ENGINE_HANDOVER, .socket = p->fd, .family = p->host->family, .port = p->port,
-                                .data = bytes, .size = total, .started = p->started};
+                                .data = bytes, .size = total, .started = p->started, .host = p->host};
     memcpy(said.address, p->host->address, sizeof said.address);
+    atomic_fetch_add(&e->admitted, 1);       /* until dicore_engine_gone, which also leaves the host */
+    atomic_fetch_add(&p->host->admitted, 1);
     struct epoll_event none = {0};
     epoll_ctl(t->epoll, EPOLL_CTL_DEL, p->fd, &none);
+    count_more(t, DICORE_COUNT_HANDED_OVER, 1); /* first: the owner may have it answered before this thread goes on */
+    atomic_fetch_sub(&e->open, 1);
     if (!ring_put(&e->events, &said)) {
+        atomic_fetch_add(&e->open, 1);
+        count_more(t, DICORE_COUNT_HANDED_OVER, UINT64_MAX);
+        atomic_fetch_sub(&e->admitted, 1);
+        atomic_fetch_sub(&p->host->admitted, 1);
         p->interest = UINT32_MAX;
         engine_resize(e, bytes, total, 0);
         return false;
     }
-    count_more(t, DICORE_COUNT_HANDED_OVER, 1);
     p->ended = true;
     leave(p);
+    p->host = NULL; /* the owner has it */
     bury(p);
     return true;
 }
@@ -992,7 +1003,7 @@ void peer_lane_done(stream *s)
 static void begin_store(peer *p, const dicore_event *event)
 {
     const dicore_command *c = &event->command;
-    if (event->last || !is_uid(c->affected_class) || !is_uid(c->affected_instance)) {
+    if (event->last || !dicore_uid_usable(c->affected_class) || !dicore_uid_usable(c->affected_instance)) {
         count_more(p->thread, DICORE_COUNT_STORES_FAILED, 1);
         refuse_message(p, event, event->last ? STATUS_CANNOT_UNDERSTAND : STATUS_BAD_INSTANCE);
         return;
@@ -1108,6 +1119,12 @@ static void control(peer *p, const dicore_event *event)
         p->why_reason = event->reason;
         p->why_offset = event->offset;
         count_more(t, DICORE_COUNT_VIOLATIONS, 1);
+        switch (event->limit) {
+        case DICORE_WIRE_NO_LIMIT: break;
+        case DICORE_WIRE_PDU_LIMIT: count_more(t, DICORE_COUNT_LIMIT_PDU, 1); break;
+        case DICORE_WIRE_NEGOTIATION_LIMIT: count_more(t, DICORE_COUNT_LIMIT_NEGOTIATION, 1); break;
+        case DICORE_WIRE_COMMAND_LIMIT: count_more(t, DICORE_COUNT_LIMIT_COMMAND, 1); break;
+        }
         end(p);
         break;
     case DICORE_EVENT_NONE:
@@ -1171,7 +1188,8 @@ static bool feed(peer *p, landing *b, size_t at, size_t to)
             data(p, b, &event);
         } else if (event.kind == DICORE_EVENT_COMMAND) {
             command(p, &event);
-        } else if (event.kind == DICORE_EVENT_ASSOCIATE_RQ && !p->thread->draining_seen && is_foreign(e, event.associate)) {
+        } else if (event.kind == DICORE_EVENT_ASSOCIATE_RQ && !p->thread->draining_seen && is_foreign(e, event.associate) &&
+                   room_for_one(p)) {
             if (hand_over(p, b->data + begin, to - begin))
                 return false;
             reject(p, DICORE_WHY_REJECTED_FULL, 2, 3, 1); /* the owner does not keep up: temporary congestion */
@@ -1208,7 +1226,9 @@ static void relieve(peer *p)
 {
     if (p->own || p->job || p->is_waiting)
         return;
-    count_more(p->thread, DICORE_COUNT_LIMIT_IN_FLIGHT, 1);
+    const dicore_engine *e = p->thread->engine;
+    const bool all = atomic_load_explicit(&e->in_flight, memory_order_relaxed) >= e->options.in_flight;
+    count_more(p->thread, all ? DICORE_COUNT_LIMIT_IN_FLIGHT : DICORE_COUNT_LIMIT_IN_FLIGHT_PER_PEER, 1);
     if (p->message_size >= LANDING / 2 && p->fragment_count && p->thread->engine->options.store &&
         (p->kind == GATHER_STORE || p->kind == GATHER_STREAM)) {
         p->kind = GATHER_STREAM;

@@ -111,11 +111,15 @@ static dicore_status complete(dicore_lane *lane, uint16_t flags, dicore_error *e
         status = dicore_file_write(lane->file, 0, &piece, 1, error);
         if (status == DICORE_OK)
             status = write_header(lane, flags, error);
+        if (status == DICORE_OK && !durable) /* never a name without what it names, not even after a power cut */
+            status = dicore_file_sync(lane->file, error);
         if (status != DICORE_OK)
             return status;
         dicore_segment_name(lane->info.id, name);
+        dicore_store_fails(lane->store, DICORE_FAIL_LANE_WRITTEN);
         status = dicore_file_rename_new(lane->store->options.folder, lane->name, name, &local);
         if (status == DICORE_OK) {
+            dicore_store_fails(lane->store, DICORE_FAIL_LANE_NAMED);
             memcpy(lane->name, name, sizeof name); /* what an abort would have to unlink from now on */
             return durable ? dicore_file_sync(lane->store->options.folder, error) : DICORE_OK;
         }
@@ -141,6 +145,18 @@ static dicore_verdict judge(dicore_lane *lane, uint16_t *flags, dicore_place *pl
         *outcome = DICORE_DUPLICATE;
     }
     return verdict;
+}
+
+/* The lane ends without a record. */
+static dicore_status given_up(dicore_lane *lane, dicore_verdict verdict, dicore_error *error)
+{
+    dicore_lane_abort(lane);
+    if (verdict != DICORE_UNKNOWN)
+        return DICORE_OK;
+    dicore_fail(error, DICORE_IO, 0, 0);
+    if (error)
+        error->system = EIO;
+    return DICORE_IO;
 }
 
 /* With the lock held: is another record of this UID written, but not yet durable? */
@@ -177,10 +193,8 @@ dicore_status dicore_lane_commit(dicore_lane *lane, dicore_outcome *outcome, dic
         verdict = judge(lane, &flags, &known, outcome);
     }
     pthread_mutex_unlock(&store->lock);
-    if (verdict != DICORE_NEW) {
-        dicore_lane_abort(lane);
-        return DICORE_OK;
-    }
+    if (verdict != DICORE_NEW)
+        return given_up(lane, verdict, error);
     dicore_status status = complete(lane, flags, error);
     if (status != DICORE_OK) {
         dicore_lane_abort(lane);
@@ -196,8 +210,7 @@ dicore_status dicore_lane_commit(dicore_lane *lane, dicore_outcome *outcome, dic
     verdict = judge(lane, &flags_now, &known, outcome);
     if (verdict != DICORE_NEW) {
         pthread_mutex_unlock(&store->lock);
-        dicore_lane_abort(lane);
-        return DICORE_OK;
+        return given_up(lane, verdict, error);
     }
     if (flags_now != flags || is_younger(store, lane)) { /* the last to come has to look like it in the log, too */
         lane->received = dicore_store_received(store);

@@ -10,20 +10,25 @@
 #define UNIT DICORE_RECORD_UNIT
 #define STRETCHES 64
 
-/* Read up to `size` bytes for a scan: what cannot be read counts as zeros that are not there, the caller sees them as damage. */
-static size_t read_some(const dicore_scan *scan, uint64_t offset, size_t size, int *unreadable)
+/* Read up to `size` bytes for a scan: what cannot be read, three times, is not there for the caller, and counted. */
+static size_t read_some(dicore_scan *scan, uint64_t offset, size_t size, int *unreadable)
 {
     size_t got = 0;
     if (offset >= scan->limit)
         return 0;
     if (size > scan->limit - offset)
         size = (size_t)(scan->limit - offset);
-    *unreadable = dicore_file_read(scan->file, offset, scan->buffer, size, &got, NULL) != DICORE_OK;
-    return *unreadable ? 0 : got;
+    for (int attempt = 0; attempt < 3; attempt++) {
+        *unreadable = dicore_file_read(scan->file, offset, scan->buffer, size, &got, NULL) != DICORE_OK;
+        if (!*unreadable)
+            return got;
+    }
+    scan->unread++;
+    return 0;
 }
 
 /* Are the record's bytes those that were written? Reads it in pieces of the buffer. */
-static int is_whole(const dicore_scan *scan, uint64_t offset, const dicore_record *record)
+static int is_whole(dicore_scan *scan, uint64_t offset, const dicore_record *record)
 {
     uint64_t at = offset + DICORE_RECORD_HEADER, rest = record->data_offset;
     uint32_t crc[2] = {0, 0};
@@ -45,7 +50,7 @@ static int is_whole(const dicore_scan *scan, uint64_t offset, const dicore_recor
 }
 
 /* The first believable header in [from, end), or `end`. `*dirty` becomes 1 when anything but zeros was passed. */
-static uint64_t search_stretch(const dicore_scan *scan, uint64_t from, uint64_t end, int *dirty)
+static uint64_t search_stretch(dicore_scan *scan, uint64_t from, uint64_t end, int *dirty)
 {
     static const uint8_t nothing[UNIT];
     dicore_record record;
@@ -73,7 +78,7 @@ static uint64_t search_stretch(const dicore_scan *scan, uint64_t from, uint64_t 
 }
 
 /* As above up to the limit; holes of the file are stepped over, not read. */
-static uint64_t search(const dicore_scan *scan, uint64_t from, int *dirty)
+static uint64_t search(dicore_scan *scan, uint64_t from, int *dirty)
 {
     for (;;) {
         uint64_t stretch[STRETCHES][2];

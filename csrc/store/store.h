@@ -80,7 +80,8 @@ typedef struct dicore_candidate {
 typedef enum dicore_verdict {
     DICORE_NEW,                  /* store it, with `flags` */
     DICORE_SAME,                 /* it is at *place already */
-    DICORE_REFUSED
+    DICORE_REFUSED,
+    DICORE_UNKNOWN               /* what is stored under its UID could not be read, and the policy has to know */
 } dicore_verdict;
 
 /** With the lock held: what the duplicate policy says. *flags are for the record's header; `forced` replaces by any policy. */

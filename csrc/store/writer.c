@@ -72,7 +72,7 @@ int dicore_store_fails(dicore_store *store, dicore_failpoint point)
 {
     if (store->options.failpoint != point || store->options.failpoint_countdown == 0 || --store->options.failpoint_countdown)
         return 0;
-    if (point < DICORE_FAIL_WRITE_ERROR)
+    if (point < DICORE_FAIL_WRITE_ERROR || point > DICORE_FAIL_SYNC_ERROR)
         kill(getpid(), SIGKILL);
     return 1;
 }
@@ -220,7 +220,7 @@ dicore_status dicore_store_continue(dicore_store *store, const dicore_segment_in
 
 /* The header of a record that is stored somewhere; the file of its segment is the caller's when it was opened (*opened). */
 static dicore_status stored_header(dicore_store *store, const dicore_place *place, dicore_record *record, int *file,
-                                   int *opened)
+                                   int *opened, dicore_error *error)
 {
     dicore_open_segment *mine[3] = {store->current, store->spare, store->retired};
     dicore_segment_info info = {0};
@@ -235,12 +235,12 @@ static dicore_status stored_header(dicore_store *store, const dicore_place *plac
             }
     dicore_status status = DICORE_OK;
     if (*file < 0) {
-        status = dicore_segment_open(store->options.folder, place->segment, 0, opened, &info, NULL);
+        status = dicore_segment_open(store->options.folder, place->segment, 0, opened, &info, error);
         *file = *opened;
     }
     const uint64_t offset = (uint64_t)place->unit * DICORE_RECORD_UNIT;
     if (status == DICORE_OK)
-        status = dicore_file_read_whole(*file, offset, header, sizeof header, NULL);
+        status = dicore_file_read_whole(*file, offset, header, sizeof header, error);
     if (status == DICORE_OK)
         status = dicore_record_read_header(header, sizeof header, info.nonce, offset, record);
     return status;
@@ -409,7 +409,7 @@ static int names_uid(const uint8_t *meta, size_t size, const void *uid, size_t u
     return 0;
 }
 
-typedef enum { SAME_BYTES, OTHER_BYTES, OTHER_UID, DAMAGED } difference;
+typedef enum { SAME_BYTES, OTHER_BYTES, OTHER_UID, DAMAGED, UNREADABLE } difference;
 
 static difference compare(dicore_store *store, const dicore_place *place, const dicore_candidate *candidate)
 {
@@ -428,13 +428,14 @@ static difference compare(dicore_store *store, const dicore_place *place, const 
                 return DAMAGED;
         }
     }
-    if (!memory && stored_header(store, place, &record, &file, &opened) != DICORE_OK)
-        goto done;
+    dicore_error error = {0};
+    if (!memory && stored_header(store, place, &record, &file, &opened, &error) != DICORE_OK)
+        goto unread;
     const uint64_t start = offset + DICORE_RECORD_HEADER, data = start + record.data_offset;
     if (record.data_offset > sizeof stored)
         goto done;
-    if (!memory && dicore_file_read_whole(file, start, stored, record.data_offset, NULL) != DICORE_OK)
-        goto done;
+    if (!memory && dicore_file_read_whole(file, start, stored, record.data_offset, &error) != DICORE_OK)
+        goto unread;
     if (!names_uid(memory ? memory + DICORE_RECORD_HEADER : stored, record.data_offset, candidate->uid, candidate->uid_size)) {
         verdict = OTHER_UID;
         goto done;
@@ -473,6 +474,10 @@ static difference compare(dicore_store *store, const dicore_place *place, const 
         at += n;
     }
     verdict = SAME_BYTES;
+    goto done;
+unread: /* a read that failed says nothing about the record: it may be whole, and have other bytes */
+    if (error.status == DICORE_IO && error.system != ENOENT)
+        verdict = UNREADABLE;
 done:
     dicore_file_close(opened);
     return verdict;
@@ -511,6 +516,11 @@ dicore_verdict dicore_store_judge(dicore_store *store, const dicore_candidate *c
             break;
         case DAMAGED: /* what came now is better than what is there */
             *flags |= DICORE_RECORD_REPLACES;
+            break;
+        case UNREADABLE:
+            if (!forced && (store->options.duplicates == DICORE_KEEP_FIRST || store->options.duplicates == DICORE_REJECT))
+                return DICORE_UNKNOWN;
+            others++;
             break;
         }
     }
@@ -851,6 +861,9 @@ dicore_status dicore_store_put(dicore_store *store, const dicore_instance *insta
                 status = enqueue(store, &waiter);
                 *outcome = DICORE_WAITS;
             }
+            goto done;
+        case DICORE_UNKNOWN:
+            status = failed_with(error, EIO);
             goto done;
         case DICORE_NEW:
             break;

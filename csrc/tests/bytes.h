@@ -65,6 +65,8 @@ static inline void *counted_resize(void *context, void *pointer, size_t old_size
         c->held -= old_size;
         return NULL;
     }
+    if (refuse_this())
+        return NULL;
     void *block = realloc(pointer, new_size);
     if (!block)
         abort();

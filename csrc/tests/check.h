@@ -2,6 +2,8 @@
 #ifndef CHECK_H
 #define CHECK_H
 
+#include "refuse.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +18,7 @@ static int check_count;
     do {                                                                                                               \
         check_count++;                                                                                                 \
         if (!(condition)) {                                                                                            \
+            refuse_end();                                                                                              \
             check_failures++;                                                                                          \
             fprintf(stderr, "%s:%d: %s: %s does not hold\n", __FILE__, __LINE__, __func__, #condition);               \
         }                                                                                                              \
@@ -26,6 +29,7 @@ static int check_count;
         long long check_got = (long long)(got), check_want = (long long)(want);                                        \
         check_count++;                                                                                                 \
         if (check_got != check_want) {                                                                                 \
+            refuse_end();                                                                                              \
             check_failures++;                                                                                          \
             fprintf(stderr, "%s:%d: %s: %s is %lld, not %lld\n", __FILE__, __LINE__, __func__, #got, check_got, check_want); \
         }                                                                                                              \
@@ -54,6 +58,8 @@ static inline void guarded_free(uint8_t *copy, size_t size)
 static inline int check_result(const char *name)
 {
     printf("%s: %d checks, %d failed\n", name, check_count, check_failures);
+    if (getenv("DICORE_REFUSE"))
+        printf("%ld allocations\n", atomic_load(refuse_state(REFUSE_COUNT)));
     return check_failures != 0;
 }
 

@@ -21,7 +21,7 @@ static void *fixture_resize(void *context, void *pointer, size_t old_size, size_
         free(pointer);
         return NULL;
     }
-    if (fixture_refuse >= 0 && fixture_refuse-- == 0)
+    if (refuse_this() || (fixture_refuse >= 0 && fixture_refuse-- == 0))
         return NULL;
     void *block = realloc(pointer, new_size);
     fixture_blocks += pointer == NULL && block != NULL;

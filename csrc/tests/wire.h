@@ -3,6 +3,8 @@
 #ifndef WIRE_H
 #define WIRE_H
 
+#include "refuse.h"
+
 #include "dicore/dicore.h"
 
 #include <stdio.h>
@@ -22,7 +24,7 @@ static inline void *heap_resize(void *context, void *pointer, size_t old_size, s
         free(pointer);
         return NULL;
     }
-    if (++h->calls == h->fail_at)
+    if (++h->calls == h->fail_at || refuse_this())
         return NULL;
     void *block = malloc(new_size); /* always a new block of the exact size, so that ASan sees every stale pointer */
     if (!block)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from conftest import peer_module
 from dicore._native.command import Command
 from dicore._native.net import associate_rebuilt
 from dicore.dataset import Dataset
@@ -21,7 +22,7 @@ def vectors(name: str) -> dict[str, bytes]:
     return {key: value for key, value in vars(module).items() if isinstance(value, bytes)}
 
 
-pytest.importorskip("pynetdicom")
+peer_module("pynetdicom")
 MESSAGES = vectors("encoded_dimse_msg") | vectors("encoded_dimse_n_msg")
 PDUS = vectors("encoded_pdu_items")
 TWICE = {"c_move_rsp_cmd_with_dup"}  # an element that comes twice: we refuse to choose

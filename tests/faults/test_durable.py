@@ -10,6 +10,7 @@ from pathlib import Path
 
 import order
 import pytest
+from faults import count
 
 import dicore
 import wire
@@ -179,7 +180,7 @@ def test_what_was_acknowledged_survives_sigkill(serve: Serving, tmp_path: Path, 
     """Five rounds of eight associations, killed after a random number of acknowledgements."""
     chance = random.Random(11)
     store, sent, acknowledged = tmp_path / "store", {}, set()
-    for turn in range(5):
+    for turn in range(count(2, 5, 20)):
         server = serve(store, command=SMALL if segments == "small" else ())
         mine = instances(10_000 * (turn + 1), 800)
         sent |= mine

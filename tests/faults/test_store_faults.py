@@ -1,6 +1,6 @@
 """The store under faults: a full disk, flipped bits, cut and foreign files, two owners (T5, T8, T9, T20).
 
-`DICORE_FAULTS=all` takes the counts of the issue's column A; without, a part of them.
+How often: faults.py.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from faults import count, result
 
 from dicore.errors import StoreCorrupt, StoreError, StoreFull
 from dicore.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "store"))
 from instances import body, store_one
-
-ALL = os.environ.get("DICORE_FAULTS") == "all"
 
 
 @pytest.fixture
@@ -36,9 +35,10 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", place], check=True)
 
 
+@pytest.mark.timeout(3600)
 def test_t5_fill_delete_compact_fill(small_disk):
     with Store(small_disk / "s", segment_size=16 << 20) as store:
-        for cycle in range(3):
+        for cycle in range(count(2, 3, 50)):
             stored: dict[str, bytes] = {}
             with pytest.raises(StoreFull):  # noqa: PT012
                 for n in range(1000):
@@ -56,6 +56,7 @@ def test_t5_fill_delete_compact_fill(small_disk):
         assert store.verify().ok
     with Store(small_disk / "s") as store:
         assert list(store) == [name]
+    result("T5", cycle + 1, "filled, deleted, compacted: StoreFull, all reads served, it goes on by itself")
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,7 @@ def sealed(tmp_path_factory):
     return path, sent
 
 
+@pytest.mark.timeout(3600)
 def test_t8_every_flipped_bit_is_found_and_named(tmp_path, sealed):
     path, sent = sealed
     order = random.Random(8)
@@ -82,7 +84,7 @@ def test_t8_every_flipped_bit_is_found_and_named(tmp_path, sealed):
         names = {store._native.find(name)[0][1]: name for name in store}
     file = copy / f"segments/{number:010d}.seg"
     with Store(copy, read_only=True) as store:
-        for _ in range(1000 if ALL else 60):
+        for turn in range(count(60, 1000, 20_000)):
             offset = order.choice(list(places))
             at, bit = offset + order.randrange(places[offset]), 1 << order.randrange(8)
             with open(file, "r+b") as stream:
@@ -104,15 +106,17 @@ def test_t8_every_flipped_bit_is_found_and_named(tmp_path, sealed):
                 stream.seek(at)
                 stream.write(bytes([byte]))
         assert store.verify().ok
+    result("T8", turn + 1, "flipped bits, each found and named, its neighbours read")
 
 
+@pytest.mark.timeout(3600)
 def test_t9_a_segment_cut_at_any_length(tmp_path, sealed):
     path, sent = sealed
     order = random.Random(9)
     size = next(path.glob("segments/*.seg")).stat().st_size
     with Store(path, read_only=True) as store:
         used = max(store._readable().values())
-    for n in range(500 if ALL else 25):
+    for n in range(count(25, 500, 5000)):
         copy = tmp_path / "s"
         shutil.copytree(path, copy)
         length = order.randrange(used) if n % 5 else order.randrange(used, size)
@@ -128,6 +132,7 @@ def test_t9_a_segment_cut_at_any_length(tmp_path, sealed):
             elif length >= used:
                 assert found == sent
         shutil.rmtree(copy)
+    result("T9", n + 1, "lengths: what is there is right, what is gone is said")
 
 
 @pytest.mark.parametrize("what", ["zero", "foreign", "swapped", "newer"])
@@ -185,25 +190,27 @@ def test_t9_an_index_that_does_not_fit_is_made_anew(tmp_path, sealed, what):
 
 
 def test_t20_two_processes_take_two_segments_and_a_dead_one_holds_none(tmp_path):
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent.parent / 'store')!r})\n"
-        "from instances import store_one; from dicore.store import Store\n"
-        f"store = Store({str(tmp_path / 's')!r}, segment_size=1 << 20)\n"
-        "for n in range(5): print(store_one(store, seed=n)[0], flush=True)\n"
-        "print('ready', flush=True)\nsys.stdin.read()\n"
-    )
-    for _ in range(3):
+    for turn in range(count(2, 3, 50)):
+        path = tmp_path / f"s{turn}"
+        code = (
+            f"import sys; sys.path.insert(0, {str(Path(__file__).parent.parent / 'store')!r})\n"
+            "from instances import store_one; from dicore.store import Store\n"
+            f"store = Store({str(path)!r}, segment_size=1 << 20)\n"
+            "for n in range(5): print(store_one(store, seed=n)[0], flush=True)\n"
+            "print('ready', flush=True)\nsys.stdin.read()\n"
+        )
         first = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert first.stdout
         theirs = [line.strip() for line in iter(first.stdout.readline, "ready\n")]
-        with Store(tmp_path / "s", segment_size=1 << 20) as second:
+        with Store(path, segment_size=1 << 20) as second:
             mine = [store_one(second, seed=n)[0] for n in range(5)]
             assert second._native.find(mine[0])[0][0] != second._native.find(theirs[0])[0][0]
             first.kill()
             first.wait()
-        with Store(tmp_path / "s", segment_size=1 << 20) as third:
+        with Store(path, segment_size=1 << 20) as third:
             assert {*theirs, *mine} <= set(third)
             assert third.verify().ok
+    result("T20", turn + 1, "two owners, two segments; a dead one holds none")
 
 
 def test_a_segment_that_its_writer_sealed_since_we_looked_is_no_damage(tmp_path):
@@ -235,7 +242,7 @@ def test_a_store_is_verified_from_outside_while_it_is_written(tmp_path):
         for thread in threads:
             thread.start()
         try:
-            for _ in range(100 if ALL else 15):
+            for _ in range(count(15, 100, 100)):
                 with Store(tmp_path / "s", read_only=bool(_ % 2), segment_size=1 << 20) as other:
                     assert other.recovered == []
                     assert other.verify().problems == []

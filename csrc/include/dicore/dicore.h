@@ -11,6 +11,7 @@
 #include "dicore/scan.h"
 #include "dicore/store.h"
 #include "dicore/engine.h"
+#include "dicore/retrieve.h"
 
 #define DICORE_VERSION "0.1.0"
 

@@ -115,13 +115,14 @@ typedef struct dicore_scan {
     uint64_t end;                 /* behind the last whole record so far */
     uint64_t synced;              /* the highest `synced` seen, in bytes */
     int dirty;                    /* at DICORE_END: bytes other than zero stand behind the last thing found */
+    uint64_t unread;              /* reads that failed, three times each: what they would have shown is not known */
 } dicore_scan;
 
 /** The next thing in the segment. After damage it searches for the next sound header, so neighbours stay readable.
  *  @return DICORE_OK, DICORE_END, DICORE_BAD_ARGUMENT. */
 DICORE_API dicore_status dicore_scan_next(dicore_scan *scan, dicore_found *out);
 
-/** After a scan that came to its end: make all behind scan->end read as zeros, so that the segment can be continued there.
+/** After a scan that came to its end and could read everything (`unread` is 0): make all behind scan->end read as zeros, so that the segment can be continued there.
  *  Running it twice changes nothing. @return DICORE_OK, DICORE_IO. */
 DICORE_API dicore_status dicore_segment_repair(const dicore_scan *scan, dicore_error *error);
 
@@ -164,7 +165,9 @@ typedef enum dicore_failpoint { /* where a test lets the store fail */
     DICORE_FAIL_SEGMENT_MADE = 5,
     DICORE_FAIL_WRITE_ERROR = 6,  /* EIO */
     DICORE_FAIL_WRITE_FULL = 7,   /* ENOSPC */
-    DICORE_FAIL_SYNC_ERROR = 8    /* EIO */
+    DICORE_FAIL_SYNC_ERROR = 8,   /* EIO */
+    DICORE_FAIL_LANE_WRITTEN = 9, /* SIGKILL again: a lane is whole, and has no name */
+    DICORE_FAIL_LANE_NAMED = 10   /* ... and has it */
 } dicore_failpoint;
 
 typedef struct dicore_store_options {

@@ -17,7 +17,8 @@ COUNTERS = (  # in the order of dicore_engine_counter
     "connections", "associations", "released", "aborted_by_peer", "aborted", "closed", "rejected", "violations",
     "limit_associations", "limit_per_peer", "limit_in_flight", "limit_dataset", "timeout_artim", "timeout_network",
     "timeout_dimse", "timeout_idle", "unsupported", "echoes", "stores", "stores_failed", "streamed", "bytes", "handed_over",
-    "events_lost", "open", "in_flight")
+    "events_lost", "limit_pdu", "limit_negotiation", "limit_command", "limit_in_flight_per_peer", "limit_unread", "open",
+    "in_flight")
 
 _WHY = {
     <int>DICORE_WHY_RELEASED: "released",
@@ -88,6 +89,7 @@ cdef class Event:
     cdef readonly bytes address, data
     cdef readonly int port
     cdef readonly uint64_t started, stores, stored_bytes, echoes
+    cdef readonly size_t host            # of a HANDOVER, for `Engine.gone`
     cdef int source, reason
     cdef uint64_t offset
 
@@ -220,10 +222,21 @@ cdef class Engine:
         out.address = event.address[:4 if event.family == 4 else 16]
         out.started, out.stores, out.stored_bytes, out.echoes = event.started, event.stores, event.stored_bytes, event.echoes
         out.calling_ae, out.called_ae, out.text = _text(event.calling_ae), _text(event.called_ae), _text(event.text)
+        out.host = <size_t>event.host
         if event.data != NULL:
             out.data = PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.size)
             dicore_engine_release(self.engine, &event)
         return out
+
+    def gone(self, size_t host):
+        """A connection that was handed over has ended."""
+        if self.engine != NULL:
+            dicore_engine_gone(self.engine, <void *>host)
+
+    @property
+    def address(self):
+        """Of the dicore_engine, for `Hub.share`; good as long as this object is."""
+        return <size_t>self.engine
 
     def drain(self):
         """No new associations or messages; an EMPTY event follows when the last connection has gone."""

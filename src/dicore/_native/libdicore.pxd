@@ -177,6 +177,16 @@ cdef extern from "dicore/dataset.h" nogil:
     dicore_status dicore_part10_parse(const uint8_t *data, size_t size, const dicore_read_options *options, dicore_part10 *out, dicore_error *error)
     dicore_encoding dicore_syntax_encoding(const uint8_t *uid, size_t size, int *deflated)
     const size_t DICORE_META_MAX
+    bint dicore_uid_usable(dicore_span uid)
+
+    ctypedef struct dicore_identity:
+        dicore_span sop_class
+        dicore_span sop_instance
+        dicore_span transfer_syntax
+        uint64_t start
+        bint deflated
+
+    dicore_status dicore_part10_identify(const uint8_t *data, size_t size, bint partial, dicore_identity *out)
     dicore_status dicore_part10_write_meta(uint8_t *out, size_t capacity, size_t *size, dicore_span sop_class, dicore_span sop_instance, dicore_span transfer_syntax, dicore_span implementation, dicore_span version_name, dicore_span source_ae)
 
     ctypedef struct dicore_inflate_limits:
@@ -569,8 +579,15 @@ cdef extern from "dicore/net.h" nogil:
         DICORE_TIMEOUT_DIMSE
         DICORE_TIMEOUT_IDLE
 
+    ctypedef enum dicore_wire_limit:
+        DICORE_WIRE_NO_LIMIT
+        DICORE_WIRE_PDU_LIMIT
+        DICORE_WIRE_NEGOTIATION_LIMIT
+        DICORE_WIRE_COMMAND_LIMIT
+
     ctypedef struct dicore_event:
         dicore_event_kind kind
+        dicore_wire_limit limit
         uint8_t context_id
         bint last
         bint collision
@@ -682,6 +699,7 @@ cdef extern from "dicore/store.h" nogil:
         uint64_t end
         uint64_t synced
         int dirty
+        uint64_t unread
 
     dicore_status dicore_scan_next(dicore_scan *scan, dicore_found *out)
     dicore_status dicore_segment_repair(const dicore_scan *scan, dicore_error *error)
@@ -714,6 +732,8 @@ cdef extern from "dicore/store.h" nogil:
         DICORE_FAIL_WRITE_ERROR
         DICORE_FAIL_WRITE_FULL
         DICORE_FAIL_SYNC_ERROR
+        DICORE_FAIL_LANE_WRITTEN
+        DICORE_FAIL_LANE_NAMED
 
     ctypedef struct dicore_store_options:
         int folder
@@ -1040,6 +1060,7 @@ cdef extern from "dicore/engine.h" nogil:
         char text[65]
         uint8_t *data
         size_t size
+        void *host
 
     enum:
         DICORE_COUNTERS
@@ -1051,6 +1072,8 @@ cdef extern from "dicore/engine.h" nogil:
     void dicore_engine_free(dicore_engine *engine)
     int dicore_engine_descriptor(const dicore_engine *engine)
     bint dicore_engine_next(dicore_engine *engine, dicore_engine_event *event)
+    void dicore_engine_gone(dicore_engine *engine, void *host)
+    uint64_t dicore_engine_hold(dicore_engine *engine, int64_t bytes)
     void dicore_engine_release(dicore_engine *engine, dicore_engine_event *event)
     void dicore_engine_count(dicore_engine *engine, uint64_t *out)
 
@@ -1105,3 +1128,101 @@ cdef extern from "dicore/kernels.h" nogil:
 
     const dicore_kernels *dicore_kernels_best()
     const dicore_kernels *dicore_kernels_named(const char *name)
+
+
+# ---- retrieve.h ----------------------------------------------------------------------------------------------------
+
+cdef extern from "dicore/retrieve.h" nogil:
+    ctypedef struct dicore_retriever:
+        pass
+
+    ctypedef struct dicore_retrieval:
+        pass
+
+    ctypedef struct dicore_retriever_options:
+        dicore_allocator allocator
+        unsigned int threads
+        uint64_t memory
+
+    void dicore_retriever_defaults(dicore_retriever_options *options)
+    dicore_status dicore_retriever_start(const dicore_retriever_options *options, dicore_retriever **out, dicore_error *error)
+    void dicore_retriever_free(dicore_retriever *retriever)
+
+    ctypedef struct dicore_stored:
+        int file
+        uint64_t nonce
+        uint64_t offset
+        uint64_t size
+        uint8_t uid_hash[16]
+
+    ctypedef struct dicore_offer:
+        dicore_span sop_class
+        dicore_span transfer_syntax
+        uint8_t id
+
+    ctypedef enum dicore_sub_operation:
+        DICORE_SUB_LEFT
+        DICORE_SUB_ANSWERED
+        DICORE_SUB_UNREADABLE
+        DICORE_SUB_DAMAGED
+        DICORE_SUB_UNFIT
+        DICORE_SUB_LOST
+        DICORE_SUB_UNANSWERED
+
+    ctypedef struct dicore_sub_result:
+        dicore_sub_operation outcome
+        uint16_t status
+        int detail
+
+    ctypedef struct dicore_retrieval_options:
+        dicore_association *association
+        int socket
+        const dicore_offer *offers
+        size_t offer_count
+        dicore_stored *items
+        dicore_sub_result *results
+        size_t count
+        uint16_t message_id
+        unsigned int window
+        uint64_t network_timeout
+        dicore_span originator
+        uint16_t originator_id
+        bint answers
+        uint8_t context_id
+        uint16_t request_id
+        dicore_span request_class
+        uint64_t answer_every
+        uint64_t total
+        uint64_t completed
+        uint64_t failed
+        uint64_t warning
+        void *token
+
+    dicore_status dicore_retrieval_start(dicore_retriever *retriever, const dicore_retrieval_options *options, dicore_retrieval **out)
+    void dicore_retrieval_cancel(dicore_retrieval *retrieval)
+    void dicore_retrieval_stop(dicore_retrieval *retrieval)
+    void dicore_retrieval_progress(const dicore_retrieval *retrieval, uint64_t *out)
+
+    ctypedef enum dicore_retrieval_why:
+        DICORE_RETRIEVAL_DONE
+        DICORE_RETRIEVAL_EVENT
+        DICORE_RETRIEVAL_CLOSED
+        DICORE_RETRIEVAL_BROKEN
+        DICORE_RETRIEVAL_STALLED
+        DICORE_RETRIEVAL_STOPPED
+        DICORE_RETRIEVAL_CUT
+
+    ctypedef struct dicore_retrieval_end:
+        dicore_retrieval_why why
+        bint amid
+        int system
+        uint16_t message_id
+        dicore_status status
+        dicore_event event
+        const uint8_t *rest
+        size_t rest_size
+
+    int dicore_retriever_descriptor(const dicore_retriever *retriever)
+    bint dicore_retriever_next(dicore_retriever *retriever, void **token)
+    const dicore_retrieval_end *dicore_retrieval_ended(const dicore_retrieval *retrieval)
+    void dicore_retrieval_free(dicore_retrieval *retrieval)

@@ -36,6 +36,8 @@ FAILPOINTS = {
     "write-error": <int>DICORE_FAIL_WRITE_ERROR,
     "write-full": <int>DICORE_FAIL_WRITE_FULL,
     "sync-error": <int>DICORE_FAIL_SYNC_ERROR,
+    "lane-written": <int>DICORE_FAIL_LANE_WRITTEN,
+    "lane-named": <int>DICORE_FAIL_LANE_NAMED,
 }
 
 cdef enum:
@@ -230,6 +232,11 @@ cdef class Segment:
     def fileno(self):
         return self.file
 
+    @property
+    def unread(self) -> int:
+        """How many reads of the last scan failed: it may have missed something that is there."""
+        return self.last.unread
+
     def scan(self, *, uint64_t start=DICORE_SEGMENT_HEADER, uint64_t expected=0, uint64_t check_from=0, limit=None, most=None,
              progress=None):
         """Walk over all records from `start`; those that reach beyond `check_from` are read whole. `expected`: records are known to reach
@@ -254,6 +261,7 @@ cdef class Segment:
         scan.offset = start
         scan.end = scan.synced = 0
         scan.dirty = 0
+        scan.unread = 0
         scan.buffer = <uint8_t *>malloc(scan.capacity)
         if scan.buffer == NULL:
             raise MemoryError

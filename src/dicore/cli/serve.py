@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -59,6 +59,9 @@ def serve(
         Path | None,
         typer.Option("--worklist", file_okay=False, exists=True, help="A folder of worklist items: .wl, .dcm, .json."),
     ] = None,
+    worklist_store: Annotated[
+        bool, typer.Option("--worklist-store", help="The worklist that `dicore store worklist` keeps in the store.")
+    ] = False,
     metrics_port: Annotated[
         int | None,
         typer.Option("--metrics-port", min=0, max=65535, help="/metrics, /healthz, /readyz on the loopback."),
@@ -102,7 +105,7 @@ def serve(
     given = {
         "store": store, "port": port, "ae_title": ae_title(title), "host": host, "durability": durability,
         "grace": grace,
-        "worklist": worklist, "metrics_port": metrics_port,
+        "worklist": worklist, "worklist_store": worklist_store, "metrics_port": metrics_port,
     }  # fmt: skip
     rules: Config | None = None
     if config is not None:
@@ -114,6 +117,8 @@ def serve(
             source = context.get_parameter_source(of_line.get(key, key))
             if source is None or source.name != "COMMANDLINE":
                 given[key] = getattr(rules.server, key)
+    if given["worklist"] is not None and given["worklist_store"]:
+        raise typer.BadParameter("--worklist or --worklist-store, not both", param_hint="--worklist-store")
     if given["store"] is None:
         raise typer.BadParameter("name a folder, or a --config that does", param_hint="STORE_DIR")
 
@@ -172,7 +177,7 @@ def _run(
 
     import dicore
     from dicore.errors import DicoreError
-    from dicore.server import Health, Hooks
+    from dicore.server import Health, Hooks, Schedule
     from dicore.server import serve as open_server
 
     path, title, host = given["store"], given["ae_title"], given["host"]
@@ -191,7 +196,13 @@ def _run(
             hooks = Hooks(route=lambda request: current[0].route(request) if current[0] is not None else [])
         duplicates = rules.server.duplicates if rules is not None else "keep-first"
         async with contextlib.AsyncExitStack() as stack:
-            store = stack.enter_context(dicore.Store(path, durability=given["durability"], duplicates=duplicates))
+            keys: dict[str, Sequence[str]] | None = None
+            if rules is not None and rules.keys is not None:
+                keys = {str(level): names for level, names in rules.keys.items()}
+            store = stack.enter_context(
+                dicore.Store(path, durability=given["durability"], duplicates=duplicates, extra_keys=keys)
+            )
+            steps = stack.enter_context(contextlib.closing(Schedule(path))) if given["worklist_store"] else None
             server = await stack.enter_async_context(
                 open_server(
                     store,
@@ -201,7 +212,7 @@ def _run(
                     access=access_of(rules),
                     grace=given["grace"],
                     destinations=places(),
-                    worklist=given["worklist"],
+                    worklist=steps if steps is not None else given["worklist"],
                     hooks=hooks,
                     # what SIGHUP reads again can change callers, which the engine's threads do not take
                     driver="asyncio" if config is not None and driver == "auto" else driver,

@@ -16,7 +16,7 @@ from typing import Any
 from dicore import uid
 from dicore._native import net as native
 from dicore._native.command import Command
-from dicore._native.net import Link, Paths, Pump
+from dicore._native.net import Link, Paths, Pump, Volley
 from dicore._native.status import status_text
 from dicore.errors import (
     AssociationAborted,
@@ -120,7 +120,8 @@ class Association(Operations):
         self.called_ae = address.ae_title
         self.peer = str(address)
         self.operations = 0  # of the Wire protocol
-        self.connect_seconds = 0.0  # that TCP took (name, handshake), before negotiation
+        self.connect_seconds = 0.0  # that TCP took (name, handshake) and TLS, before negotiation
+        self.tls_seconds = 0.0  # of these, those of the TLS handshake
         self.wants_room = False
         self._link = link
         link.owner = self
@@ -143,7 +144,10 @@ class Association(Operations):
         self._timer: asyncio.TimerHandle | None = None
         self._writing = False
         self._watched = False
-        self._pump: Pump | None = None  # has the socket meanwhile, in another thread
+        self._pump: Pump | Volley | None = None  # has the socket meanwhile, in another thread
+        self._lent = False  # so have others
+        self._recalled: NetworkError | None = None  # why it is to be over, while it is lent
+        self.loan: Any = None  # of the Wire protocol
         self._end: NetworkError | None = None  # why it is over
 
     # -- what there is to see
@@ -378,8 +382,7 @@ class Association(Operations):
         """Run a pump over associations in a thread. Their sockets are its own meanwhile; cancelling aborts them."""
         loop = asyncio.get_running_loop()
         for one in associations:
-            one._pump = pump
-            one._unwatch()
+            one.hand_over(pump)
         running = loop.run_in_executor(None, pump.run)
         try:
             await asyncio.shield(running)
@@ -389,12 +392,50 @@ class Association(Operations):
             raise
         finally:
             for number, one in enumerate(associations):
-                one._pump = None
-                end = pump.ended(number)
-                if end is not None:
-                    one._close(one._end_of(end))
-                else:
-                    one._watch()
+                one.hand_back(pump.ended(number))
+
+    def hand_over(self, to: Pump | Volley) -> Link:
+        """Give the socket to what drives it in another thread, until `hand_back`."""
+        self._pump = to
+        self._unwatch()
+        return self._link
+
+    def hand_back(self, end: tuple[Any, ...] | None) -> None:
+        """The socket is ours again; `end` is what ended the association meanwhile, None: it stands."""
+        self._pump = None
+        if end is not None:
+            self._close(self._end_of(end))
+        else:
+            self._watch()
+
+    def lend(self) -> tuple[int, int, int] | None:
+        """See `dicore.net.exchange.Wire`."""
+        if not self.open or self._pump is not None or self._events or self._holds or self._writing:
+            return None
+        lent = self._link.lend()
+        if lent is None:
+            return None
+        self._lent, self._recalled = True, None
+        self._unwatch()
+        return (*lent, round(self._timeouts.network * 1000))
+
+    def take_back(self, ended: int) -> None:
+        """See `dicore.net.exchange.Wire`."""
+        self._lent, self.loan = False, None
+        events, amid = self._link.take_back(ended)
+        if amid or (events and events[0][0] in ("broken", "timeout", "stopped", "cut")):
+            if not amid:
+                self._link.start_abort()
+                self._say_last_words()
+            self._close(self._recalled or self._end_of(events[0]))
+            return
+        if self._recalled is not None:
+            self._abort(self._recalled)
+            return
+        self._events.extend(events)
+        self._process()
+        self._watch()
+        self._arm()
 
     # -- one operation
 
@@ -427,7 +468,7 @@ class Association(Operations):
         self._holds += 1 if on else -1
         if self._holds:
             self._stop_reading()
-        elif self._pump is None:
+        elif self._pump is None and not self._lent:
             self._watch()
             if self._events:
                 self._loop.call_soon(self._process)
@@ -615,6 +656,11 @@ class Association(Operations):
                 return self._timed_out(native.TIMEOUT_NAMES[detail])
             case ("broken", _, number, _):
                 return ConnectionFailed(f"the connection broke: {os.strerror(number)}", peer=peer)
+            case ("stopped",):
+                return AssociationStateError("the association is aborted", peer=peer)
+            case ("cut",):
+                why = "an instance could not be read any more when half of it was sent"
+                return AssociationStateError(f"the association is aborted: {why}", peer=peer)
             case ("release", *_):
                 return AssociationStateError("the peer released the association", peer=peer)
         return ConnectionFailed("the peer closed the connection without an A-ABORT", peer=peer)
@@ -624,6 +670,10 @@ class Association(Operations):
     def _abort(self, why: NetworkError) -> None:
         if self._pump is not None:
             self._pump.cancel()  # it aborts, and its end closes us
+        elif self._lent:
+            self._recalled = why
+            if self.loan is not None:
+                self.loan.stop()  # `take_back` goes on
         elif self.open:
             self._link.start_abort()
             self._say_last_words()
@@ -729,9 +779,12 @@ class _Connecting:
         begin = time.perf_counter()
         sock = await _open_socket(self._address, times.connect, self._source)
         relay = None
+        tls_seconds = 0.0
         if self._tls is not None or self._address.tls:
+            tcp = time.perf_counter()
             relay = await _secured(sock, self._address, self._tls, times)
             sock = relay.sock
+            tls_seconds = time.perf_counter() - tcp
         connect_seconds = time.perf_counter() - begin
         try:
             link = Link(
@@ -745,7 +798,7 @@ class _Connecting:
             )
             association = Association(self._address, link, sock, times, limits, self._calling, self._on_event)
             association._relay = relay
-            association.connect_seconds = connect_seconds
+            association.connect_seconds, association.tls_seconds = connect_seconds, tls_seconds
         except BaseException:
             sock.close()
             raise

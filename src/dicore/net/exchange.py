@@ -16,7 +16,7 @@ from dicore.net.status import is_pending
 if TYPE_CHECKING:
     from dicore.net.service import Services
 
-__all__ = ["Exchange", "Response", "Responses", "Train", "Wire"]
+__all__ = ["Exchange", "Owed", "Response", "Responses", "Train", "Wire"]
 
 C_STORE, C_GET, C_FIND, C_MOVE, C_ECHO, C_CANCEL = 0x0001, 0x0010, 0x0020, 0x0021, 0x0030, 0x0FFF
 N_EVENT_REPORT, N_GET, N_SET, N_ACTION, N_CREATE, N_DELETE = 0x0100, 0x0110, 0x0120, 0x0130, 0x0140, 0x0150
@@ -64,6 +64,17 @@ class Wire(Protocol):
         """Abort."""
         ...
 
+    loan: Any  # while it is lent: whose `stop()` brings it back
+
+    def lend(self) -> tuple[int, int, int] | None:
+        """Give the association away, for a thread to send on: (its address, a duplicate of its socket, its network
+        timeout in ms). None: not now, or never."""
+        ...
+
+    def take_back(self, ended: int) -> object:
+        """It is ours again; `ended` is the address of the dicore_retrieval_end, 0 when nothing was done."""
+        ...
+
     def hold(self, on: bool) -> None:
         """Read nothing while `on`: a consumer is slow."""
         ...
@@ -71,6 +82,8 @@ class Wire(Protocol):
 
 class Responses:
     """The responses to one request of ours, in order. Owns one of the association's slots until the last one is in."""
+
+    slot = True
 
     def __init__(self, exchange: Exchange, message_id: int, context_id: int, field: int) -> None:
         self.exchange, self.message_id, self.context_id, self.field = exchange, message_id, context_id, field
@@ -166,9 +179,35 @@ class Responses:
             self.cancel()
 
 
+class Owed:
+    """The answer to a C-STORE that a thread has sent and did not wait for: `answer`, a status; cancelled when none came."""
+
+    field, slot = C_STORE, False
+
+    def __init__(self, exchange: Exchange, message_id: int) -> None:
+        self.exchange, self.message_id = exchange, message_id
+        self.task: asyncio.Task[Any] | None = None
+        self.on_final: Callable[[], object] | None = None
+        self.answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        exchange.wire.operations += 1
+        exchange._ours[message_id] = self
+
+    def add(self, command: Command, data: bytes | None) -> None:
+        """It has come."""
+        self.exchange.forget(self)
+        if not self.answer.done():
+            self.answer.set_result(command.status if command.status is not None else 0)
+
+    def wake(self) -> None:
+        """The association is over."""
+        self.answer.cancel()
+
+
 class Train:
     """C-STORE requests of ours, one behind the other: the response to one sends the next, within the same turn of the
     event loop. `answered(number, status, comment)` is told of each; False: send no more."""
+
+    slot = True
 
     def __init__(
         self,
@@ -244,12 +283,12 @@ class Exchange:
         self.ended: NetworkError | None = None
         self.running: dict[int, Any] = {}  # the peer's requests by message id
         self.peer: Any = None  # the Peer of its requests
-        self._ours: dict[int, Responses | Train] = {}
+        self._ours: dict[int, Responses | Train | Owed] = {}
         self._slots = asyncio.Semaphore(window)
         self._alone = asyncio.Lock()
         self._room: list[asyncio.Future[None]] = []
         self._held: set[int] = set()
-        self._message_id = 0
+        self.last_message_id = 0
 
     # -- what the driver calls
 
@@ -357,9 +396,9 @@ class Exchange:
     def next_message_id(self) -> int:
         """A number that no operation of ours has."""
         while True:
-            self._message_id = self._message_id % 0xFFFF + 1
-            if self._message_id not in self._ours:
-                return self._message_id
+            self.last_message_id = self.last_message_id % 0xFFFF + 1
+            if self.last_message_id not in self._ours:
+                return self.last_message_id
 
     async def begin(self, context_id: int, command: Command, pieces: list[Any] | None = None, **more: Any) -> Responses:
         """Send a request (its message id is set here); its responses. Waits for a slot, which they own."""
@@ -394,15 +433,16 @@ class Exchange:
             )
         return found
 
-    def forget(self, ours: Responses | Train) -> None:
+    def forget(self, ours: Responses | Train | Owed) -> None:
         if self._ours.pop(ours.message_id, None) is not None:
             self.wire.operations -= 1
-            self.release_slot()
+            if ours.slot:
+                self.release_slot()
             self.hold(ours, False)
             if ours.on_final is not None:
                 ours.on_final()
 
-    def hold(self, ours: Responses | Train, on: bool) -> None:
+    def hold(self, ours: Responses | Train | Owed, on: bool) -> None:
         """Stop reading while a consumer is slow."""
         before = bool(self._held)
         if on:

@@ -77,7 +77,7 @@ class Pool:
             if isinstance(instance, Dataset):
                 data = instance.part10_bytes()
             sop_class, _, syntax, _ = native.identify_bytes(cast(bytes, data))
-        async with self._taken(address, calling, (sop_class, syntax)) as association:
+        async with self.taken(address, calling, (sop_class, syntax)) as association:
             return await association.c_store(data, originator=originator)
 
     async def store_run(
@@ -90,12 +90,17 @@ class Pool:
         originator: tuple[str, int] | None = None,
     ) -> bool:
         """`Operations.store_run` over an association of the pool, or a new one."""
-        async with self._taken(address, calling, (run[0].sop_class_uid, run[0].transfer_syntax)) as association:
+        async with self.taken(address, calling, (run[0].sop_class_uid, run[0].transfer_syntax)) as association:
             return await association.store_run(run, answered, originator=originator)
 
     @contextlib.asynccontextmanager
-    async def _taken(self, address: Address, calling: str, pair: tuple[str, str]) -> AsyncIterator[Association]:
+    async def taken(
+        self, address: Address, calling: str, pair: tuple[str, str], others: Sequence[tuple[str, str]] = ()
+    ) -> AsyncIterator[Association]:
+        """An association for instances of this SOP class and transfer syntax, and, if it is a new one, of `others`."""
         destination = self._destinations.setdefault((address, calling), _Destination(self._most))
+        for one in others:
+            destination.seen[one] = None
         async with destination.turns:
             line = await self._line(destination, address, calling, pair)
             try:

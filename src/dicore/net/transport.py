@@ -42,10 +42,14 @@ class _Protocol(Acceptor, asyncio.BufferedProtocol):  # both have the same metho
 class _Adopted(_Protocol):
     """An association of which somebody else has read the first bytes."""
 
-    __slots__ = ("_read",)
+    __slots__ = ("_gone", "_read")
 
-    def __init__(self, hub: Hub, read: bytes) -> None:
-        self._read = memoryview(read)
+    def __init__(self, hub: Hub, read: bytes, gone: Callable[[], object]) -> None:
+        self._read, self._gone = memoryview(read), gone
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._gone()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -257,11 +261,29 @@ class Listener:
         self._tls.reload()
         log.info("the certificate is read again")
 
-    async def adopt(self, sock: socket.socket, data: bytes) -> None:
-        """Serve a connection that somebody else has accepted and of which `data` was read."""
+    async def adopt(self, sock: socket.socket, data: bytes, gone: Callable[[], object]) -> None:
+        """Serve a connection that somebody else has accepted and of which `data` was read; `gone()` once it has ended."""
         assert self._empty is not None
         self._empty.clear()
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: _Adopted(self._hub, data), sock)
+        made: list[_Adopted] = []
+
+        def protocol() -> _Adopted:
+            made.append(_Adopted(self._hub, data, gone))
+            return made[0]
+
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(protocol, sock)
+        except BaseException:
+            if not made or made[0] not in self._hub.open:  # it never was a connection: nobody else will say so
+                gone()
+            raise
+
+    def share(self, engine: Any) -> None:
+        """An engine hands connections over and counts them against the limits of associations; the budget of bytes in
+        flight is one for both. None: no more."""
+        if engine is not None:
+            self._hub.limit_associations = self._hub.limit_per_peer = 1 << 48
+        self._hub.share(engine)
 
     def admit_only(self, calling_ae: Iterable[str] | None, admit: Callable[[str], bool] | None) -> None:
         """Other rules for those who call from now on; see `listen`."""

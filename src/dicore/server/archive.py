@@ -110,7 +110,7 @@ async def serve(
     driver: Literal["auto", "engine", "asyncio"] = "auto",
     engine_threads: int = 0,
     destinations: Mapping[str, str | Address] | None = None,
-    worklist: str | os.PathLike[str] | None = None,
+    worklist: str | os.PathLike[str] | Worklist | None = None,
     hooks: Hooks | None = None,
     services: bool = True,
     **options: Any,
@@ -122,7 +122,7 @@ async def serve(
     takes a free one. A `host` beyond the loopback needs an `access` that says who may come, else DicoreError. At the
     end no new association is taken, what has begun is finished, and what has not ended after `grace` seconds is
     aborted; the store stays open. `destinations` are those of a C-MOVE, {AE title: "host:port"}; any other is refused.
-    `worklist` is a folder of worklist items (.wl, .dcm, .json), for C-FIND. Performed procedure steps are recorded in
+    `worklist` is a folder of worklist items (.wl, .dcm, .json), or a `Schedule` of the store, for C-FIND. Performed procedure steps are recorded in
     the store's folder `mpps/`; storage commitment reads and checks what it commits to. `hooks` filter, coerce and
     forward what comes in. `services=False` only receives. Other options are those of `dicore.listen`, whose handlers go
     before the archive's.
@@ -169,7 +169,7 @@ async def serve(
                 store,
                 ae_title=ae_title,
                 destinations=where,
-                worklist=None if worklist is None else Worklist(worklist),
+                worklist=Worklist(worklist) if isinstance(worklist, str | os.PathLike) else worklist,
                 steps=Steps(store.path / "mpps"),
                 committer=committer,
             )

@@ -15,6 +15,9 @@
     to = ["PACS2"]
     calling_ae = ["CT1"]
 
+    [keys]
+    STUDY = ["InstitutionName"]
+
 A mistake is named with its path: `server.port: Input should be less than or equal to 65535`."""
 
 from __future__ import annotations
@@ -65,11 +68,14 @@ class Listen(_Model):
     allow_net: tuple[str, ...] = ()
     insecure: bool = False
     worklist: Path | None = None
+    worklist_store: bool = False  # the steps that `dicore store worklist` keeps
     metrics_port: int | None = Field(None, ge=0, le=65535)
 
     @model_validator(mode="after")
     def _networks(self) -> Listen:
         self.access()
+        if self.worklist is not None and self.worklist_store:
+            raise ValueError("worklist or worklist_store, not both")
         return self
 
     def access(self) -> Access:
@@ -89,10 +95,23 @@ class Forward(_Model):
         )
 
 
+def _keys(keywords: tuple[str, ...]) -> tuple[str, ...]:
+    from dicore.dataset.dictionary import keyword_to_tag
+
+    for keyword in keywords:
+        if keyword_to_tag(keyword) is None:
+            raise ValueError(f"{keyword} is not a keyword of the data dictionary")
+    return keywords
+
+
+Keywords = Annotated[tuple[str, ...], AfterValidator(_keys)]
+
+
 class Config(_Model):
     """The whole file."""
 
     server: Listen
+    keys: dict[Literal["PATIENT", "STUDY", "SERIES", "IMAGE"], Keywords] | None = None
     destinations: dict[Title, Place] = Field(default_factory=dict)
     forward: tuple[Forward, ...] = ()
 

@@ -144,6 +144,7 @@ class EngineListener:
             await self._rest.close(0)
             self._close_sockets()
             raise
+        self._rest.share(self._engine)
         self._loop.add_reader(self._engine.fileno(), self._happened)
         log.info("listening as %s on %s port %d (engine)", self._rest.ae_title, self._host, self.port)
 
@@ -188,6 +189,7 @@ class EngineListener:
         self._loop.remove_reader(engine.fileno())
         await asyncio.to_thread(engine.stop)
         self._take(engine)
+        self._rest.share(None)
         self._last, self._engine = engine.counts(), None
         if self._adopting:
             await asyncio.wait(self._adopting)
@@ -218,6 +220,8 @@ class EngineListener:
         for name, value in self._rest.counters.items():
             counts[name] = counts.get(name, 0) + value
         counts["connections"] -= counts["handed_over"]  # these were counted twice
+        if self._engine is not None:
+            counts["in_flight"] -= self._rest.counters["in_flight"]  # the engine's figure has them
         return counts
 
     # -- events
@@ -247,7 +251,9 @@ class EngineListener:
 
     def _adopt(self, event: native.Event) -> None:
         sock = socket.socket(fileno=event.socket)
-        task = self._loop.create_task(self._rest.adopt(sock, event.data))
+        engine = self._engine
+        assert engine is not None
+        task = self._loop.create_task(self._rest.adopt(sock, event.data, lambda: engine.gone(event.host)))
         self._adopting.add(task)
         task.add_done_callback(self._adopted)
 

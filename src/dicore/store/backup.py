@@ -74,8 +74,7 @@ def _copy(store: Store, target: int, number: int, end: int, had: tuple[int, int]
                     piece = os.pread(segment.fileno(), min(CHUNK, end - at), at)
                     if not piece:
                         raise StoreError(f"{name} ends at byte {at}: it was cut; see verify")
-                    os.pwrite(out, piece, at)
-                    at += len(piece)
+                    at += os.pwrite(out, piece, at)
                 os.fsync(out)
             finally:
                 os.close(out)

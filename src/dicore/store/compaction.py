@@ -71,6 +71,12 @@ def alone(store: Store) -> Iterator[None]:
         os.close(file)
 
 
+def _all_read(segment: native.Segment) -> None:
+    """A record that was not seen would count as none, and be left behind."""
+    if segment.unread:
+        raise OSError(errno.EIO, f"{segment.unread} reads failed", files.segment_name(segment.id))
+
+
 def census(store: Store) -> list[Census]:
     """All sealed segments of the store."""
     open_ones = set(store._native.extents())
@@ -86,7 +92,10 @@ def census(store: Store) -> list[Census]:
                 entries, end = sidecar.entries, sidecar.end
             else:  # a lane, or the disk was too full for a sidecar
                 limit = None if segment.single else store._extents.get(number)
-                entries, _, end, _, _ = segment.scan(limit=limit, check_from=1 << 62)
+                entries, damage, end, _, _ = segment.scan(limit=limit, check_from=1 << 62)
+                _all_read(segment)
+                if damage:
+                    store._damaged.add(number)
             found.append((number, segment.nonce, segment.single, entries, end))
         finally:
             segment.close()
@@ -124,10 +133,10 @@ def _needed(
     needed = set()
     open_ones = {n: native.Segment(store._folder, n) for n in store._native.extents()}
     try:
-        scanned = [
-            segment.scan(limit=store._native.extents().get(n, segment.size), check_from=1 << 62)[0]
-            for n, segment in open_ones.items()
-        ]
+        scanned = []
+        for n, segment in open_ones.items():
+            scanned.append(segment.scan(limit=store._native.extents().get(n, segment.size), check_from=1 << 62)[0])
+            _all_read(segment)
     finally:
         for segment in open_ones.values():
             segment.close()

@@ -97,8 +97,9 @@ class SQLite:
 
     def _opened(self, layout: str) -> sqlite3.Connection:
         for attempt in range(2):
-            database = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=30)
+            database = None
             try:
+                database = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=30)
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = NORMAL")  # the segments are the truth
                 database.execute("PRAGMA cache_size = -65536")
@@ -106,11 +107,15 @@ class SQLite:
                 if found in ("", layout):
                     return database
                 log.warning("%s has another layout and is made anew", self._path)
-            except sqlite3.DatabaseError as error:
-                log.warning("%s cannot be used (%s) and is made anew", self._path, error)
-                if attempt:
+            except sqlite3.Error as error:
+                busy = getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+                if attempt or busy:  # somebody else's index is not unlinked
+                    if database is not None:
+                        database.close()
                     raise StoreError(f"{self._path}: {error}") from error
-            database.close()
+                log.warning("%s cannot be used (%s) and is made anew", self._path, error)
+            if database is not None:
+                database.close()
             for suffix in ("", "-wal", "-shm"):
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         raise StoreError(f"{self._path} cannot be made anew")
@@ -142,9 +147,7 @@ class SQLite:
         try:
             reader = self._readers.get_nowait()
         except queue.Empty:
-            reader = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=30)
-            reader.execute("PRAGMA query_only = 1")
-            reader.execute("PRAGMA cache_size = -65536")
+            reader = self._reader()
         cursor = None
         try:
             with _told(self.name):
@@ -156,8 +159,18 @@ class SQLite:
                 cursor.close()
             self._readers.put(reader)
 
+    def _reader(self) -> sqlite3.Connection:
+        with _told(self.name), contextlib.ExitStack() as failed:
+            reader = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=30)
+            failed.callback(reader.close)
+            reader.execute("PRAGMA query_only = 1")
+            reader.execute("PRAGMA cache_size = -65536")
+            failed.pop_all()
+            return reader
+
     def layout(self) -> str:
-        return _layout(self._writer)
+        with _told(self.name):
+            return _layout(self._writer)
 
     def create(self, layout: str, statements: Sequence[str]) -> None:
         if not self._read_only:

@@ -6,11 +6,14 @@ Both are shortcuts: without them, or when they do not fit, the segment itself is
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import struct
 from typing import NamedTuple
 
 from dicore._native import store as native
+
+log = logging.getLogger("dicore.store")
 
 SIDECAR_MAGIC, MARK_MAGIC, VERSION = b"DICORIDX", b"DICORMRK", 1
 _SIDECAR = struct.Struct("<8sIIQQQI16x")  # magic, version, entries, segment, nonce, end, CRC of the entries
@@ -54,8 +57,12 @@ def _read(folder: int, name: str) -> bytes | None:
         file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
         return None
-    with open(file, "rb") as stream:
-        data = stream.read()
+    try:
+        with open(file, "rb") as stream:
+            data = stream.read()
+    except OSError as error:  # it says nothing that the segment does not
+        log.warning("%s: %s", name, error)
+        return None
     sound = (
         len(data) >= _HEADER and native.crc32c(data[: _HEADER - 4]).to_bytes(4, "little") == data[_HEADER - 4 : _HEADER]
     )
@@ -116,11 +123,14 @@ def read_mark(folder: int, segment: int) -> Mark | None:
     return Mark(nonce, end, bool(clean)) if (magic, version, number) == (MARK_MAGIC, VERSION, segment) else None
 
 
-def remove(folder: int, segment: int, *kinds: str) -> None:
-    """Unlink `<segment>.<kind>` for each kind that is there."""
+def remove(folder: int, segment: int, *kinds: str) -> int:
+    """Unlink `<segment>.<kind>` for each kind that is there; how many were."""
+    removed = 0
     for kind in kinds:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{segment:010d}.{kind}", dir_fd=folder)
+            removed += 1
+    return removed
 
 
 def write_new(folder: int, name: str, data: memoryview | bytes) -> None:

@@ -4,6 +4,7 @@ do."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -241,7 +242,7 @@ class Store(Mapping[str, "Dataset"]):
         current = next((item for item in reversed(started) if item[0].size - item[1] >= 1 << 16), None)
         for segment, end in started:
             if (segment, end) != current:
-                self._seal(segment.id, segment.nonce, end)
+                self._seal_if_possible(segment.id, segment.nonce, end)
                 segment.close()
         empty = [item for item in mine if item[1] == native.SEGMENT_HEADER]
         for segment, end in ([current] if current else []) + empty:
@@ -252,7 +253,7 @@ class Store(Mapping[str, "Dataset"]):
                 self._extents.pop(number, None)
             except OSError as error:  # no room: what is there is read, what comes finds its own place, or is told
                 log.warning("%s: not continued: %s", files.segment_name(number), error)
-                self._seal(number, nonce, end)
+                self._seal_if_possible(number, nonce, end)
 
     def _load_segment(self, number: int, mine: list[tuple[native.Segment, int]] | None) -> None:
         """Make the records of a segment known. With `mine` it is taken to be written when nobody else does."""
@@ -278,7 +279,8 @@ class Store(Mapping[str, "Dataset"]):
             segment, unwanted = (taken, segment) if writable else (segment, taken)
             unwanted.close()
         mark = files.read_mark(self._folder, number)
-        if mark is None or mark.nonce != nonce:
+        unmarked = mark is None or mark.nonce != nonce
+        if mark is None or unmarked:
             mark = files.Mark(nonce, 0, False)
         whole = size >= segment.size
         if segment.single:  # one record, complete before the file had its name
@@ -309,21 +311,30 @@ class Store(Mapping[str, "Dataset"]):
             if offset < min(end, size) or offset < durable:
                 lost_behind |= offset >= end
                 self._report(self._damage(number, kind, offset, length, digest))
+            elif writable and segment.unread:
+                self._report(Problem(name, offset, length, self._uid_at(number, offset, digest), "could not be read"))
             elif writable:
                 message = "not whole: a crash cut its write short before it was acknowledged, as far as can be told"
                 self._report(Problem(name, offset, length, self._uid_at(number, offset, digest), message))
         if not writable:
             segment.close()
             return
+        if segment.unread:  # what is there is not known: it is neither repaired nor sealed nor continued
+            log.warning("%s: %d reads failed: nothing is written there", name, segment.unread)
+            self._damaged.add(number)
+            segment.close()
+            return
         if lost_behind or not whole:  # leave the evidence alone: this segment is not written again
-            self._seal(number, nonce, end, known=durable)
+            self._seal_if_possible(number, nonce, end, known=durable)
             segment.close()
             return
         if dirty:
             segment.repair()
+            self._fails("repaired")
             log.warning("%s: bytes behind byte %d were left by a crash and are zeros now", name, end)
-        if mark.clean:  # it is about to be untrue
-            files.remove(self._folder, number, "mark")
+        # what says how far the segment reaches is about to be untrue; and if it could not be read now, it may be next time
+        self._fails("mark-removing")
+        if files.remove(self._folder, number, "idx", "mark" if mark.clean or unmarked else ""):
             os.fsync(self._folder)
         if mine is not None:
             mine.append((segment, end))
@@ -461,12 +472,24 @@ class Store(Mapping[str, "Dataset"]):
         segment = native.Segment(self._folder, number)
         try:
             entries, _, end, _, _ = segment.scan(limit=end, check_from=end)
+            if segment.unread:
+                raise OSError(errno.EIO, f"{segment.unread} reads failed", files.segment_name(number))
         finally:
             segment.close()
         end = max(end, known)
+        self._fails("seal-begun")
         files.write_sidecar(self._folder, number, nonce, end, entries)
+        self._fails("seal-named")
         files.remove(self._folder, number, "mark")
         self._extents[number] = end
+
+    def _seal_if_possible(self, number: int, nonce: int, end: int, *, known: int = 0) -> None:
+        """Without a sidecar the next opening reads the segment instead."""
+        try:
+            self._seal(number, nonce, end, known=known)
+        except OSError as error:
+            log.warning("%s: no sidecar: %s", files.segment_name(number), error)
+            self._extents[number] = max(end, known)
 
     def _adopt_lane(self, number: int) -> None:
         segment = native.Segment(self._folder, number)
@@ -588,6 +611,12 @@ class Store(Mapping[str, "Dataset"]):
             raise ValueError("delete needs a key that says what; or everything=True")
         rows = [(row["SOPClassUID"], row["SOPInstanceUID"]) for row in self._matches(keys)]
         return self.delete_instances(rows, progress)
+
+    def listing(self, keys: Mapping[str, str | Sequence[str]]) -> list[tuple[str, str, str, int]]:
+        """(SOP Instance UID, SOP Class UID, Transfer Syntax UID, bytes of its record) of the instances that match, as
+        `find` at IMAGE level, each UID once, in the order they came in: what a retrieval needs to know."""
+        self._sync_index_if_possible()
+        return list({one[0]: one for one in self._index.listing(keys)}.values())
 
     def _matches(self, keys: Mapping[str, str | Sequence[str]]) -> list[dict[str, str]]:
         self._sync_index_if_possible()
@@ -791,7 +820,8 @@ class Store(Mapping[str, "Dataset"]):
         mapping of keyword to key. Keys that the index has are matched there; any other attribute, sequences too, is
         matched and answered from a record of the match. `combined`: a range of dates and one of times are one range of
         moments (PS3.4 C.2.2.2.5); TimezoneOffsetFromUTC in the identifier says what zone they are in.
-        `limit`: no more than so many. ValueError for a key that is none; raised at the call, not while it is walked."""
+        `limit`: no more than so many, in no special order. ValueError for a key that is none; raised at the call, not
+        while it is walked."""
         if sync:
             self._sync_index_if_possible()
         return query.run(self, level, query.keys_of(identifier), fold=fold, combined=combined, limit=limit)
@@ -956,6 +986,7 @@ class Store(Mapping[str, "Dataset"]):
                 number = counters["segment"]
                 try:
                     opened = native.Segment(self._folder, number)
+                    self._fails("close-marking")
                     files.write_mark(self._folder, number, opened.nonce, counters["end"], clean=True)
                     opened.close()
                 except (OSError, StoreError) as error:
@@ -1035,8 +1066,9 @@ def _open_folder(path: Path, read_only: bool) -> int:
     elif not segments.is_dir():
         if path.is_dir() and any(path.iterdir()) and not (path / "index.sqlite").exists():
             raise StoreError(f"{path} is neither empty nor a store: give a folder of its own")
+        new = [folder for folder in (segments, *segments.absolute().parents) if not folder.exists()]
         segments.mkdir(parents=True, exist_ok=True)
-        for folder in (path, path.parent):  # the names, too, have to survive
+        for folder in {made.absolute().parent for made in new}:  # the names, too, have to survive
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             os.fsync(handle)
             os.close(handle)
