@@ -1,9 +1,9 @@
 """C-GET and C-MOVE of a study of 1,000 CT slices of 256 x 256, out of `dicore serve`, dcmqrscp and Orthanc.
 
-The three are processes of their own, filled with the same files. Who asks is `csrc/tests/retrieve_client.c`, lock-step over
-one association, and what a C-MOVE goes to is our engine over no store: the same for all, and faster than any of them.
-`getscu` and `movescu` with `storescp`, which write files, are measured beside. What arrives is compared with what was sent,
-byte for byte by CRC-32C, before anything is timed, and counted in every round.
+The three are processes of their own, filled with the same files. Who asks is `csrc/tests/retrieve_client.c`, lock-step
+over one association, and what a C-MOVE goes to is our engine over no store: the same for all, and faster than any of
+them. `getscu` and `movescu` with `storescp`, which write files, are measured beside. What arrives is compared with what
+was sent, by the length and CRC-32C of each data set, before anything is timed, and counted in every round.
 """
 
 from __future__ import annotations
@@ -167,7 +167,9 @@ def _counted(what: str, port: int, study: str, *more: str) -> float:
 
 
 def _getscu(server: Archive, study: str, folder: Path) -> float:
-    return getscu(server.port, study, Path(tempfile.mkdtemp(dir=folder)))  # it stays: deleting slows who makes files next
+    return getscu(
+        server.port, study, Path(tempfile.mkdtemp(dir=folder))
+    )  # it stays: deleting slows who makes files next
 
 
 def _compare(server: Archive, study: str, expected: set[tuple[int, int]], folder: Path) -> None:

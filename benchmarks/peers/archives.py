@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.peers import Server, free_port
+from benchmarks.peers import Server
 
 STUDY_FIND, STUDY_MOVE, STUDY_GET = (f"1.2.840.10008.5.1.4.1.2.2.{n}" for n in (1, 2, 3))
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
@@ -23,8 +23,10 @@ DESTINATION = "SINK"
 class Archive(Server):
     """A server that has been given files before it is measured. `destinations`: {AE title: port} for C-MOVE."""
 
-    def __init__(self, folder: Path, files: Sequence[Path], destinations: Mapping[str, int]) -> None:
-        self.files, self.destinations = files, dict(destinations)
+    def __init__(
+        self, folder: Path, files: Sequence[Path] = (), destinations: Mapping[str, int] = {}, again: bool = False
+    ) -> None:
+        self.files, self.destinations, self.again = files, dict(destinations), again
         super().__init__(folder)
         self.fill()
 

@@ -178,7 +178,7 @@ static void finish(dicore_retrieval *r, dicore_retrieval_why why)
     r->finished = true;
     r->end.why = why;
     r->end.message_id = r->o.message_id;
-    r->end.amid = r->piece < r->piece_count;
+    r->end.amid = r->piece < r->piece_count || (why == DICORE_RETRIEVAL_EVENT && r->going); /* maybe between two stretches of a PDU */
     epoll_ctl(t->epoll, EPOLL_CTL_DEL, r->o.socket, NULL);
     close(r->o.socket);
     const bool alive = why == DICORE_RETRIEVAL_DONE ||

@@ -41,7 +41,8 @@ def conversation() -> dict[str, bytes]:
         wire.pdv(3, data[100:102], command=False, last=False) + wire.pdv(3, data[102:], command=False, last=True),
     )
     split = b"".join(
-        wire.data_pdu(5, store[at : at + 20], command=True, last=at + 20 >= len(store)) for at in range(0, len(store), 20)
+        wire.data_pdu(5, store[at : at + 20], command=True, last=at + 20 >= len(store))
+        for at in range(0, len(store), 20)
     )
     release, abort = wire.pdu(wire.RELEASE_RQ, bytes(4)), wire.pdu(wire.ABORT, b"\0\0\2\1")
     empty_last = wire.data_pdu(3, store, command=True) + wire.data_pdu(3, data, command=False, last=False)
@@ -68,7 +69,12 @@ def conversation() -> dict[str, bytes]:
 
 def stream() -> dict[str, bytes]:
     found = {}
-    shapes = {"whole": b"\0" + cuts(), "bytes": b"\1" + cuts(1), "cut": b"\0" + cuts(6, 0, 255, 7, 3), "tiny": b"\6" + cuts(33)}
+    shapes = {
+        "whole": b"\0" + cuts(),
+        "bytes": b"\1" + cuts(1),
+        "cut": b"\0" + cuts(6, 0, 255, 7, 3),
+        "tiny": b"\6" + cuts(33),
+    }
     for name, said in conversation().items():
         for shape, head in shapes.items():
             found[f"{name}_{shape}"] = head + said
@@ -76,7 +82,9 @@ def stream() -> dict[str, bytes]:
         found[name] = b"\0" + cuts(9) + pdu
     for name, message in (vectors("encoded_dimse_msg") | vectors("encoded_dimse_n_msg")).items():
         if message[0] & 1:
-            found[f"{name}"] = b"\0" + cuts(200, 5) + wire.pdu(wire.DATA, (len(message) + 1).to_bytes(4, "big") + b"\1" + message)
+            found[f"{name}"] = (
+                b"\0" + cuts(200, 5) + wire.pdu(wire.DATA, (len(message) + 1).to_bytes(4, "big") + b"\1" + message)
+            )
     return found
 
 

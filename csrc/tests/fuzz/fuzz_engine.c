@@ -53,6 +53,18 @@ static void start(void)
     atexit(stop);
 }
 
+/** Wait until `fd` is ready. A machine may stand still for a while, with the engine on it: so a few times. */
+static void await(int fd, short what)
+{
+    for (int tries = 0; tries < 4; tries++) {
+        struct pollfd ready = {.fd = fd, .events = what};
+        if (poll(&ready, 1, 15000) == 1)
+            return;
+        fprintf(stderr, "nothing for 15 s\n");
+    }
+    MUST(!"the engine hangs");
+}
+
 /** The end of the one connection that there is; true: it was handed over, and is ours to close. */
 static bool ended(void)
 {
@@ -69,8 +81,7 @@ static bool ended(void)
                 return false;
             MUST(event.kind == DICORE_ENGINE_STORED);
         }
-        struct pollfd fd = {.fd = dicore_engine_descriptor(engine), .events = POLLIN};
-        MUST(poll(&fd, 1, 15000) == 1);
+        await(dicore_engine_descriptor(engine), POLLIN);
     }
 }
 
@@ -119,8 +130,7 @@ static bool put(int fd, const uint8_t *data, size_t size)
     while (size) {
         const ssize_t n = send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EAGAIN) {
-            struct pollfd ready = {.fd = fd, .events = POLLOUT | POLLIN};
-            MUST(poll(&ready, 1, 15000) == 1);
+            await(fd, POLLOUT | POLLIN);
             take(fd, false);
             continue;
         }
@@ -175,7 +185,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const bool reset = flags & 2;
     if (!reset) {
         shutdown(fd, SHUT_WR);
-        const struct timeval patience = {.tv_sec = 15};
+        const struct timeval patience = {.tv_sec = 60};
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     }
     const struct linger now = {.l_onoff = 1};

@@ -619,6 +619,7 @@ cdef extern from "dicore/net.h" nogil:
     uint64_t dicore_association_deadline(dicore_association *association, uint64_t now)
     dicore_status dicore_association_tick(dicore_association *association, uint64_t now, dicore_event *event)
     int dicore_association_state(const dicore_association *association)
+    bint dicore_association_failed(const dicore_association *association)
     bint dicore_association_accepted(const dicore_association *association, uint8_t context_id)
     uint64_t dicore_association_received(const dicore_association *association)
     uint32_t dicore_association_send_length(const dicore_association *association)

@@ -649,6 +649,8 @@ cdef class Acceptor:
     cdef fragment *fragments
     cdef uint32_t fragment_count, fragment_capacity
     cdef list writing          # buffers of a write that is under way
+    cdef list rests            # (buffer, begin, end) of reads that wait for it; each buffer is held once
+    cdef bint taking           # the first of them is being taken
     cdef bint stream_done      # its last byte is here
     cdef Py_ssize_t unanswered # messages that the sink has
     cdef dict by_id            # `accepted`, once it was asked for
@@ -801,6 +803,13 @@ cdef class Acceptor:
         self.feeding = True
         try:
             while True:
+                if self.writing is not None and not self.ended:    # what follows may be the next message: it waits
+                    if at < end:
+                        self.hub.hold(buffer, self.host)
+                        if self.rests is None:
+                            self.rests = []
+                        self.rests.insert(0 if self.taking else len(self.rests), (buffer, at, end))
+                    break
                 status = dicore_association_receive(self.core, buffer.data + at, end - at, &consumed, &event)
                 at += consumed
                 if event.kind == DICORE_EVENT_DATA:
@@ -813,7 +822,8 @@ cdef class Acceptor:
                     self.control(&event, status)
                 if status != DICORE_OK and event.kind != DICORE_EVENT_FAILED:
                     break
-            self.keep(buffer, end)
+            if self.writing is None or self.ended:
+                self.keep(buffer, end)
         finally:
             self.feeding = False
         return self.flush()
@@ -1047,8 +1057,6 @@ cdef class Acceptor:
         cdef const dicore_command *command = &event.command
         if self.ended:
             return 0
-        if self.kind != MESSAGE_NONE:          # a stream's last write is under way: only then can a request come here
-            return self.give_up("a request before the answer to the one before", 0, 0)
         if command.command_field == DICORE_C_STORE_RQ and self.hub.store is not None:
             self.begin_store(event)
         elif command.command_field == DICORE_C_ECHO_RQ:
@@ -1619,8 +1627,31 @@ cdef class Acceptor:
             self.stream_failed(error)
         elif self.fragment_count or self.stream_done:
             self.write(None)
+        self.take_rests()
         self.update_reading()
         self.flush()
+        return 0
+
+    cdef int take_rests(self) except -1:
+        """Take what has waited for a write."""
+        cdef Buffer buffer
+        cdef size_t begin, end
+        while self.rests and self.writing is None and not self.ended:
+            buffer, begin, end = self.rests.pop(0)
+            self.taking = True
+            try:
+                self.feed(buffer, begin, end - begin)
+            finally:
+                self.taking = False
+                self.hub.release(buffer)
+        return 0
+
+    cdef int drop_rests(self) except -1:
+        cdef Buffer buffer
+        rests, self.rests = self.rests, None
+        if rests is not None:
+            for buffer, _, _ in rests:
+                self.hub.release(buffer)
         return 0
 
     cdef int finish_stream(self) except -1:
@@ -1774,6 +1805,7 @@ cdef class Acceptor:
             return 0
         self.ended = True
         self.drop_fragments()
+        self.drop_rests()
         if self.kind == MESSAGE_STREAM and self.writing is None:
             self.abort_stream(self.request)
         self.kind = MESSAGE_NONE

@@ -1,5 +1,5 @@
-"""Stored instances that leave over an association without Python: what a handler of C-GET or C-MOVE yields for them, and
-the threads that send them (dicore/retrieve.h)."""
+"""Stored instances that leave over an association without Python: what a handler of C-GET or C-MOVE yields for them,
+and the threads that send them (dicore/retrieve.h)."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Read = Callable[[Sequence[str]], AsyncIterator[list[Any]]]
 
 
 class Cargo:
-    """Instances at their places. `read` yields those with some SOP Instance UIDs, as a handler would, for what cannot go
-    out as it is stored: no context was accepted for its syntax, or the association cannot be lent (TLS, others at work
-    on it)."""
+    """Instances at their places. `read` yields those with some SOP Instance UIDs, as a handler would, for what cannot
+    go out as it is stored: no context was accepted for its syntax, or the association cannot be lent (TLS, others at
+    work on it)."""
 
     def __init__(self, shipper: Shipper, records: Records, instances: Sequence[Carried], read: Read) -> None:
         if len(records) != len(instances):

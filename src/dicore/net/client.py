@@ -139,6 +139,8 @@ class Association(Operations):
         self._message: tuple[int, Command, list[bytes]] | None = None  # whose data set is coming
         self._message_size = 0
         self._receiver: Receiver | None = None  # of a C-GET
+        self._getting: Responses | None = None
+        self._turn: asyncio.Lock | None = None  # of the C-GETs
         self._holds = 0
         self._waiter: asyncio.Future[tuple[Any, ...]] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -252,8 +254,9 @@ class Association(Operations):
         The association must have been made with `receive=True` (or `roles=`): the instances come by C-STORE in the
         other direction. With `to`, a folder, a Store, a Sink or a function `(request, dataset) -> status`, they go
         there, and a `Progress` is yielded for each. Not more than a few wait for the loop's body. Leaving the loop
-        cancels. Raises DimseError for a failure status; `progress` of what this returns has the final counts and what
-        failed at the peer."""
+        cancels. A second C-GET waits for the end of the first, whatever the window: nothing in a C-STORE says which of
+        the two it is for. Raises DimseError for a failure status; `progress` of what this returns has the final counts
+        and what failed at the peer."""
         chosen = sop_class or _model(queries.GET, model)
 
         remaining: list[int | None] = [None]
@@ -264,12 +267,10 @@ class Association(Operations):
                 raise AssociationStateError(
                     "the peer may send no instances here: connect with receive=True (PS3.7 D.3.3.4)", peer=self.peer
                 )
-            if self._receiver is not None:
-                raise AssociationStateError("a C-GET is under way on this association", peer=self.peer)
             wanted = _identifier(dataset, model, level, keys, False)
             command = Command(x.C_GET, priority=priority, affected_class=chosen)
-            ours = await self._exchange.begin(number, command, [queries.encode(wanted, syntax)])
-            ours.limit = 8
+            ours = await self._begin_get(number, command, [queries.encode(wanted, syntax)])
+            ours.limit, ours.most = 8, 128
             counts = [0, 0]
 
             def stored(request: Incoming, status: int) -> None:
@@ -303,8 +304,29 @@ class Association(Operations):
 
         return Answers(begin, convert)
 
+    async def _begin_get(self, number: int, command: Command, pieces: list[Any]) -> Responses:
+        """One C-GET at a time, whatever the window: a C-STORE does not say which of two it is for (PS3.7 9.1.1.1: it
+        names the originator of a C-MOVE only)."""
+        if self._turn is None:
+            self._turn = asyncio.Lock()
+        if self._getting is not None and self._getting.task is asyncio.current_task():
+            raise AssociationStateError(
+                "this task is in the middle of a C-GET on this association: finish it, or open another association",
+                peer=self.peer,
+            )
+        await self._turn.acquire()
+        try:
+            ours = self._getting = await self._exchange.begin(number, command, pieces)
+            self._exchange.check()
+        except BaseException:
+            self._received_all()
+            raise
+        return ours
+
     def _received_all(self) -> None:
-        self._receiver = None
+        self._receiver = self._getting = None
+        if self._turn is not None:
+            self._turn.release()
 
     def _commitments(self) -> Commitments:
         if self._reports is None:
@@ -727,7 +749,7 @@ class Association(Operations):
             uid.IMPLEMENTATION_VERSION.encode(),
             roles=roles,
             extended=extended,
-            window=(window, 1) if window != 1 else None,
+            window=(window, window) if window != 1 else None,  # a C-GET's instances may come so, too
             identity=None if identity is None else identity.items(),
         )
 

@@ -311,10 +311,13 @@ class Operations:
         run: Sequence[Ready],
         answered: Callable[[int, int, str], bool],
         *,
+        sending: Callable[[int], object] | None = None,
         originator: tuple[str, int] | None = None,
     ) -> bool:
-        """C-STORE of instances of one SOP class and transfer syntax; `answered(number, status, comment)` is told of
-        each answer and says whether to go on. False, and nothing is sent, when they cannot go out as they are."""
+        """C-STORE of instances of one SOP class and transfer syntax, as many at a time as the window has room for.
+        `sending(number)` is told of each before it goes out, in order; `answered(number, status, comment)` of each
+        answer, as they come, and says whether to go on. False, and nothing is sent, when they cannot go out as they
+        are."""
         self._exchange.check()
         chosen = self._store_context(run[0].sop_class_uid, run[0].transfer_syntax)
         if chosen is None or chosen[1] != run[0].transfer_syntax:
@@ -323,7 +326,7 @@ class Operations:
             (chosen[0], self._store_command(one.sop_class_uid, one.sop_instance_uid, 0, originator), [one.body])
             for one in run
         ]
-        await x.Train(self._exchange, cars, answered).run()
+        await x.Train(self._exchange, cars, answered, sending).run()
         return True
 
     async def ship(

@@ -46,17 +46,20 @@ class _Destination:
 
 class Pool:
     """`most` associations to an address at a time; one that nobody has used for `idle` seconds is released: soon, since
-    some peers (movescu) wait for that before they believe that a C-MOVE is over."""
+    some peers (movescu) wait for that before they believe that a C-MOVE is over. `window` operations at a time are asked
+    for, where it is more than one."""
 
     def __init__(
         self,
         *,
         most: int = 8,
         idle: float = 0.5,
+        window: int = 1,
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
     ) -> None:
-        self._most, self._idle, self._timeouts, self._limits = most, idle, timeouts, limits
+        self._most, self._idle, self._window = most, idle, window
+        self._timeouts, self._limits = timeouts, limits
         self._destinations: dict[tuple[Address, str], _Destination] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._releasing: set[asyncio.Task[None]] = set()
@@ -87,11 +90,12 @@ class Pool:
         answered: Callable[[int, int, str], bool],
         *,
         calling: str,
+        sending: Callable[[int], object] | None = None,
         originator: tuple[str, int] | None = None,
     ) -> bool:
         """`Operations.store_run` over an association of the pool, or a new one."""
         async with self.taken(address, calling, (run[0].sop_class_uid, run[0].transfer_syntax)) as association:
-            return await association.store_run(run, answered, originator=originator)
+            return await association.store_run(run, answered, sending=sending, originator=originator)
 
     @contextlib.asynccontextmanager
     async def taken(
@@ -126,7 +130,12 @@ class Pool:
             destination.seen.pop(next(iter(destination.seen)))
         contexts = _contexts(list(destination.seen))
         association = await connect(
-            address, calling=calling, contexts=contexts, timeouts=self._timeouts, limits=self._limits
+            address,
+            calling=calling,
+            contexts=contexts,
+            window=self._window,
+            timeouts=self._timeouts,
+            limits=self._limits,
         )
         self.opened += 1
         return _Line(association, frozenset((one, syntax) for one, syntaxes in contexts for syntax in syntaxes))

@@ -472,15 +472,19 @@ class Services:
                     await retrieval.take(item if type(item) is list else [item])
                 if request.cancelled:
                     break
+            await retrieval.finish()
         except asyncio.CancelledError:
             if exchange.ended is not None or not request.cancelled:
                 raise
+            await retrieval.finish()
         except Exception as error:
             if exchange.ended is not None or isinstance(error, asyncio.CancelledError):
                 raise
+            await retrieval.finish()
             fields = self._failure(request, error) | tally.fields(final=False)
             return fields, self._failed_list(request, tally)
         finally:
+            retrieval.drop()
             await items.aclose()
         if request.cancelled:
             fields = {"status": int(Status.CANCELLED)} | tally.fields(final=False)
@@ -545,6 +549,8 @@ class _Retrieval:
         self.address, self.tally = address, tally
         self.unreachable: NetworkError | None = None
         self.strikes = 0  # network errors in a row
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._trouble: BaseException | None = None
         self._said = time.perf_counter()
 
     async def ship(self, cargo: Cargo) -> None:
@@ -558,7 +564,7 @@ class _Retrieval:
                 if self.exchange.ended is not None:
                     raise
                 cargo.left.remove(first)
-                self._lost(Unsendable(cargo.instances[first].sop_instance_uid, ""), error)
+                self._lost([Unsendable(cargo.instances[first].sop_instance_uid, "")], error)
         if self.unreachable is not None:
             for uid in cargo.rest():
                 self.tally.fail(Unsendable(uid, ""), str(self.unreachable))
@@ -633,7 +639,7 @@ class _Retrieval:
             self.strikes = 0
             self.tally.fail(item, f"{status:04X}")
         elif outcome == courier.LOST:
-            self._lost(item, ConnectionFailed("the association ended before the answer", peer=str(self.address or "")))
+            self._lost([item], ConnectionFailed("the association ended before the answer", peer=str(self.address or "")))
         else:
             why = os.strerror(detail) if outcome == courier.UNREADABLE else status_text(detail)
             log.error("%s: %s cannot be sent: %s", self.request.peer, printable(uid), why)
@@ -648,6 +654,7 @@ class _Retrieval:
             if type(item) is Ready:
                 while end < len(items) and type(items[end]) is Ready and items[end].kind == item.kind:
                     end += 1
+                await self.finish()
                 if self.unreachable is None and not any(len(one.body) % 2 for one in items[at:end]):
                     before = self.tally.done
                     if not await self._run(items[at:end]):
@@ -661,13 +668,12 @@ class _Retrieval:
             at = end
 
     async def _run(self, run: list[Ready]) -> bool:
-        """A run; some of it when the connection is lost, which counts the one that was on its way as failed."""
+        """A run; some of it when the connection is lost, which counts those that were on their way as failed."""
         request, tally = self.request, self.tally
-        done = 0
+        open_: dict[int, None] = {}  # on their way
 
         def answered(number: int, status: int, comment: str) -> bool:
-            nonlocal done
-            done = number + 1
+            open_.pop(number)
             self.strikes = 0
             if is_failure(status):
                 tally.fail(run[number], f"{status:04X} {printable(comment)}")
@@ -678,25 +684,57 @@ class _Retrieval:
                 self._pending()
             return not request.cancelled
 
+        sent = 0
+
+        def sending(number: int) -> None:
+            nonlocal sent
+            sent = number + 1
+            open_[number] = None
+
         originator = (request.calling_ae, request.message_id)
         try:
             if self.address is None:
-                return await request.association.store_run(run, answered)
+                return await request.association.store_run(run, answered, sending=sending)
             assert self.services.pool is not None
             return await self.services.pool.store_run(
-                self.address, run, answered, calling=self.services.ae_title, originator=originator
+                self.address, run, answered, calling=self.services.ae_title, sending=sending, originator=originator
             )
         except DicoreError as error:
             if self.exchange.ended is not None:
                 raise
-            self._lost(run[done], error)
+            lost = open_ or range(sent, len(run))[:1]  # the one that was to be next has failed, if none was on its way
+            self._lost([run[number] for number in lost], error)
             return True
 
     async def _singly(self, items: list[Any]) -> None:
+        """Items of any kind, each by itself; those of a C-GET as many at a time as the window has room for."""
         for item in items:
             if self.request.cancelled:
                 return
-            await self._one(item)
+            if self.address is not None or self.exchange.window == 1:
+                await self._one(item)
+                continue
+            while len(self._under_way) >= self.exchange.window:
+                await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            task = asyncio.get_running_loop().create_task(self._one(item))
+            self._under_way.add(task)
+            task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and task.exception() is not None:  # the association has ended, which all will notice
+            self._trouble = task.exception()
+
+    async def finish(self) -> None:
+        """Wait for what is under way."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+        if self._trouble is not None:
+            raise self._trouble
+
+    def drop(self) -> None:
+        for task in self._under_way:
+            task.cancel()
 
     async def _one(self, item: Any) -> None:
         request, tally = self.request, self.tally
@@ -722,17 +760,19 @@ class _Retrieval:
         except (DicoreError, OSError, ValueError) as error:
             if self.exchange.ended is not None:
                 raise
-            self._lost(item, error)
+            self._lost([item], error)
         else:
             self.strikes = 0
             tally.add(status)
         if not request.cancelled and not self._pending():
             await self.exchange.room()
 
-    def _lost(self, item: Any, error: Exception) -> None:
+    def _lost(self, items: list[Any], error: Exception) -> None:
+        """One trouble, and what went with it."""
         if self.address is not None and isinstance(error, NetworkError):
             self._strike(error)
-        self.tally.fail(item, str(error))
+        for item in items:
+            self.tally.fail(item, str(error))
 
     def _strike(self, error: NetworkError) -> None:
         if self.unreachable is None:

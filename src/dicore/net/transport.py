@@ -151,7 +151,7 @@ class Listener:
         hub.ensure_future = self._ensure_future
         if not 1 <= window <= 64:
             raise ValueError(f"a window of {window} operations: 1 to 64")
-        self._pool = Pool(timeouts=self.timeouts, limits=self.limits)
+        self._pool = Pool(window=window, timeouts=self.timeouts, limits=self.limits)
         self._services = services = Services(
             **handlers, destinations=destinations, ae_title=self.ae_title, pool=self._pool, count=hub.counted
         )
@@ -453,7 +453,8 @@ def listen(
     be a coroutine function, returns whether this user may come: False, True, None (not looked at, so no response), or
     the bytes of the response; it is also called (with type 0) when the peer says nothing of its user. `extended` are
     the bytes of SOP class extended negotiation that the handlers support, by SOP class: a request's `extended` has
-    what was agreed. `window` operations at a time are granted to a peer that asks for more than one.
+    what was agreed. `window` operations at a time are granted to a peer that asks for more than one, and asked for where the
+    instances of a C-MOVE go; those of a C-GET use what the peer says it performs.
 
     `tls` (see `dicore.net.tls.server_context`) makes it TLS, and plain peers are refused;
     `admit_certificate(certificate)` says of what a peer has shown (None: nothing) whether it may associate.

@@ -1,8 +1,8 @@
 """C-GET and C-MOVE (PS3.4 C.4.2, C.4.3): an identifier becomes a list of records, which threads in C read and send.
 
-Never from the map: what a bad sector does to a map is a signal, here it is one failed sub-operation. An instance goes out
-as it is stored. What the peer does not take so, and everything where the association cannot be lent to the threads (TLS),
-is read here instead, a few megabytes ahead of the wire, and sent (rewritten, if need be) by `dicore.net`.
+Never from the map: what a bad sector does to a map is a signal, here it is one failed sub-operation. An instance goes
+out as it is stored. What the peer does not take so, and everything where the association cannot be lent to the threads
+(TLS), is read here instead, a few megabytes ahead of the wire, and sent (rewritten, if need be) by `dicore.net`.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ class Retriever:
     def _list(self, request: RetrieveRequest) -> tuple[int, list[Item], Cargo]:
         """How many instances are asked for, those that cannot be had, and the others."""
         found = self._store.listing(self.examine(request))
-        records, instances, lost = Records(), [], []
+        records = Records()
+        instances: list[Carried] = []
+        lost: list[Item] = []
         for uid, sop_class, syntax, size in found:
             try:
                 records.add(*self._reader.locate(uid), size, uid)

@@ -654,12 +654,13 @@ class Index:
             yield {k: v for k, v in found.items() if k in wanted or k == ""}
 
     def listing(self, keys: Mapping[str, Any]) -> list[tuple[str, str, str, int]]:
-        """(SOP Instance UID, SOP Class UID, Transfer Syntax UID, bytes of its record) of the instances that match, in the
-        order they came in."""
+        """(SOP Instance UID, SOP Class UID, Transfer Syntax UID, bytes of its record) of the instances that match, in
+        the order they came in."""
         sql, values = self.statement("IMAGE", keys, ["SOPInstanceUID"], ordered=True)
-        columns = ", ".join(f"instance.{one}" for one in ("SOPInstanceUID", "SOPClassUID", "TransferSyntaxUID", "size"))
+        columns = "instance.SOPInstanceUID, instance.SOPClassUID, instance.TransferSyntaxUID, instance.size"
         sql = sql.replace("SELECT instance.SOPInstanceUID FROM", f"SELECT {columns} FROM", 1)
-        return [(str(uid), str(kind), str(syntax), int(size)) for uid, kind, syntax, size in self.database.read(sql, values)]
+        found = self.database.read(sql, values)
+        return [(str(uid), str(kind), str(syntax), int(size)) for uid, kind, syntax, size in found]
 
     def counts(self) -> dict[str, int]:
         return {

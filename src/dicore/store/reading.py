@@ -67,8 +67,8 @@ class Reader:
         return head[native.RECORD_HEADER : native.RECORD_HEADER + size].toreadonly()
 
     def locate(self, sop_instance_uid: str) -> tuple[native.Segment, int]:
-        """The open segment and the offset of its record, unread; the segment can be read as long as it is held, whatever
-        a compaction does. KeyError when it is not stored, StoreError when its segment is gone."""
+        """The open segment and the offset of its record, unread; the segment can be read as long as it is held,
+        whatever a compaction does. KeyError when it is not stored, StoreError when its segment is gone."""
         for _ in range(8):
             for number, offset in self._store._native.find(sop_instance_uid):
                 with contextlib.suppress(FileNotFoundError):
