@@ -140,6 +140,13 @@ cdef dicore_span span_of_bytes(bytes data):
     return span
 
 
+cdef dicore_span span_of_chars(const char *text, size_t size) noexcept nogil:
+    cdef dicore_span span
+    span.data = <const uint8_t *>text
+    span.size = size
+    return span
+
+
 cdef dicore_span span_of_text(str text) except *:
     """The UTF-8 bytes of a str, which live as long as it does."""
     cdef dicore_span span
