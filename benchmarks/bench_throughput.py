@@ -2,11 +2,12 @@
 
     python -m benchmarks.bench_throughput [--only ROW ...] [--rounds 5] [--quick] [--list]
 
-A row is a ratio of two cells, a cell a sender and a receiver, each a process of its own. The cells of all rows wanted take
-turns in every round, and with them the raw floor of the same pattern. After every run the receiver's data sets are
-compared, by digest, with those sent. Ratios are medians over the rounds of ratios within a round; a round in which a row's
-floor was below 80 % of its best is void for that row (something else had the machine), and a row that has lost more than
-half of its rounds has no figure. `--quick`: three rounds, which with one or two rows take half a minute.
+A row is a ratio of two cells, a cell a sender and a receiver, each a process of its own. The cells of all rows wanted
+take turns in every round, and with them the raw floor of the same pattern. After every run the receiver's data sets
+are compared, by digest, with those sent. Ratios are medians over the rounds of ratios within a round; a round in
+which a row's floor was below 80 % of its best is void for that row (something else had the machine), and a row that
+has lost more than half of its rounds has no figure. `--quick`: three rounds, which with one or two rows take half a
+minute.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from benchmarks import rows
 from benchmarks.bench_net import Cell, measure
 from benchmarks.material import machine, versions
-from benchmarks.peers import dcmtk, dicore, floor, pydcm, pynetdicom
+from benchmarks.peers import Sender, Server, dcmtk, dicore, floor, pydcm, pynetdicom
 from benchmarks.rows import Row, Section, paired
 
 SIDES = {131: 256, 525: 512}
@@ -45,10 +46,16 @@ TABLE = {  # name of the row: what it is
     "window": Wanted("send → serve, 1 association, window 4, to same", "window", "base", "floor-window", 5, 7),
     "1": Wanted("send → serve, 1 association, window 1, to same", "relaxed-1", "base", "floor-1"),
     "threads": Wanted("send → serve, 8, two engine threads, to same", "threads", "base", "floor-8", None, 12),
-    "8-525": Wanted("525 KB: send → serve, 8, to dcmsend → storescp", "relaxed-8@525", "base@525", "floor-8@525", 3.5, 8),
-    "window-525": Wanted("525 KB: 1 association, window 4, to same", "window@525", "base@525", "floor-window@525", 3.5, 5),
+    "8-525": Wanted(
+        "525 KB: send → serve, 8, to dcmsend → storescp", "relaxed-8@525", "base@525", "floor-8@525", 3.5, 8
+    ),
+    "window-525": Wanted(
+        "525 KB: 1 association, window 4, to same", "window@525", "base@525", "floor-window@525", 3.5, 5
+    ),
     "threads-525": Wanted("525 KB: 8, two engine threads, to same", "threads@525", "base@525", "floor-8@525"),
-    "pynetdicom": Wanted("send → serve, 8, to pynetdicom → pynetdicom, 8", "relaxed-8", "pynetdicom", "floor-8", 60, 150),
+    "pynetdicom": Wanted(
+        "send → serve, 8, to pynetdicom → pynetdicom, 8", "relaxed-8", "pynetdicom", "floor-8", 60, 150
+    ),
     "fork": Wanted("same sender, 8: serve to storescp --fork", "relaxed-8", "fork-8", "floor-8", 2, 3),
     "pydcm": Wanted("same sender, 8: serve to pydcm store_dir", "relaxed-8", "pydcm-8", "floor-8", 2, 3),
     "fork-525": Wanted("525 KB: serve to storescp --fork", "relaxed-8@525", "fork-8@525", "floor-8@525", 1.3, 2),
@@ -72,7 +79,7 @@ def cell(name: str) -> Cell:
     key, _, size = name.partition("@")
     kilobytes = int(size or 131)
     send = dicore.DicoreSend
-    pairs = {
+    pairs: dict[str, tuple[Sender, type[Server]]] = {
         "base": (dcmtk.DcmSend(), dcmtk.StoreSCP),
         "relaxed-8": (send(8), dicore.DicoreServeRelaxed),
         "relaxed-1": (send(1), dicore.DicoreServeRelaxed),
@@ -130,7 +137,7 @@ def sections(rounds: int, only: Sequence[str] = ()) -> Iterator[Section]:
         if len(sound) < rounds:
             note += f"; {rounds - len(sound)} of {rounds} rounds VOID"
         found.append(Row(one.what, values, ratio, one.must, one.reach, peak=above.peak, note=note))
-    note = "Stored data sets equal those sent, by digest. Rates are the first cell's; beside them both cells and the floor. "
+    note = "Stored data sets equal those sent, by digest. Rates: of the first cell; then both cells and the floor. "
     note += ", ".join(f"{name} {version}" for name, version in versions())
     yield Section("C-STORE, 131 KB unless said", "instances/s", found, "ratio", note, valid=not lost)
 

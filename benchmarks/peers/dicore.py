@@ -1,7 +1,9 @@
-"""dicore itself: `dicore serve` as anyone starts it, `dicore send` as a command and `dicore.send()` in a warm process.
+"""dicore itself: `dicore serve` as anyone starts it, `dicore send` as a command and `dicore.send()` in a warm
+process.
 
-`python -m benchmarks.peers.dicore PORT ASSOCIATIONS WINDOW echo` is the warm sender: it imports, echoes (with '' for `echo`
-to a listener of its own, where the peer takes nothing else than the data), prints a line, then reads one line of JSON (the paths), sends, and prints one line of JSON.
+`python -m benchmarks.peers.dicore PORT ASSOCIATIONS WINDOW echo` is the warm sender: it imports, echoes (with '' for
+`echo` to a listener of its own, where the peer takes nothing else than the data), prints a line, then reads one line
+of JSON (the paths), sends, and prints one line of JSON.
 """
 
 from __future__ import annotations

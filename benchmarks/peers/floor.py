@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.material import ROOT, ct
-from benchmarks.peers import Sent, Server, dicore, free_port, run_timed
+from benchmarks.peers import Sent, Server, dicore, run_timed
 
 ANSWER = 160  # bytes of a C-STORE response with its headers
 RESPONDED_TO = b"\x00\x00\x20\x01\x02\x00\x00\x00"  # (0000,0120), two bytes

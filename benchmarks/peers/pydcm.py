@@ -1,5 +1,5 @@
-"""pydcm's native store-to-folder listener (`AE.start_server(store_dir=...)`). It needs Python >= 3.12, so it lives in an
-environment of its own, `build/pydcm`, made the first time.
+"""pydcm's native store-to-folder listener (`AE.start_server(store_dir=...)`). It needs Python >= 3.12, so it lives in
+an environment of its own, `build/pydcm`, made the first time.
 
 `build/pydcm/bin/python benchmarks/peers/pydcm.py PORT FOLDER AE_TITLE` is the server.
 """
@@ -29,7 +29,9 @@ if __name__ != "__main__":
         for candidate in [*map(str, pyenv), *named]:
             try:
                 subprocess.run([candidate, "-m", "venv", HOME], check=True, capture_output=True)
-                subprocess.run([python, "-m", "pip", "install", "-q", f"pydcm=={VERSION}"], check=True, capture_output=True)
+                subprocess.run(
+                    [python, "-m", "pip", "install", "-q", f"pydcm=={VERSION}"], check=True, capture_output=True
+                )
             except (OSError, subprocess.CalledProcessError):
                 shutil.rmtree(HOME, ignore_errors=True)
                 continue
@@ -49,7 +51,7 @@ if __name__ != "__main__":
 
 
 def serve(port: int, folder: str, ae_title: str) -> None:
-    from pydcm.dimse import AE, AllStoragePresentationContexts, ExplicitVRLittleEndian
+    from pydcm.dimse import AE, AllStoragePresentationContexts, ExplicitVRLittleEndian  # type: ignore[import-not-found]
 
     ae = AE(ae_title=ae_title)
     ae.add_supported_context("1.2.840.10008.1.1")

@@ -1,7 +1,9 @@
-"""pynetdicom at both ends: as a receiver its documented fast way, the encoded data set written to a file without decoding
-it; as a sender a thread per association, each file by its path in chunks (`_config.STORE_SEND_CHUNKED_DATASET`).
+"""pynetdicom at both ends: as a receiver its documented fast way, the encoded data set written to a file without
+decoding it; as a sender a thread per association, each file by its path in chunks
+(`_config.STORE_SEND_CHUNKED_DATASET`).
 
-`python -m benchmarks.peers.pynetdicom PORT FOLDER` is the server; with `send` first, the sender, warm before it is timed.
+`python -m benchmarks.peers.pynetdicom PORT FOLDER` is the server; `... send PORT ASSOCIATIONS` the sender, warm
+before it is timed.
 """
 
 from __future__ import annotations

@@ -5,8 +5,10 @@
  *     load_client churn PORT SOURCES CYCLES IN_FLIGHT     associate, echo, release
  *     load_client paced PORT SOURCES PEERS RATE SECONDS SIZE
  *                                                         C-STOREs at RATE a second in all, whatever the answers; latency from
- *                                                         the intended start
+ *                                                         the intended start, and how late this client itself was ("lag")
  *     load_client flood PORT SOURCES PEERS SECONDS SIZE   as fast as the answers come
+ *     load_client loris PORT SOURCES PEERS MS SECONDS     a byte from each peer every MS, in even turns: half of them of their
+ *                                                         A-ASSOCIATE-RQ, half of a data set. "failed": that were thrown out
  * SOURCES: how many of 127.0.0.1, .2, ... to connect from. Times in milliseconds. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -48,7 +50,7 @@ static struct {
     int epoll, sources, next_source;
     uint16_t port;
     size_t count, done, failed, wanted, size;
-    double *times, began;
+    double *times, *lags, began;
     uint8_t *data;
     uint64_t serial;
     conn **idle;
@@ -254,10 +256,13 @@ static void handle(conn *l, const dicore_event *e)
     }
 }
 
-static void turn(int timeout)
+/* Wait for `timeout` milliseconds at most, to the microsecond. */
+static void turn(double timeout)
 {
     struct epoll_event events[256];
-    const int n = epoll_wait(g.epoll, events, 256, timeout);
+    const long wait = timeout > 0 ? (long)(timeout * 1e6) : 0;
+    const struct timespec limit = {wait / 1000000000, wait % 1000000000};
+    const int n = epoll_pwait2(g.epoll, events, 256, &limit, NULL);
     for (int i = 0; i < n; i++) {
         conn *l = events[i].data.ptr;
         uint8_t memory[4096];
@@ -306,8 +311,13 @@ static void report(const char *what, double elapsed)
 {
     const size_t n = g.done < g.wanted ? g.done : g.wanted;
     qsort(g.times, n, sizeof *g.times, by_size);
-    printf("{\"what\": \"%s\", \"done\": %zu, \"failed\": %zu, \"ms\": %.1f, \"median\": %.3f, \"p99\": %.3f, \"max\": %.3f}\n", what,
+    printf("{\"what\": \"%s\", \"done\": %zu, \"failed\": %zu, \"ms\": %.1f, \"median\": %.3f, \"p99\": %.3f, \"max\": %.3f", what,
            g.done, g.failed, elapsed, n ? g.times[n / 2] : 0, n ? g.times[(size_t)((double)(n - 1) * 0.99)] : 0, n ? g.times[n - 1] : 0);
+    if (g.lags) {
+        qsort(g.lags, n, sizeof *g.lags, by_size);
+        printf(", \"lag_median\": %.3f, \"lag_p99\": %.3f", n ? g.lags[n / 2] : 0, n ? g.lags[(size_t)((double)(n - 1) * 0.99)] : 0);
+    }
+    printf("}\n");
     fflush(stdout);
 }
 
@@ -318,6 +328,76 @@ static void begin(size_t wanted)
     g.wanted = wanted;
     g.done = g.failed = 0;
     g.began = now();
+}
+
+static bool thrown_out(const conn *l)
+{
+    char byte;
+    const ssize_t n = recv(l->fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
+    return n == 0 || (n < 0 && errno != EAGAIN);
+}
+
+/* A C-STORE of g.size bytes as it goes over the wire. */
+static uint8_t *message_of(conn *l, size_t *size)
+{
+    const dicore_command rq = {
+        .present = DICORE_HAS_COMMAND_FIELD | DICORE_HAS_MESSAGE_ID | DICORE_HAS_DATA_SET_TYPE | DICORE_HAS_PRIORITY,
+        .command_field = DICORE_C_STORE_RQ, .message_id = 1, .data_set_type = DICORE_DATA_SET,
+        .affected_class = text(ct), .affected_instance = text("1.2.3")};
+    uint8_t command[512], *wire = malloc(g.size + 4096);
+    dicore_span data = {g.data, g.size};
+    *size = 0;
+    if (dicore_association_send(l->core, 3, &rq, g.size, 0, command, sizeof command, &l->sender) != DICORE_OK)
+        exit(1);
+    (void)dicore_sender_supply(&l->sender, &data, 1);
+    for (dicore_status s = DICORE_OK; s == DICORE_OK && *size < g.size;) {
+        uint8_t headers[12 * PIECES];
+        s = dicore_sender_next(&l->sender, headers, sizeof headers, l->pieces, PIECES, &l->piece_count);
+        for (size_t i = 0; i < l->piece_count; i++) {
+            memcpy(wire + *size, l->pieces[i].data, l->pieces[i].size);
+            *size += l->pieces[i].size;
+        }
+    }
+    l->piece_count = 0;
+    return wire;
+}
+
+/* What the peers send byte by byte is what they would have sent at once. */
+static void loris(size_t peers, double every, double seconds)
+{
+    conn *links = calloc(peers, sizeof *links);
+    const uint8_t **wire = calloc(peers, sizeof *wire);
+    size_t *sizes = calloc(peers, sizeof *sizes);
+    g.mode = PACED; /* nothing is sent but requests */
+    begin(peers);
+    for (size_t i = 0; i < peers; i++) {
+        dial(&links[i]);
+        if (i % 2) {
+            epoll_ctl(g.epoll, EPOLL_CTL_DEL, links[i].fd, NULL);
+            dicore_association_output(links[i].core, &wire[i], &sizes[i]);
+        }
+    }
+    for (size_t i = 0; i < peers; i += 2) {
+        while (!links[i].open && !g.failed)
+            turn(1000);
+        wire[i] = message_of(&links[i], &sizes[i]);
+    }
+    puts("{\"failed\": 0}");
+    fflush(stdout);
+    const double start = now();
+    double due = start;
+    for (size_t turns = 0; due < start + seconds * 1e3; turns++, due = start + (double)turns * every / (double)peers) {
+        const double wait = due - now();
+        const size_t i = turns % peers, round = turns / peers;
+        if (wait > 0)
+            nanosleep(&(struct timespec){(time_t)(wait / 1e3), (long)(wait * 1e6) % 1000000000}, NULL);
+        if (round < sizes[i])
+            (void)!send(links[i].fd, wire[i] + round, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    for (size_t i = 0; i < peers; i++)
+        g.failed += (size_t)thrown_out(&links[i]);
+    g.done = peers;
+    report("loris", now() - start);
 }
 
 int main(int argc, char **argv)
@@ -331,11 +411,14 @@ int main(int argc, char **argv)
         return 2;
     }
     const size_t a[3] = {strtoull(argv[4], NULL, 10), strtoull(argv[5], NULL, 10), argc > 6 ? strtoull(argv[6], NULL, 10) : 0};
+    const bool drip = !strcmp(argv[1], "loris");
     g.mode = !strcmp(argv[1], "many") ? MANY : !strcmp(argv[1], "churn") ? CHURN : !strcmp(argv[1], "paced") ? PACED : FLOOD;
     g.port = (uint16_t)atoi(argv[2]);
     g.sources = atoi(argv[3]) > 0 ? atoi(argv[3]) : 1;
     g.epoll = epoll_create1(EPOLL_CLOEXEC);
     g.size = g.mode == MANY || g.mode == FLOOD ? a[2] : argc > 7 ? strtoull(argv[7], NULL, 10) : 0;
+    if (drip)
+        g.size = 60000;
     g.size += g.size & 1;
     g.data = calloc(1, g.size + 16);
     if (g.size >= 12) { /* one element of OW: a data set */
@@ -345,7 +428,9 @@ int main(int argc, char **argv)
         for (size_t i = 12; i < g.size; i++)
             g.data[i] = (uint8_t)(i * 2654435761u >> 13);
     }
-    if (g.mode == MANY) {
+    if (drip) {
+        loris(a[0], (double)a[1], (double)a[2]);
+    } else if (g.mode == MANY) {
         conn *links = calloc(a[0], sizeof *links);
         begin(a[0]);
         for (size_t i = 0; i < a[0]; i++) {
@@ -406,12 +491,15 @@ int main(int argc, char **argv)
         begin(total);
         const double end = g.began + seconds * 1e3;
         if (g.mode == PACED) {
+            g.lags = calloc(total + 1, sizeof *g.lags);
             for (size_t sent = 0; g.done < total && now() < end + 20000;) {
-                while (sent < total && g.idle_count && g.began + (double)sent * 1e3 / rate <= now()) {
-                    store(g.idle[--g.idle_count], g.began + (double)sent * 1e3 / rate); /* from the intended start on */
-                    sent++;
+                double due = g.began + (double)sent * 1e3 / rate, late;
+                while (sent < total && g.idle_count && (late = now() - due) >= 0) {
+                    g.lags[sent++] = late;
+                    store(g.idle[--g.idle_count], due); /* from the intended start on */
+                    due = g.began + (double)sent * 1e3 / rate;
                 }
-                turn(1);
+                turn(sent < total && g.idle_count ? due - now() : 1);
             }
         } else {
             while (g.idle_count)
