@@ -5,6 +5,7 @@
 #   make torture  the faults again and again, half an hour
 #   make bench    measure it beside pydicom, fastdicom, DCMTK and pynetdicom; prints one table
 #   make fuzz     every fuzz target under libFuzzer, ASan and UBSan, FUZZ_SECONDS each (60), FUZZ=one for only one
+#   make soak     ten minutes of everything against each driver of the server: nothing may grow, nothing be lost
 #   make clean    remove what these made
 PYTHON ?= python3
 VENV := .venv
@@ -12,10 +13,10 @@ BIN := $(VENV)/bin
 STEP := .ci/step
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 SOURCES := $(shell find src csrc/include csrc/base csrc/dataset csrc/pixel csrc/scan csrc/net csrc/store csrc/engine -type f \
-             \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.c' -o -name '*.h' \) 2>/dev/null)
+             \( -name '*.py' -o -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.c' -o -name '*.h' \) 2>/dev/null)
 export PYTHON
 
-.PHONY: demo test lint test-c test-python test-faults torture bench fuzz clean
+.PHONY: demo test lint test-c test-python test-faults torture soak bench fuzz clean
 .DEFAULT_GOAL := test
 
 # ---- the environment --------------------------------------------------------------------------------------------------
@@ -42,7 +43,8 @@ $(VENV)/.bench: $(VENV)/.test
 
 build/.tools:
 	@$(STEP) 'test tools, DCMTK, Orthanc, PostgreSQL' .ci/need dcmtk=storescp strace=strace cmake=cmake ninja-build=ninja pkg-config=pkg-config \
-	    orthanc=Orthanc postgresql=/usr/lib/postgresql dicom3tools=dciodvfy
+	    orthanc=Orthanc orthanc-dicomweb=/usr/share/orthanc/plugins/libOrthancDicomWeb.so postgresql=/usr/lib/postgresql dicom3tools=dciodvfy \
+	    tshark=tshark nftables=nft iproute2=tc
 	@mkdir -p build && touch $@
 
 # ---- what people run --------------------------------------------------------------------------------------------------
@@ -60,6 +62,7 @@ lint: $(VENV)/.test
 test-c: $(VENV)/.test build/.tools
 	@$(STEP) 'C tests' .ci/test-c build/c
 	@$(STEP) 'C tests under ASan and UBSan' .ci/test-c build/asan -DDICORE_SANITIZE=ON
+	@$(STEP) 'C threads under TSan' .ci/test-c build/tsan -DDICORE_TSAN=ON
 
 test-python: $(VENV)/.test build/.tools build/.disks
 	@echo
@@ -68,6 +71,10 @@ test-python: $(VENV)/.test build/.tools build/.disks
 # the faults with the counts of column A of docs/how-dicore-is-tested.md; `make test` does a part of them
 test-faults: $(VENV)/.test build/.tools build/.disks build/asan/test_recover
 	@DICORE_FAULTS=all $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/faults $(PYTEST)
+
+# mixed services, aborts and hostile bytes against both drivers, SOAK_SECONDS each (600)
+soak: $(VENV)/.test build/.tools
+	@$(BIN)/python tests/soak.py
 
 DICORE_TORTURE ?= 0.5
 # ... and DICORE_TORTURE times those of column B (1: all of them). What came of it is in build/torture.jsonl

@@ -95,8 +95,8 @@ class Bench:
         files = tuple(ct("lean", cell.side, cell.count))
         expected = sent(files)
         folder = self.folder / f"{cell.key}-{next(self._number)}"
-        raw = cell.receiver is floor.Sink
-        options: dict[str, Any] = {"size": files[0].stat().st_size} if raw else {}
+        raw = issubclass(cell.receiver, floor.Sink)
+        options: dict[str, Any] = {"side": cell.side} if raw else {}
         server = cell.receiver(folder, nagle=cell.nagle, **options)
         try:
             warm(files)

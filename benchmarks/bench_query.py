@@ -1,45 +1,36 @@
-"""Query and retrieve out of an archive: a lock-step client over one open association, the same for every server.
+"""C-FIND at study level by Patient ID (one match): a lock-step client over one open association, the same for all.
 
-C-FIND at study level by Patient ID (one match) at 5,000 instances; C-GET and C-MOVE of a study of 1,000 slices of 256 x
-256. The servers are processes of their own, filled with the same files; what they answer is compared before anything is
-timed.
+At 5,000 instances against dcmqrscp and Orthanc; at 100,000 against Orthanc, when `--only large` has filled both archives
+once: their folder (build/bench, or where DICORE_BENCH_LARGE says) is kept. The servers are processes of their own with
+the same instances in them; what they answer is compared before anything is timed.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import shutil
 import struct
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.material import ROOT, ct, touch
-from benchmarks.peers.archives import (
-    EXPLICIT,
-    IMPLICIT,
-    STUDY_FIND,
-    STUDY_GET,
-    STUDY_MOVE,
-    Archive,
-    Client,
-    DcmQRSCP,
-    DicoreArchive,
-    Orthanc,
-    Sink,
-    element,
-)
+from benchmarks.material import ROOT
+from benchmarks.peers.archives import IMPLICIT, STUDY_FIND, Archive, Client, DcmQRSCP, DicoreArchive, Orthanc, element
 from benchmarks.rows import Row, Section, main, paired
+from dicore import read
 
-CT = "1.2.840.10008.5.1.4.1.1.2"
 STUDIES, SLICES = 50, 100
+LARGE_STUDIES = 1000
+LARGE = Path(os.environ.get("DICORE_BENCH_LARGE", ROOT / "query-large"))
 FINDS = 200  # of a round
 
 
 def synthetic() -> tuple[list[Path], list[str]]:
     """5,000 small instances of 50 patients: (files, Patient IDs)."""
-    from dicore import read, synth
+    from dicore import synth
 
     folder = ROOT / f"query-{STUDIES}-{SLICES}"
     if not folder.exists():
@@ -60,10 +51,6 @@ def find_by(patient: str) -> bytes:
     return b"".join(sorted(elements, key=lambda one: struct.unpack_from("<HH", one)))
 
 
-def study_of(uid: str) -> bytes:
-    return element(0x0008, 0x0052, b"STUDY ") + element(0x0020, 0x000D, uid.encode())
-
-
 def value(data: bytes, tag: int) -> str:
     at = 0
     while at < len(data):
@@ -76,34 +63,66 @@ def value(data: bytes, tag: int) -> str:
 
 def sections(rounds: int, only: Sequence[str] = ()) -> Iterator[Section]:
     ROOT.mkdir(parents=True, exist_ok=True)
-    small, patients = synthetic()
-    large = list(ct("lean", 256, 1000))
-    study = large_study(large[0])
-    peers: list[type[Archive]] = [DicoreArchive, DcmQRSCP, *([Orthanc] if Orthanc.installed() else [])]
-    folder = Path(tempfile.mkdtemp(prefix="query-run-", dir=ROOT))
     os.environ["TCP_NODELAY"] = "1"
-    try:
-        if not only or "find" in only:
-            yield _finds(rounds, folder, peers, small, patients)
-        if not only or {"get", "move"} & set(only):
-            yield from _retrieves(rounds, folder, peers, large, study, only)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    if not only or "find" in only:
+        small, patients = synthetic()
+        peers: list[type[Archive]] = [DicoreArchive, DcmQRSCP, *([Orthanc] if Orthanc.installed() else [])]
+        folder = Path(tempfile.mkdtemp(prefix="query-run-", dir=ROOT))
+        try:
+            yield _finds(
+                rounds, len(small), patients, [lambda one=one: one(folder / one.__name__, small) for one in peers]
+            )
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    if Orthanc.installed() and (LARGE.exists() if not only else "large" in only):
+        patients = large()
+        both: list[type[Archive]] = [DicoreArchive, Orthanc]
+        made = [lambda one=one: one(LARGE / one.__name__, again=True) for one in both]
+        yield _finds(rounds, LARGE_STUDIES * SLICES, patients, made, {"Orthanc": (3, 5)})
 
 
-def large_study(path: Path) -> str:
-    from dicore import read
+def large() -> list[str]:
+    """Fill both archives with 100,000 small instances, if that was not done before; Patient IDs of some."""
+    from dicore import send, synth
 
-    return str(read(path).StudyInstanceUID)
+    done = LARGE / "patients.json"
+    if done.exists():
+        return list(json.loads(done.read_text()))
+    shutil.rmtree(LARGE, ignore_errors=True)
+    files = LARGE / "files"
+    files.mkdir(parents=True)
+    patients: list[str] = []
+    for number, one in enumerate(synth.studies(23, LARGE_STUDIES, modality="CT", slices=SLICES, size=16)):
+        (files / f"{number:06d}.dcm").write_bytes(one.data)
+        if number % (SLICES * 20) == 0:
+            patients.append(str(read(one.data).PatientID))
+    for kind in (DicoreArchive, Orthanc):
+        server = kind(LARGE / kind.__name__)
+        try:
+            report = asyncio.run(
+                send(files, to=f"{server.ae_title}@127.0.0.1:{server.port}", associations=4, retries=5)
+            )
+            if report.sent != LARGE_STUDIES * SLICES:
+                raise AssertionError(f"{server.name} took {report.sent} instances: {report.failures[:3]}")
+        finally:
+            server.stop()
+    shutil.rmtree(files)
+    done.write_text(json.dumps(patients))
+    return patients
 
 
 def _finds(
-    rounds: int, folder: Path, peers: Sequence[type[Archive]], files: Sequence[Path], patients: Sequence[str]
+    rounds: int,
+    instances: int,
+    patients: Sequence[str],
+    peers: Sequence[Callable[[], Archive]],
+    wanted: Mapping[str, tuple[float, float | None]] = {"dcmqrscp": (20, None)},
 ) -> Section:
-    sink = Sink()
-    servers = [peer(folder / f"find-{peer.__name__}", files, sink.port) for peer in peers]
+    servers: list[Archive] = []
     clients: list[Client] = []
     try:
+        for peer in peers:
+            servers.append(peer())
         clients += [Client(server.port, [(STUDY_FIND, [IMPLICIT])]) for server in servers]
         answers = []
         for client in clients:
@@ -127,61 +146,11 @@ def _finds(
             client.close()
         for server in servers:
             server.stop()
-        sink.close()
     rows = [Row("dicore serve", times[0])]
     for server, one in zip(servers[1:], times[1:], strict=True):
-        must = 20 if server.name == "dcmqrscp" else None
-        rows.append(Row(server.name, one, paired(one, times[0]), must=must))
-    return Section(f"C-FIND of a study by Patient ID, {len(files):,} instances", "us per query", rows)
-
-
-def _retrieves(
-    rounds: int, folder: Path, peers: Sequence[type[Archive]], files: Sequence[Path], study: str, only: Sequence[str]
-) -> Iterator[Section]:
-    sink = Sink()
-    servers = [peer(folder / f"get-{peer.__name__}", files, sink.port) for peer in peers]
-    query = study_of(study)
-    jobs: dict[str, Callable[[Client], object]] = {"get": lambda c: c.get(query), "move": lambda c: c.move(query)}
-    try:
-        for name, job in jobs.items():
-            if only and name not in only:
-                continue
-            model = STUDY_GET if name == "get" else STUDY_MOVE
-            contexts = [(model, [IMPLICIT]), (CT, [EXPLICIT])]
-
-            def client(server: Archive, contexts: list[tuple[str, list[str]]] = contexts) -> Client:
-                return Client(server.port, contexts, [CT])
-
-            expected: object = None
-            for server in servers:  # the answers, and the page cache
-                one = client(server)
-                got = job(one)
-                one.close()
-                size = len(got) if isinstance(got, dict) else got
-                if size != len(files) or (expected is not None and not _same(expected, got)):
-                    raise AssertionError(f"{server.name}: {size} of {len(files)} instances, or other ones")
-                expected = expected or got
-            times: list[list[float]] = [[] for _ in servers]
-            for number in range(rounds):
-                for which in [(number + i) % len(servers) for i in range(len(servers))]:
-                    touch(1.0)
-                    one = client(servers[which])
-                    start = time.perf_counter()
-                    job(one)
-                    times[which].append((time.perf_counter() - start) / len(files) * 1e6)
-                    one.close()
-            rows = [Row("dicore serve", times[0])]
-            for server, one_of in zip(servers[1:], times[1:], strict=True):
-                rows.append(Row(server.name, one_of, paired(one_of, times[0]), must=3))
-            yield Section(f"C-{name.upper()} of a study of {len(files):,} slices", "us per instance", rows)
-    finally:
-        for server in servers:
-            server.stop()
-        sink.close()
-
-
-def _same(one: object, other: object) -> bool:
-    return set(one) == set(other) if isinstance(one, dict) and isinstance(other, dict) else one == other
+        must, reach = wanted.get(server.name, (None, None))
+        rows.append(Row(server.name, one, paired(one, times[0]), must, reach))
+    return Section(f"C-FIND of a study by Patient ID, {instances:,} instances", "us per query", rows)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,10 +31,23 @@ def absent(what: str) -> None:
     """Something that a test needs is not on this machine: a skip for a developer, a failure in CI."""
     if IN_CI:
         pytest.fail(f"{what}: required in CI")
-    pytest.skip(what)
+    pytest.skip(what, allow_module_level=True)
 
 
 # ---- corpora and peers
+_OPTIONAL_MODULES = {"torch", "av"}  # hundreds of megabytes each, for one test: skipped in CI too
+
+
+def peer_module(name: str) -> Any:
+    """The Python package that a test compares with (extra `test`)."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        if name.partition(".")[0] in _OPTIONAL_MODULES:
+            pytest.skip(f"{name} is not installed", allow_module_level=True)
+        absent(f"{name} cannot be imported ({error}): pip install '.[test]'")
+
+
 def corpus_folder() -> Path:
     return Path(os.environ.get("DICORE_CORPUS", ROOT.parent / "shared" / "corpus"))
 
@@ -155,6 +170,7 @@ class Served:
     log: Path
     wrapped: bool = False
     ae_title: str = "DICORE"
+    metrics_port: int = 0
 
     @property
     def pid(self) -> int:
@@ -179,6 +195,17 @@ class Served:
     @property
     def peak_rss(self) -> int:
         return self._status("VmHWM") * 1024
+
+    def forget_peak(self) -> None:
+        """`peak_rss` begins anew."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def counters(self) -> dict[str, int]:
+        """What its /metrics say, by the names of `Listener.counters` (started with --metrics-port 0)."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        pairs = (line.split() for line in lines if not line.startswith("#"))
+        return {name.removeprefix("dicore_").removesuffix("_total"): int(float(value)) for name, value in pairs}
 
     @property
     def threads(self) -> int:
@@ -242,7 +269,8 @@ class Serving:
         if not line:
             process.wait(60)
             pytest.fail(f"dicore serve ended with {process.returncode}: {log.read_text()[-2000:]}")
-        served = Served(process, path, json.loads(line)["port"], log, bool(wrapper))
+        said = json.loads(line)
+        served = Served(process, path, said["port"], log, bool(wrapper), metrics_port=said.get("metrics_port", 0))
         self.started.append(served)
         return served
 

@@ -21,3 +21,14 @@ def test_the_page_on_pixels_runs(
         exec(compile(block, str(PAGE), "exec"), names)
     assert names["volume"].ndim == 3  # type: ignore[attr-defined]
     assert "\n" in capsys.readouterr().out.strip()
+
+
+def test_the_configuration_on_the_page_on_observability_is_one(tmp_path: Path) -> None:
+    from dicore.server.config import load
+
+    text = (PAGE.parent / "observability.md").read_text()
+    (block,) = re.findall(r"^```toml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "server.toml").write_text(block)
+    config = load(tmp_path / "server.toml")
+    assert config.destinations["PACS2"] == "dicoms://10.1.2.4:2762"
+    assert config.destination_tls is not None

@@ -92,7 +92,11 @@ PUBLIC = _public()
 
 
 def test_native_modules_import_only_each_other_and_errors() -> None:
-    sources = [*(PACKAGE / "_native").glob("*.pyx"), *(PACKAGE / "_native").glob("*.pxd")]
+    sources = [
+        *(PACKAGE / "_native").glob("*.pyx"),
+        *(PACKAGE / "_native").glob("*/*.pxi"),
+        *(PACKAGE / "_native").glob("*.pxd"),
+    ]
     assert sources
     statement = re.compile(r"^\s*(?:from\s+(dicore[\w.]*)\s+c?import\s+([\w*]+)|c?import\s+(dicore[\w.]*))", re.M)
     for path in sources:
@@ -107,8 +111,12 @@ C_MAY_INCLUDE = {
     "dataset": {"base"},
     "pixel": {"base", "dataset", "kernels"},
     "kernels": {"base"},  # a header of the pixel column
-    **{name: {"base", "dataset", "pixel"} for name in ("scan", "deidentify", "net", "store")},
-    "engine": {"base", "dataset", "pixel", "net", "store"},
+    **{name: {"base", "dataset", "pixel"} for name in ("scan", "deidentify", "store")},
+    **dict.fromkeys(("capture", "phases"), {"base"}),  # headers of the net column
+    "net": {"base", "dataset", "pixel", "capture", "phases"},
+    **dict.fromkeys(
+        ("engine", "retrieve"), {"base", "dataset", "pixel", "net", "store", "capture", "phases", "retrieve"}
+    ),
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import dicore
+from conftest import peer_module
 from dicore.torch import DicomDataset
 
 
@@ -52,7 +53,7 @@ def test_records_of_a_store_are_opened_again_after_pickling(folder: Path, tmp_pa
 
 
 def test_tensors_through_a_loader_with_workers(folder: Path) -> None:
-    torch = pytest.importorskip("torch")
+    torch = peer_module("torch")
     images = DicomDataset([folder / "CT_small.dcm"] * 4, targets=["Modality"], transform=lambda t: t + 1)
     tensor, target = images[0]
     assert tensor.dtype == torch.float32

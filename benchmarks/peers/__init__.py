@@ -28,9 +28,11 @@ class Server:
     ae_title = "DICORE"
     keeps = True  # received() has what was sent
     settles = True  # it comes to rest after starting
+    threads_end = False  # ... or children do: then their time is only known in clock ticks
+    again = False  # its folder is there, from an earlier run
 
     def __init__(self, folder: Path, *, nagle: bool = False) -> None:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=self.again)
         self.folder, self.port = folder, free_port()
         env = {k: v for k, v in os.environ.items() if k != "TCP_NODELAY"} | ({} if nagle else {"TCP_NODELAY": "1"})
         self._log = open(folder.parent / f"{folder.name}.log", "wb")  # noqa: SIM115 closed in stop()
@@ -60,6 +62,9 @@ class Server:
         raise RuntimeError(f"{self.name} does not listen")
 
     def _cpu(self) -> float:
+        if not self.threads_end:
+            tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+            return sum(int(one.read_text().split()[0]) for one in tasks) / 1e9
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICK
 

@@ -1,5 +1,5 @@
 """Archives to query and retrieve from, each filled with the same files: dcmqrscp, Orthanc, `dicore serve`; and a client
-of a few hundred lines of socket calls that costs all of them the same."""
+of socket calls for C-FIND that costs all of them the same."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.peers import Server, free_port
+from benchmarks.peers import Server
 
 STUDY_FIND, STUDY_MOVE, STUDY_GET = (f"1.2.840.10008.5.1.4.1.2.2.{n}" for n in (1, 2, 3))
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
@@ -21,16 +21,14 @@ DESTINATION = "SINK"
 
 
 class Archive(Server):
-    """A server that has been given files before it is measured. `sink`: the port of the C-MOVE destination."""
+    """A server that has been given files before it is measured. `destinations`: {AE title: port} for C-MOVE."""
 
-    def __init__(self, folder: Path, files: Sequence[Path], sink: int) -> None:
-        self.files, self.sink = files, sink
-        self.prepare(folder)
+    def __init__(
+        self, folder: Path, files: Sequence[Path] = (), destinations: Mapping[str, int] = {}, again: bool = False
+    ) -> None:
+        self.files, self.destinations, self.again = files, dict(destinations), again
         super().__init__(folder)
         self.fill()
-
-    def prepare(self, folder: Path) -> None:
-        """Before it is started."""
 
     def fill(self) -> None:
         """After it is started: send everything."""
@@ -52,9 +50,10 @@ class DcmQRSCP(Archive):
         config = self.folder / "dcmqrscp.cfg"
         config.write_text(
             f"NetworkTCPPort = {self.port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
-            f"HostTable BEGIN\nsink = ({DESTINATION}, 127.0.0.1, {self.sink})\nHostTable END\n"
-            "VendorTable BEGIN\nVendorTable END\n"
-            f"AETable BEGIN\n{self.ae_title} {area} RW (1000, 4096mb) ANY\nAETable END\n"
+            + "HostTable BEGIN\n"
+            + "".join(f"{one.lower()} = ({one}, 127.0.0.1, {port})\n" for one, port in self.destinations.items())
+            + "HostTable END\nVendorTable BEGIN\nVendorTable END\n"
+            + f"AETable BEGIN\n{self.ae_title} {area} RW (1000, 4096mb) ANY\nAETable END\n"
         )
         return ["dcmqrscp", "-c", str(config)]
 
@@ -72,7 +71,10 @@ class Orthanc(Archive):
                     "HttpServerEnabled": False, "DicomServerEnabled": True, "DicomAet": self.ae_title,
                     "DicomPort": self.port, "DicomCheckCalledAet": False, "DicomAlwaysAllowEcho": True,
                     "DicomAlwaysAllowStore": True, "DicomAlwaysAllowFind": True, "DicomAlwaysAllowGet": True,
-                    "DicomAlwaysAllowMove": True, "DicomModalities": {"sink": [DESTINATION, "127.0.0.1", self.sink]},
+                    "DicomAlwaysAllowMove": True, "MaximumPduLength": 131072,
+                    "DicomModalities": {
+                        one.lower(): [one, "127.0.0.1", port] for one, port in self.destinations.items()
+                    },
                     "Plugins": [], "StableAge": 3600,
                 }
             )
@@ -90,7 +92,8 @@ class DicoreArchive(Archive):
     def command(self) -> Sequence[str]:
         return [
             *(sys.executable, "-m", "dicore", "serve", str(self.folder / "store"), "--port", str(self.port)),
-            *("--ae-title", self.ae_title, "--destination", f"{DESTINATION}=127.0.0.1:{self.sink}"),
+            *("--ae-title", self.ae_title),
+            *(word for one, port in self.destinations.items() for word in ("--destination", f"{one}=127.0.0.1:{port}")),
         ]
 
 
@@ -121,7 +124,7 @@ def item(kind: int, body: bytes) -> bytes:
 class Client:
     """One association; lock-step."""
 
-    def __init__(self, port: int, contexts: Sequence[tuple[str, Sequence[str]]], roles: Sequence[str] = ()) -> None:
+    def __init__(self, port: int, contexts: Sequence[tuple[str, Sequence[str]]]) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = self.socket.makefile("rb", 1 << 20)
@@ -131,8 +134,6 @@ class Client:
             inner = struct.pack(">B3x", 2 * number + 1) + item(0x30, sop_class.encode())
             body += item(0x20, inner + b"".join(item(0x40, one.encode()) for one in syntaxes))
         user = item(0x51, struct.pack(">I", 1 << 18)) + item(0x52, b"1.2.826.0.1.3680043.10.1338.9")
-        for one in roles:
-            user += item(0x54, struct.pack(">H", len(one)) + one.encode() + b"\1\1")
         body += item(0x50, user)
         self.socket.sendall(struct.pack(">BBI", 1, 0, len(body)) + body)
         kind, answer = self._pdu()
@@ -178,14 +179,12 @@ class Client:
                         assert fields is not None
                         return context, fields, pieces
 
-    def request(self, field: int, sop_class: str, identifier: bytes, destination: str = "") -> None:
+    def request(self, field: int, sop_class: str, identifier: bytes) -> None:
         self._message = self._message % 0xFFFF + 1
         elements = [
             element(0, 2, sop_class.encode()), element(0, 0x100, struct.pack("<H", field)),
             element(0, 0x110, struct.pack("<H", self._message)),
         ]  # fmt: skip
-        if destination:
-            elements.append(element(0, 0x600, destination.encode() + b" " * (len(destination) % 2)))
         elements += [element(0, 0x700, b"\0\0"), element(0, 0x800, b"\0\0")]
         self.socket.sendall(pdata(self.accepted[sop_class], command_set(*elements), identifier))
 
@@ -202,36 +201,6 @@ class Client:
                 return found
             found.append(b"".join(pieces))
 
-    def get(self, identifier: bytes) -> dict[str, int]:
-        """{SOP Instance UID: bytes of its data set} of what came."""
-        self.request(0x10, STUDY_GET, identifier)
-        found: dict[str, int] = {}
-        while True:
-            context, fields, pieces = self.message()
-            field = int.from_bytes(fields[0x0100], "little")
-            if field == 1:
-                found[fields[0x1000].rstrip(b"\0 ").decode()] = sum(map(len, pieces))
-                answer = command_set(
-                    element(0, 2, fields[0x0002]), element(0, 0x100, b"\1\x80"), element(0, 0x120, fields[0x0110]),
-                    element(0, 0x800, b"\1\1"), element(0, 0x900, b"\0\0"), element(0, 0x1000, fields[0x1000]),
-                )  # fmt: skip
-                self.socket.sendall(pdata(context, answer))
-            elif (status := int.from_bytes(fields[0x0900], "little")) not in (0xFF00, 0xFF01):
-                if status:
-                    raise RuntimeError(f"C-GET ended with {status:04X}")
-                return found
-
-    def move(self, identifier: bytes) -> int:
-        """How many instances were moved."""
-        self.request(0x21, STUDY_MOVE, identifier, DESTINATION)
-        while True:
-            _, fields, _ = self.message()
-            status = int.from_bytes(fields[0x0900], "little")
-            if status not in (0xFF00, 0xFF01):
-                if status:
-                    raise RuntimeError(f"C-MOVE ended with {status:04X}")
-                return int.from_bytes(fields[0x1021], "little")
-
     def close(self) -> None:
         self.socket.sendall(b"\5\0\0\0\0\4\0\0\0\0")
         self._pdu()
@@ -246,44 +215,3 @@ def parse(command: bytes) -> dict[int, bytes]:
         fields[number] = bytes(command[at + 8 : at + 8 + size])
         at += 8 + size
     return fields
-
-
-SINK = """
-import asyncio, sys
-from dicore import listen
-async def main():
-    count = 0
-    def store(request, pieces):
-        return 0
-    class Sink:
-        def store(self, request, pieces): return 0
-        def begin(self, request): return None
-        def write(self, handle, pieces): return None
-        def commit(self, handle): return 0
-        def abort(self, handle): return None
-    async with listen(port=int(sys.argv[1]), on_c_store=Sink()) as scp:
-        print("ready", flush=True)
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-try:
-    from uvloop import run
-except ImportError:
-    run = asyncio.run
-run(main())
-"""
-
-
-class Sink:
-    """The C-MOVE destination: a process that takes everything and keeps nothing."""
-
-    def __init__(self) -> None:
-
-        self.port = free_port()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", SINK, str(self.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdout is not None
-        if self._process.stdout.readline() != "ready\n":
-            raise RuntimeError("the destination did not start")
-
-    def close(self) -> None:
-        self._process.communicate("")

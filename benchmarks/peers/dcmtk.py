@@ -24,6 +24,7 @@ class StoreSCPFork(StoreSCP):
     """A process per association; its CPU is known once they have ended."""
 
     name = "storescp --fork"
+    threads_end = True
 
     def command(self) -> Sequence[str]:
         return [*super().command()[:-1], "--fork", str(self.port)]

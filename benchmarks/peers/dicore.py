@@ -1,11 +1,12 @@
 """dicore itself: `dicore serve` as anyone starts it, `dicore send` as a command and `dicore.send()` in a warm process.
 
-`python -m benchmarks.peers.dicore PORT ASSOCIATIONS` is the warm sender: it imports, echoes, prints a line, then reads
-one line of JSON (the paths), sends, and prints one line of JSON.
+`python -m benchmarks.peers.dicore PORT ASSOCIATIONS WINDOW echo` is the warm sender: it imports, echoes (with '' for `echo`
+to a listener of its own, where the peer takes nothing else than the data), prints a line, then reads one line of JSON (the paths), sends, and prints one line of JSON.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -75,6 +76,21 @@ class DicoreServeBusy(DicoreServeRelaxed):
         return [sys.executable, "-c", program, *super().command()[3:]]
 
 
+class DicoreServeBesideBusy(DicoreServeRelaxed):
+    """The same thread in a process of its own: what it takes from the server by taking a core, and not by the GIL."""
+
+    name = "dicore serve, relaxed, a busy Python process beside it"
+
+    def __init__(self, folder: Path, *, nagle: bool = False) -> None:
+        super().__init__(folder, nagle=nagle)
+        self._busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+
+    def stop(self) -> None:
+        self._busy.kill()
+        self._busy.wait()
+        super().stop()
+
+
 class DicoreDiscard(DicoreServe):
     """The engine without a store: each data set is checked, summed up and dropped."""
 
@@ -88,15 +104,15 @@ class DicoreDiscard(DicoreServe):
 class DicoreSend:
     """`dicore.send()` in a warm process; the wall time of the call."""
 
-    def __init__(self, associations: int, window: int = 1) -> None:
-        self.associations, self.window = associations, window
+    def __init__(self, associations: int, window: int = 1, *, echo: bool = True) -> None:
+        self.associations, self.window, self.echo = associations, window, echo
         self.name = f"dicore.send, {associations} association{'s' * (associations > 1)}"
         if window > 1:
             self.name += f", window {window}"
 
     def __call__(self, files: Sequence[Path], port: int, *, nagle: bool = False) -> Sent:
         command = [sys.executable, "-m", "benchmarks.peers.dicore", str(port), str(self.associations)]
-        command.append(str(self.window))
+        command += [str(self.window), "echo" if self.echo else ""]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdin is not None
             assert process.stdout is not None
@@ -123,12 +139,17 @@ class DicoreSendCommand:
         return Sent(run_timed([command_path(), "send", str(files[0].parent), *where], nagle=nagle)[0])
 
 
-async def _warm_sender(port: int, associations: int, window: int) -> None:
+async def _warm_sender(port: int, associations: int, window: int, echo: bool) -> None:
     import dicore
 
     to = f"{Server.ae_title}@127.0.0.1:{port}"
-    async with dicore.connect(to) as association:
-        await association.c_echo()
+    async with contextlib.AsyncExitStack() as stack:
+        warm = to
+        if not echo:
+            listener = await stack.enter_async_context(dicore.listen(port=0))
+            warm = f"DICORE@127.0.0.1:{listener.port}"
+        async with dicore.connect(warm) as association:
+            await association.c_echo()
     print("ready", flush=True)
     paths = json.loads(sys.stdin.readline())
     start = time.perf_counter()
@@ -143,4 +164,4 @@ if __name__ == "__main__":
         from uvloop import run  # as the commands do
     except ImportError:
         from asyncio import run
-    run(_warm_sender(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1))
+    run(_warm_sender(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), bool(sys.argv[4])))

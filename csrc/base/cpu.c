@@ -24,10 +24,12 @@ static unsigned ask(void)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512vbmi"))
         features |= DICORE_CPU_AVX512;
+    if (features & DICORE_CPU_AVX512 && __builtin_cpu_supports("vpclmulqdq"))
+        features |= DICORE_CPU_VPCLMUL;
 #endif
     const char *most = getenv("DICORE_CPU"); /* lowers what is used, for tests and for finding faults */
     if (most && strcmp(most, "avx2") == 0)
-        features &= ~(unsigned)DICORE_CPU_AVX512;
+        features &= ~(unsigned)(DICORE_CPU_AVX512 | DICORE_CPU_VPCLMUL);
     else if (most && strcmp(most, "ssse3") == 0)
         features &= KNOWN | DICORE_CPU_SSSE3;
     else if (most && strcmp(most, "sse2") == 0)

@@ -115,7 +115,7 @@ host *host_take(dicore_engine *e, uint8_t family, const uint8_t address[16])
         *at = h;
     }
     if (h)
-        h->connections++;
+        atomic_fetch_add(&h->connections, 1);
     pthread_mutex_unlock(&e->hosts_lock);
     return h;
 }
@@ -123,7 +123,7 @@ host *host_take(dicore_engine *e, uint8_t family, const uint8_t address[16])
 void host_leave(dicore_engine *e, host *h)
 {
     pthread_mutex_lock(&e->hosts_lock);
-    if (--h->connections == 0) {
+    if (atomic_fetch_sub(&h->connections, 1) == 1) {
         host **at = &e->hosts[chain(h->family, h->address)];
         while (*at != h)
             at = &(*at)->next;
@@ -137,7 +137,7 @@ bool admitted_address(const dicore_engine *e, const host *h)
 {
     if (!e->networks)
         return true;
-    for (size_t i = 0; i < e->options.network_count; i++) {
+    for (size_t i = 0; i < e->network_count; i++) {
         const dicore_network *n = &e->networks[i];
         if (n->family != h->family)
             continue;
@@ -282,7 +282,7 @@ static void inbox_work(thread *t)
 
 /* ---- accepting ------------------------------------------------------------------------------------------------------ */
 
-static void address_of(const struct sockaddr_storage *from, connection *c)
+void address_of(const struct sockaddr_storage *from, connection *c)
 {
     static const uint8_t mapped[12] = {[10] = 0xFF, [11] = 0xFF};
     memset(c->address, 0, sizeof c->address);
@@ -480,7 +480,9 @@ static void free_all(dicore_engine *e)
     dicore_engine_event event;
     while (e->events.slots && ring_take(&e->events, &event))
         if (event.kind == DICORE_ENGINE_HANDOVER) {
+            dicore_capture_end(event.stream, DICORE_CAPTURE_CLOSED, (dicore_span){0});
             close(event.socket);
+            dicore_engine_gone(e, event.host);
             dicore_engine_release(e, &event);
         }
     ring_close(&e->events, &e->options.allocator);
@@ -496,10 +498,50 @@ static void free_all(dicore_engine *e)
     if (e->threads)
         engine_resize(e, e->threads, 0, 0);
     pthread_mutex_destroy(&e->hosts_lock);
+    pthread_mutex_destroy(&e->policy);
     pthread_mutex_destroy(&e->drain_lock);
     pthread_cond_destroy(&e->drained);
     const dicore_allocator allocator = e->options.allocator;
     allocator.resize(allocator.context, e, sizeof *e, 0);
+}
+
+static dicore_status copy_networks(dicore_engine *e, const dicore_network *from, size_t count, dicore_network **to)
+{
+    if (!from)
+        return DICORE_OK;
+    for (size_t i = 0; i < count; i++)
+        if (from[i].bits > (from[i].family == 4 ? 32 : 128))
+            return DICORE_BAD_ARGUMENT;
+    *to = engine_resize(e, NULL, 0, (count + 1) * sizeof **to);
+    if (!*to)
+        return DICORE_NO_MEMORY;
+    if (count)
+        memcpy(*to, from, count * sizeof **to);
+    return DICORE_OK;
+}
+
+dicore_status dicore_engine_admit(dicore_engine *e, dicore_names calling_ae, const dicore_network *networks, size_t network_count)
+{
+    name_set callers = {0};
+    dicore_network *copied = NULL;
+    dicore_status status = copy_names(e, &calling_ae, true, &callers);
+    if (status == DICORE_OK)
+        status = copy_networks(e, networks, network_count, &copied);
+    if (status == DICORE_OK) {
+        pthread_mutex_lock(&e->policy);
+        const name_set before = e->calling_ae;
+        dicore_network *const open = e->networks;
+        e->calling_ae = callers;
+        e->networks = copied;
+        e->network_count = network_count;
+        pthread_mutex_unlock(&e->policy);
+        callers = before;
+        copied = open;
+    }
+    drop_names(e, &callers);
+    if (copied)
+        engine_resize(e, copied, 0, 0);
+    return status;
 }
 
 static dicore_status copy_options(dicore_engine *e, const int *sockets, size_t count)
@@ -519,16 +561,10 @@ static dicore_status copy_options(dicore_engine *e, const int *sockets, size_t c
         memcpy(e->implementation_version, o->implementation_version.data, o->implementation_version.size);
     e->options.implementation_uid.data = e->implementation_uid;
     e->options.implementation_version.data = e->implementation_version;
-    if (o->networks) {
-        e->networks = engine_resize(e, NULL, 0, (o->network_count + 1) * sizeof *e->networks);
-        if (!e->networks)
-            return DICORE_NO_MEMORY;
-        for (size_t i = 0; i < o->network_count; i++) {
-            if (o->networks[i].bits > (o->networks[i].family == 4 ? 32 : 128))
-                return DICORE_BAD_ARGUMENT;
-            e->networks[i] = o->networks[i];
-        }
-    }
+    status = copy_networks(e, o->networks, o->network_count, &e->networks);
+    if (status != DICORE_OK)
+        return status;
+    e->network_count = o->network_count;
     e->sockets = engine_resize(e, NULL, 0, (count + 1) * sizeof *e->sockets);
     if (!e->sockets)
         return DICORE_NO_MEMORY;
@@ -589,6 +625,7 @@ dicore_status dicore_engine_start(const dicore_engine_options *options, const in
     memset(e, 0, sizeof *e);
     e->options = *options;
     pthread_mutex_init(&e->hosts_lock, NULL);
+    pthread_mutex_init(&e->policy, NULL);
     pthread_mutex_init(&e->drain_lock, NULL);
     pthread_cond_init(&e->drained, NULL);
     errno = 0;
@@ -659,12 +696,33 @@ int dicore_engine_descriptor(const dicore_engine *e) { return e->events.descript
 
 bool dicore_engine_next(dicore_engine *e, dicore_engine_event *event) { return ring_take(&e->events, event); }
 
+void dicore_engine_gone(dicore_engine *e, void *of)
+{
+    host *h = of;
+    atomic_fetch_sub(&e->admitted, 1);
+    atomic_fetch_sub(&h->admitted, 1);
+    host_leave(e, h);
+}
+
+uint64_t dicore_engine_hold(dicore_engine *e, int64_t bytes)
+{
+    return atomic_fetch_add_explicit(&e->in_flight, (uint64_t)bytes, memory_order_relaxed) + (uint64_t)bytes;
+}
+
 void dicore_engine_release(dicore_engine *e, dicore_engine_event *event)
 {
     if (event->data)
         engine_resize(e, event->data, event->size, 0);
     event->data = NULL;
     event->size = 0;
+}
+
+void dicore_engine_times(dicore_engine *e, dicore_times out[DICORE_PHASES])
+{
+    memset(out, 0, DICORE_PHASES * sizeof *out);
+    for (unsigned i = 0; i < e->thread_count; i++)
+        for (size_t phase = 0; phase < DICORE_PHASES; phase++)
+            dicore_times_merge(&out[phase], &e->threads[i].times[phase]);
 }
 
 void dicore_engine_count(dicore_engine *e, uint64_t out[DICORE_COUNTERS])

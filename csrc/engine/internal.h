@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "dicore/dataset.h"
 #include "engine/ring.h"
 
 enum {
@@ -16,6 +17,7 @@ enum {
     KEPT_TOKENS = 256,
     MESSAGE_COST = 4096,  /* what an unanswered message counts in flight beside its bytes */
     OVERFLOW = 256,       /* connections beyond the limit that are still told so by an A-ASSOCIATE-RJ */
+    OVERFLOW_PEER = 32,   /* the same, of one address */
     SLOTS = 512,          /* of the timer wheel */
     EVENTS = 128,         /* of one epoll_wait */
     ACCEPTS = 256,        /* of one turn */
@@ -31,7 +33,7 @@ typedef struct host {
     struct host *next;
     uint8_t family, address[16];
     bool local;
-    size_t connections;                 /* under engine->hosts_lock */
+    atomic_size_t connections;          /* changed under engine->hosts_lock */
     atomic_uint_least64_t admitted, in_flight;
 } host;
 
@@ -70,6 +72,7 @@ typedef struct token {
     uint64_t size;                      /* of the data set */
     dicore_status status;               /* what the commit loop said */
     int system;
+    uint64_t commanded, first, last, settled; /* ns: see dicore/phases.h */
     uint16_t message_id;
     uint8_t context_id, class_size, instance_size;
     uint8_t sop_class[64], sop_instance[64];
@@ -145,6 +148,15 @@ struct peer {
     uint8_t *raw;                       /* before negotiation, when connections may be handed over */
     size_t raw_size, raw_capacity;
     uint64_t stores, stored_bytes, echoes;
+    uint64_t accepted, asked, echoed;   /* ns; of the A-ASSOCIATE-RQ and C-ECHO that are not answered, else 0 */
+    uint64_t commanded, first_byte;     /* of the data set that is coming */
+    token *settled;                     /* what has a response that is not with the kernel yet, the newest first */
+    uint64_t accept_time, negotiate_time;
+    uint64_t single[4];                 /* the phases of the first message: most associations have only one */
+    uint64_t timed;                     /* messages */
+    dicore_times *times;                /* the phases of all, from the second message on */
+    dicore_capture_stream *shown;       /* NULL: nobody captures */
+    dicore_capture_how how;             /* the connection has ended, for the capture */
     char calling_ae[17], called_ae[17];
 };
 
@@ -171,6 +183,8 @@ struct thread {
     bool draining_seen, accepting, accept_paused, stopping_seen;
     bool stored;                        /* since the last DICORE_ENGINE_STORED */
     uint64_t stored_said;
+    uint64_t read_at;                   /* ns of the last read */
+    dicore_times times[DICORE_PHASES];
     atomic_uint_least64_t counters[DICORE_COUNTERS];
 };
 
@@ -202,6 +216,8 @@ struct dicore_engine {
     host *hosts[HOSTS];
     name_set called_ae, calling_ae, sop_classes, transfer_syntaxes, foreign;
     dicore_network *networks;
+    size_t network_count;
+    pthread_mutex_t policy;             /* over calling_ae and networks, which may be changed */
     uint8_t implementation_uid[64], implementation_version[16];
     pthread_t helpers[HELPERS];
     unsigned helper_count;
@@ -232,6 +248,8 @@ void wheel_put(thread *t, peer *p, uint64_t due);   /* look at it then */
 void wheel_remove(thread *t, peer *p);
 host *host_take(dicore_engine *e, uint8_t family, const uint8_t address[16]); /* NULL: no memory */
 void host_leave(dicore_engine *e, host *h);
+struct sockaddr_storage;
+void address_of(const struct sockaddr_storage *from, connection *c); /* also the port */
 bool admitted_address(const dicore_engine *e, const host *h);
 void watch(peer *p);                                /* tell epoll what it waits for */
 void event_put(thread *t, const dicore_engine_event *event);

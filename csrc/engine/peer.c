@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,18 +23,6 @@ static void lost(peer *p);
 static const char verification[] = "1.2.840.10008.1.1", application[] = "1.2.840.10008.3.1.1.1";
 
 static bool same(dicore_span a, const void *data, size_t size) { return a.size == size && memcmp(a.data, data, size) == 0; }
-
-/** 1 to 64 printable characters without space and backslash: PS3.5 9.1 has digits and dots alone, but files whose UIDs an
- *  anonymiser has replaced are worth keeping. A UID is a name here, never a path. */
-static bool is_uid(dicore_span s)
-{
-    if (!s.data || s.size == 0 || s.size > 64)
-        return false;
-    for (size_t i = 0; i < s.size; i++)
-        if (s.data[i] < '!' || s.data[i] > '~' || s.data[i] == '\\')
-            return false;
-    return true;
-}
 
 /** Grow an array for one more. */
 static bool reserve(dicore_engine *e, void **array, size_t *capacity, size_t count, size_t size)
@@ -179,6 +169,108 @@ static void says(peer *p, dicore_engine_why why)
     }
 }
 
+/* ---- the capture, where there is one ---------------------------------------------------------------------------------- */
+
+static void show_begin(peer *p, const connection *c)
+{
+    dicore_capture_end_point own = {0}, other = {.family = c->family, .port = c->port};
+    memcpy(other.address, c->address, sizeof other.address);
+    connection here;
+    struct sockaddr_storage bound;
+    socklen_t size = sizeof bound;
+    if (getsockname(p->fd, (struct sockaddr *)&bound, &size) == 0) {
+        address_of(&bound, &here);
+        own.family = here.family;
+        own.port = here.port;
+        memcpy(own.address, here.address, sizeof own.address);
+    }
+    p->shown = dicore_capture_begin(p->thread->engine->options.capture, &own, &other, true, (dicore_span){0});
+    p->how = DICORE_CAPTURE_CLOSED;
+}
+
+static void show(peer *p, bool ours, const uint8_t *data, size_t size)
+{
+    const dicore_span piece = {data, size};
+    dicore_capture_data(p->shown, ours, &piece, 1);
+}
+
+/** Before the socket is closed: with bytes unread in it the kernel resets the connection. */
+static void show_end(peer *p)
+{
+    char text[48];
+    int unread = 0;
+    const int size = snprintf(text, sizeof text, "%s -> %s", p->calling_ae, p->called_ae);
+    for (int i = 0; i < size; i++)
+        if (text[i] < ' ' || text[i] > '~')
+            text[i] = '?';
+    if (p->how == DICORE_CAPTURE_CLOSED && ioctl(p->fd, FIONREAD, &unread) == 0 && unread)
+        p->how = DICORE_CAPTURE_RESET;
+    dicore_capture_end(p->shown, p->how, (dicore_span){(const uint8_t *)text, p->calling_ae[0] ? (size_t)size : 0});
+    p->shown = NULL;
+}
+
+/* ---- how long it takes ------------------------------------------------------------------------------------------------ */
+
+/** The response to a C-STORE is with the kernel. */
+static void timed(peer *p, const token *k, uint64_t now)
+{
+    thread *t = p->thread;
+    const uint64_t took[4] = {k->first - k->commanded, k->last - k->first, k->settled - k->last, now - k->settled};
+    for (unsigned i = 0; i < 4; i++)
+        dicore_times_add(&t->times[DICORE_PHASE_FIRST_BYTE + i], took[i]);
+    if (!t->engine->options.report_ends)
+        return;
+    if (p->timed++ == 0) {
+        memcpy(p->single, took, sizeof took);
+        return;
+    }
+    if (!p->times) {
+        p->times = engine_resize(t->engine, NULL, 0, 4 * sizeof *p->times);
+        if (!p->times)
+            return; /* the first one stands for all */
+        memset(p->times, 0, 4 * sizeof *p->times);
+        for (unsigned i = 0; i < 4; i++)
+            dicore_times_add(&p->times[i], p->single[i]);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        dicore_times_add(&p->times[i], took[i]);
+}
+
+/** All that was to be sent is with the kernel. */
+static void sent_all(peer *p)
+{
+    thread *t = p->thread;
+    if (!p->settled && !p->echoed && !p->asked)
+        return;
+    const uint64_t now = dicore_now_ns();
+    if (p->asked) {
+        p->negotiate_time = now - p->asked;
+        dicore_times_add(&t->times[DICORE_PHASE_NEGOTIATE], p->negotiate_time);
+        p->asked = 0;
+    }
+    if (p->echoed)
+        dicore_times_add(&t->times[DICORE_PHASE_ANSWER], now - p->echoed);
+    p->echoed = 0;
+    for (token *k; (k = p->settled);) {
+        p->settled = (token *)k->item.next;
+        timed(p, k, now);
+        token_drop(t, k);
+    }
+}
+
+static void summarise(const peer *p, dicore_time_summary out[DICORE_PHASES])
+{
+    const uint64_t once[2] = {p->accept_time, p->negotiate_time};
+    for (unsigned i = 0; i < 2; i++)
+        if (once[i])
+            out[i] = (dicore_time_summary){1, once[i], once[i], once[i]};
+    for (unsigned i = 0; i < 4; i++)
+        if (p->times)
+            dicore_times_summary(&p->times[i], &out[DICORE_PHASE_FIRST_BYTE + i]);
+        else if (p->timed)
+            out[DICORE_PHASE_FIRST_BYTE + i] = (dicore_time_summary){1, p->single[i], p->single[i], p->single[i]};
+}
+
 static void bury(peer *p) /* nothing of it is anywhere else: freed at the end of the round */
 {
     if (p->fd >= 0 || p->unanswered || p->job)
@@ -210,15 +302,21 @@ void peer_connect(thread *t, const connection *c)
     p->port = c->port;
     p->interest = UINT32_MAX;
     p->started = t->now;
+    p->accepted = dicore_now_ns();
     p->next = t->peers;
     if (p->next)
         p->next->previous = p;
     t->peers = p;
     t->living++;
     count_more(t, DICORE_COUNT_CONNECTIONS, 1);
+    if (e->options.capture)
+        show_begin(p, c);
     (void)dicore_association_connected(p->core);
-    if (atomic_load_explicit(&e->open, memory_order_relaxed) > e->options.associations + OVERFLOW) {
-        count_more(t, DICORE_COUNT_LIMIT_ASSOCIATIONS, 1);
+    const bool crowded = atomic_load_explicit(&e->open, memory_order_relaxed) > e->options.associations + OVERFLOW;
+    const bool greedy = !p->host->local && atomic_load_explicit(&p->host->connections, memory_order_relaxed) >
+                                               e->options.associations_per_peer + OVERFLOW_PEER;
+    if (crowded || greedy) {
+        count_more(t, crowded ? DICORE_COUNT_LIMIT_ASSOCIATIONS : DICORE_COUNT_LIMIT_PER_PEER, 1);
         says(p, DICORE_WHY_OVERLOAD);
         end(p);
         lost(p);
@@ -250,8 +348,8 @@ static void leave(peer *p)
     if (p->admitted) {
         atomic_fetch_sub(&t->engine->admitted, 1);
         atomic_fetch_sub(&p->host->admitted, 1);
+        p->admitted = false;
     }
-    atomic_fetch_sub(&t->engine->open, 1);
 }
 
 /** The connection is over. */
@@ -267,14 +365,19 @@ static void lost(peer *p)
         says(p, p->why_system ? DICORE_WHY_LOST : p->calling_ae[0] || p->negotiated ? DICORE_WHY_CLOSED : DICORE_WHY_CLOSED_EARLY);
     }
     end(p);
+    if (p->shown)
+        show_end(p);
     close(p->fd);
     leave(p);
+    atomic_fetch_sub(&t->engine->open, 1);
     if (t->engine->options.report_ends) {
         dicore_engine_event said = {.kind = DICORE_ENGINE_ENDED, .why = (dicore_engine_why)p->why, .socket = -1,
                                     .family = p->host->family, .source = p->why_source, .reason = p->why_reason, .port = p->port,
                                     .status = p->why_status, .system = p->why_system, .offset = p->why_offset,
-                                    .started = p->started, .stores = p->stores, .stored_bytes = p->stored_bytes,
-                                    .echoes = p->echoes};
+                                    .started = p->started, .accepted = p->accepted, .stores = p->stores,
+                                    .stored_bytes = p->stored_bytes, .echoes = p->echoes,
+                                    .contexts = (uint32_t)p->context_count};
+        summarise(p, said.phases);
         memcpy(said.address, p->host->address, sizeof said.address);
         memcpy(said.calling_ae, p->calling_ae, sizeof said.calling_ae);
         memcpy(said.called_ae, p->called_ae, sizeof said.called_ae);
@@ -329,6 +432,10 @@ static void end(peer *p)
     if (p->token)
         token_drop(p->thread, p->token);
     p->token = NULL;
+    for (token *k; (k = p->settled);) {
+        p->settled = (token *)k->item.next;
+        token_drop(p->thread, k);
+    }
     p->kind = GATHER_NONE;
 }
 
@@ -338,6 +445,8 @@ static void give_up(peer *p, dicore_engine_why why, uint8_t source, uint8_t reas
         return;
     says(p, why);
     count_more(p->thread, DICORE_COUNT_ABORTED, 1);
+    if (why == DICORE_WHY_UNREAD)
+        count_more(p->thread, DICORE_COUNT_LIMIT_UNREAD, 1);
     (void)dicore_association_abort(p->core, source, reason);
     end(p);
     mark(p);
@@ -355,7 +464,10 @@ void peer_free(peer *p)
         engine_resize(e, p->contexts, p->context_bytes, 0);
     if (p->raw)
         engine_resize(e, p->raw, p->raw_capacity, 0);
-    host_leave(e, p->host);
+    if (p->times)
+        engine_resize(e, p->times, 4 * sizeof *p->times, 0);
+    if (p->host)
+        host_leave(e, p->host);
     p->thread->living--;
     engine_resize(e, p, sizeof *p, 0);
 }
@@ -428,6 +540,8 @@ void peer_flush(peer *p)
             break;
         const ssize_t n = send(p->fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n >= 0) {
+            if (p->shown)
+                show(p, true, data, (size_t)n);
             dicore_association_sent(p->core, (size_t)n);
         } else if (errno == EAGAIN) {
             blocked = true;
@@ -435,10 +549,13 @@ void peer_flush(peer *p)
         } else if (errno != EINTR) {
             if (!p->why_set)
                 p->why_system = errno;
+            p->how = DICORE_CAPTURE_RESET_BY_PEER;
             lost(p);
             return;
         }
     }
+    if (!blocked)
+        sent_all(p);
     const bool over = dicore_association_closing(p->core) || (p->ended && t->draining_seen);
     if (over && !blocked) {
         lost(p);
@@ -469,9 +586,9 @@ static void refuse_message(peer *p, const dicore_event *event, uint16_t status)
         p->message_size = 0;
     }
     dicore_command_response(&event->command, status, &answer);
-    if (!is_uid(answer.affected_class)) /* what is none cannot be repeated */
+    if (!dicore_uid_usable(answer.affected_class)) /* what is none cannot be repeated */
         answer.affected_class.data = NULL;
-    if (!is_uid(answer.affected_instance))
+    if (!dicore_uid_usable(answer.affected_instance))
         answer.affected_instance.data = NULL;
     respond(p, event->context_id, &answer);
 }
@@ -500,7 +617,14 @@ static void settle(peer *p, token *k, uint16_t status)
         respond(p, k->context_id, &answer);
         mark(p);
     }
-    token_drop(t, k);
+    if (p->ended) {
+        token_drop(t, k);
+        return;
+    }
+    if (!k->settled)
+        k->settled = dicore_now_ns();
+    k->item.next = (item *)p->settled;
+    p->settled = k;
 }
 
 static uint16_t failure(peer *p, const token *k, dicore_status status, int system)
@@ -612,14 +736,29 @@ static bool accept_contexts(peer *p, const dicore_associate *proposal)
     return done;
 }
 
+/** Why it may not come in: 0, DICORE_WHY_REJECTED_CALLING, DICORE_WHY_REJECTED_ADDRESS. */
+static int is_stranger(dicore_engine *e, const peer *p, const dicore_associate *proposal)
+{
+    pthread_mutex_lock(&e->policy);
+    const int why = !name_in(&e->calling_ae, proposal->calling_ae) ? DICORE_WHY_REJECTED_CALLING
+                    : !admitted_address(e, p->host)                ? DICORE_WHY_REJECTED_ADDRESS
+                                                                   : 0;
+    pthread_mutex_unlock(&e->policy);
+    return why;
+}
+
 /** Accept or reject, by the options (PS3.8 table 9-21 for the reasons). */
 static void negotiate(peer *p, const dicore_associate *proposal)
 {
     thread *t = p->thread;
     dicore_engine *e = t->engine;
+    int stranger;
     const bool more = atomic_fetch_add(&e->admitted, 1) < e->options.associations;
     const bool more_of_it = atomic_fetch_add(&p->host->admitted, 1) < e->options.associations_per_peer || p->host->local;
     p->admitted = true; /* counted; leave() takes it back */
+    p->accept_time = t->read_at - p->accepted;
+    p->asked = t->read_at;
+    dicore_times_add(&t->times[DICORE_PHASE_ACCEPT], p->accept_time);
     copy_title(p->calling_ae, proposal->calling_ae);
     copy_title(p->called_ae, proposal->called_ae);
     if (t->draining_seen) {
@@ -634,10 +773,8 @@ static void negotiate(peer *p, const dicore_associate *proposal)
         reject(p, DICORE_WHY_REJECTED_CONTEXT, 1, 1, 2);
     } else if (!name_in(&e->called_ae, proposal->called_ae)) {
         reject(p, DICORE_WHY_REJECTED_CALLED, 1, 1, 7);
-    } else if (!name_in(&e->calling_ae, proposal->calling_ae)) {
-        reject(p, DICORE_WHY_REJECTED_CALLING, 1, 1, 3);
-    } else if (!admitted_address(e, p->host)) {
-        reject(p, DICORE_WHY_REJECTED_ADDRESS, 1, 1, 1);
+    } else if ((stranger = is_stranger(e, p, proposal))) {
+        reject(p, (dicore_engine_why)stranger, 1, 1, stranger == DICORE_WHY_REJECTED_CALLING ? 3 : 1);
     } else if (!accept_contexts(p, proposal)) {
         give_up(p, DICORE_WHY_NO_MEMORY, 0, 0);
     } else {
@@ -655,6 +792,14 @@ static void negotiate(peer *p, const dicore_associate *proposal)
     }
 }
 
+/** Another association is within the limits. Else negotiate() says so. */
+static bool room_for_one(const peer *p)
+{
+    const dicore_engine_options *o = &p->thread->engine->options;
+    return atomic_load(&p->thread->engine->admitted) < o->associations &&
+           (p->host->local || atomic_load(&p->host->admitted) < o->associations_per_peer);
+}
+
 /** Give the connection to the owner, with the bytes that were read. False: it stays here. */
 static bool hand_over(peer *p, const uint8_t *data, size_t size)
 {
@@ -668,18 +813,28 @@ static bool hand_over(peer *p, const uint8_t *data, size_t size)
         memcpy(bytes, p->raw, p->raw_size);
     memcpy(bytes + p->raw_size, data, size);
     dicore_engine_event said = {.kind = DICORE_ENGINE_HANDOVER, .socket = p->fd, .family = p->host->family, .port = p->port,
-                                .data = bytes, .size = total, .started = p->started};
+                                .data = bytes, .size = total, .started = p->started, .accepted = p->accepted, .stream = p->shown,
+                                .host = p->host};
     memcpy(said.address, p->host->address, sizeof said.address);
+    atomic_fetch_add(&e->admitted, 1);       /* until dicore_engine_gone, which also leaves the host */
+    atomic_fetch_add(&p->host->admitted, 1);
     struct epoll_event none = {0};
     epoll_ctl(t->epoll, EPOLL_CTL_DEL, p->fd, &none);
+    count_more(t, DICORE_COUNT_HANDED_OVER, 1); /* first: the owner may have it answered before this thread goes on */
+    atomic_fetch_sub(&e->open, 1);
     if (!ring_put(&e->events, &said)) {
+        atomic_fetch_add(&e->open, 1);
+        count_more(t, DICORE_COUNT_HANDED_OVER, UINT64_MAX);
+        atomic_fetch_sub(&e->admitted, 1);
+        atomic_fetch_sub(&p->host->admitted, 1);
         p->interest = UINT32_MAX;
         engine_resize(e, bytes, total, 0);
         return false;
     }
-    count_more(t, DICORE_COUNT_HANDED_OVER, 1);
+    p->shown = NULL;
     p->ended = true;
     leave(p);
+    p->host = NULL; /* the owner has it */
     bury(p);
     return true;
 }
@@ -796,6 +951,7 @@ static void on_committed(void *argument, dicore_status status, int system) /* by
     token *k = argument;
     k->status = status;
     k->system = system;
+    k->settled = dicore_now_ns();
     thread_post(k->peer->thread, &k->item);
 }
 
@@ -992,7 +1148,7 @@ void peer_lane_done(stream *s)
 static void begin_store(peer *p, const dicore_event *event)
 {
     const dicore_command *c = &event->command;
-    if (event->last || !is_uid(c->affected_class) || !is_uid(c->affected_instance)) {
+    if (event->last || !dicore_uid_usable(c->affected_class) || !dicore_uid_usable(c->affected_instance)) {
         count_more(p->thread, DICORE_COUNT_STORES_FAILED, 1);
         refuse_message(p, event, event->last ? STATUS_CANNOT_UNDERSTAND : STATUS_BAD_INSTANCE);
         return;
@@ -1002,6 +1158,9 @@ static void begin_store(peer *p, const dicore_event *event)
         give_up(p, DICORE_WHY_NO_MEMORY, 0, 0);
         return;
     }
+    p->commanded = p->thread->read_at;
+    p->first_byte = 0;
+    k->settled = 0;
     k->message_id = c->message_id;
     k->context_id = event->context_id;
     k->class_size = (uint8_t)c->affected_class.size;
@@ -1022,6 +1181,8 @@ static void command(peer *p, const dicore_event *event)
         begin_store(p, event);
     } else if (c->command_field == DICORE_C_ECHO_RQ) {
         p->echoes++;
+        if (!p->echoed)
+            p->echoed = p->thread->read_at;
         count_more(p->thread, DICORE_COUNT_ECHOES, 1);
         refuse_message(p, event, STATUS_SUCCESS);
     } else if (c->command_field == DICORE_C_CANCEL_RQ) {
@@ -1041,6 +1202,14 @@ static void data(peer *p, landing *b, const dicore_event *event)
         return;
     p->message_size += event->size;
     count_more(p->thread, DICORE_COUNT_BYTES, event->size);
+    if (!p->first_byte)
+        p->first_byte = p->thread->read_at;
+    token *const whole = !event->last ? NULL : p->kind == GATHER_STREAM ? p->stream->token : p->token;
+    if (whole) {
+        whole->commanded = p->commanded;
+        whole->first = p->first_byte;
+        whole->last = p->thread->read_at;
+    }
     if (p->message_size > o->dataset) {
         count_more(p->thread, DICORE_COUNT_LIMIT_DATASET, 1);
         give_up(p, DICORE_WHY_DATASET_LIMIT, 0, 0);
@@ -1108,6 +1277,12 @@ static void control(peer *p, const dicore_event *event)
         p->why_reason = event->reason;
         p->why_offset = event->offset;
         count_more(t, DICORE_COUNT_VIOLATIONS, 1);
+        switch (event->limit) {
+        case DICORE_WIRE_NO_LIMIT: break;
+        case DICORE_WIRE_PDU_LIMIT: count_more(t, DICORE_COUNT_LIMIT_PDU, 1); break;
+        case DICORE_WIRE_NEGOTIATION_LIMIT: count_more(t, DICORE_COUNT_LIMIT_NEGOTIATION, 1); break;
+        case DICORE_WIRE_COMMAND_LIMIT: count_more(t, DICORE_COUNT_LIMIT_COMMAND, 1); break;
+        }
         end(p);
         break;
     case DICORE_EVENT_NONE:
@@ -1171,7 +1346,8 @@ static bool feed(peer *p, landing *b, size_t at, size_t to)
             data(p, b, &event);
         } else if (event.kind == DICORE_EVENT_COMMAND) {
             command(p, &event);
-        } else if (event.kind == DICORE_EVENT_ASSOCIATE_RQ && !p->thread->draining_seen && is_foreign(e, event.associate)) {
+        } else if (event.kind == DICORE_EVENT_ASSOCIATE_RQ && !p->thread->draining_seen && is_foreign(e, event.associate) &&
+                   room_for_one(p)) {
             if (hand_over(p, b->data + begin, to - begin))
                 return false;
             reject(p, DICORE_WHY_REJECTED_FULL, 2, 3, 1); /* the owner does not keep up: temporary congestion */
@@ -1208,7 +1384,9 @@ static void relieve(peer *p)
 {
     if (p->own || p->job || p->is_waiting)
         return;
-    count_more(p->thread, DICORE_COUNT_LIMIT_IN_FLIGHT, 1);
+    const dicore_engine *e = p->thread->engine;
+    const bool all = atomic_load_explicit(&e->in_flight, memory_order_relaxed) >= e->options.in_flight;
+    count_more(p->thread, all ? DICORE_COUNT_LIMIT_IN_FLIGHT : DICORE_COUNT_LIMIT_IN_FLIGHT_PER_PEER, 1);
     if (p->message_size >= LANDING / 2 && p->fragment_count && p->thread->engine->options.store &&
         (p->kind == GATHER_STORE || p->kind == GATHER_STREAM)) {
         p->kind = GATHER_STREAM;
@@ -1255,6 +1433,7 @@ void peer_ready(peer *p, uint32_t events)
     }
     if (p->job || p->is_waiting || p->blocked) {
         if (events & (EPOLLERR | EPOLLHUP)) {
+            p->how = DICORE_CAPTURE_RESET_BY_PEER;
             if (!p->why_set)
                 p->why_system = ECONNRESET;
             lost(p);
@@ -1274,12 +1453,16 @@ void peer_ready(peer *p, uint32_t events)
     if (n <= 0) {
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
+        p->how = n < 0 ? DICORE_CAPTURE_RESET_BY_PEER : DICORE_CAPTURE_CLOSED_BY_PEER;
         if (n < 0 && !p->why_set)
             p->why_system = errno;
         lost(p);
         return;
     }
     b->holders++; /* for the length of this call */
+    t->read_at = dicore_now_ns();
+    if (p->shown)
+        show(p, false, b->data + at, (size_t)n);
     const bool raw = !p->negotiated && !p->ended && t->engine->foreign.count;
     const bool mine = feed(p, b, at, at + (size_t)n);
     if (mine && raw && !p->negotiated && !p->ended && !remember_raw(p, b->data + at, (size_t)n))

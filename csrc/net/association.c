@@ -36,6 +36,7 @@ struct dicore_association {
     uint8_t side;
     uint8_t armed;       /* dicore_timeout */
     bool restart;        /* the timer starts anew at the next deadline() */
+    uint32_t moved;      /* bytes in and out since it did, up to DICORE_PROGRESS */
     bool failed, ended, closing;
     bool sending;        /* a message of send() is unfinished */
     bool amid_pdu;       /* and a PDU of it is half handed out */
@@ -205,6 +206,7 @@ static void indicate_failure(const cause *x)
     if (!x->event)
         return;
     x->event->kind = DICORE_EVENT_FAILED;
+    x->event->limit = DICORE_WIRE_NO_LIMIT;
     x->event->source = SOURCE_PROVIDER;
     x->event->reason = x->reason;
     x->event->status = x->status;
@@ -511,6 +513,8 @@ static void pdu_begun(dicore_association *a, feed *f, pdu_header pdu)
         a->head_size = 0;
         if (wanted && (pdu.length < PDV_HEADER || (a->options.max_length && pdu.length > a->options.max_length))) {
             invalid_here(a, f, DICORE_BAD_PDU, ABORT_INVALID_PARAMETER); /* 9.3.5: one PDV or more; D.1: what we announced */
+            if (pdu.length >= PDV_HEADER)
+                f->event->limit = DICORE_WIRE_PDU_LIMIT;
             return;
         }
         a->phase = PHASE_SKIP; /* unless the action wants it */
@@ -525,6 +529,7 @@ static void pdu_begun(dicore_association *a, feed *f, pdu_header pdu)
             got(a, f, event);
         } else if (pdu.length > a->options.negotiation_limit) {
             invalid_here(a, f, DICORE_LIMIT, ABORT_NOT_SPECIFIED);
+            f->event->limit = DICORE_WIRE_NEGOTIATION_LIMIT;
         } else {
             a->phase = PHASE_ASSOCIATE;
         }
@@ -664,8 +669,10 @@ static void read_pdv_header(dicore_association *a, feed *f)
     if (!command)
         return;
     a->message = MESSAGE_COMMAND;
-    if (pdv.length > a->options.command_limit - a->gather_size) /* gather_size never passes the limit */
+    if (pdv.length > a->options.command_limit - a->gather_size) { /* gather_size never passes the limit */
         invalid(a, f, DICORE_LIMIT, ABORT_NOT_SPECIFIED, start);
+        f->event->limit = DICORE_WIRE_COMMAND_LIMIT;
+    }
 }
 
 static void command_done(dicore_association *a, feed *f, const uint8_t *data, size_t size)
@@ -775,6 +782,19 @@ static bool goes_on(const dicore_association *a)
     return false;
 }
 
+/** Bytes have moved: enough of them, and the timer of the network starts anew. A peer that drips a byte at a time gains nothing. */
+static void progress(dicore_association *a, size_t size)
+{
+    if (a->state < 6 || a->state > 12)
+        return;
+    if (a->armed != DICORE_TIMEOUT_NETWORK || size >= DICORE_PROGRESS - a->moved) {
+        a->moved = 0;
+        a->restart = true;
+    } else {
+        a->moved += (uint32_t)size;
+    }
+}
+
 dicore_status dicore_association_receive(dicore_association *a, const uint8_t *data, size_t size, size_t *consumed,
                                          dicore_event *event)
 {
@@ -793,8 +813,8 @@ dicore_status dicore_association_receive(dicore_association *a, const uint8_t *d
         *consumed = size;
         return a->failed ? DICORE_FAILED : DICORE_OK;
     }
-    if (size && a->state >= 6 && a->state <= 12)
-        a->restart = true;
+    if (size)
+        progress(a, size);
     bool failed_before = a->failed;
     while (event->kind == DICORE_EVENT_NONE && (f.at < f.end || goes_on(a))) {
         switch ((phase)a->phase) {
@@ -810,6 +830,8 @@ dicore_status dicore_association_receive(dicore_association *a, const uint8_t *d
     }
     if (a->phase == PHASE_SWALLOW)
         f.at = f.end;
+    if (event->kind == DICORE_EVENT_COMMAND || (event->kind == DICORE_EVENT_DATA && event->last))
+        progress(a, DICORE_PROGRESS); /* what is done by a step is no dripping */
     *consumed = (size_t)(f.at - f.begin);
     a->received += *consumed;
     return failed_before ? DICORE_FAILED : f.status;
@@ -1050,10 +1072,12 @@ void dicore_association_sent(dicore_association *a, size_t size)
 {
     size_t waiting = a->output_end - a->output_start;
     a->output_start += size < waiting ? size : waiting;
-    if (a->output_start == a->output_end)
+    if (a->output_start == a->output_end) {
         output_drained(a);
-    if (a->state >= 6 && a->state <= 12 && size)
-        a->restart = true;
+        size = size ? DICORE_PROGRESS : 0;
+    }
+    if (size)
+        progress(a, size);
 }
 
 bool dicore_association_closing(const dicore_association *a) { return a->closing; }

@@ -12,19 +12,23 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
 #define PAGE 4096u
+#define HUGE_PAGE ((size_t)2 << 20)
+#define STAGE_BLOCK (2 * DICORE_STAGE_SIZE + HUGE_PAGE)
 #define FILL_CHUNK ((uint64_t)1 << 20)
 #define FILL_QUIET_MS 20u /* zeros are written only when nothing was appended for so long */
 #define FILL_PAUSE_MS 2u  /* after each chunk: 500 MB/s at most, so that a store which is soon closed writes few */
+#define BLOCK ((uint64_t)256 << 10) /* relaxed: the page cache is given whole blocks of this size, see write_record() */
 #define MARK_EVERY ((uint64_t)64 << 20)
 #define RELAXED_SYNC_MS 1000u
 #define GATHER 253 /* pieces that leave in one system call with header, meta and tail */
 
-static const uint8_t zeros[PAGE];
+static const uint8_t zeros[16 * PAGE];
 
 static uint64_t page_up(uint64_t offset) { return (offset + PAGE - 1) / PAGE * PAGE; }
 
@@ -101,12 +105,15 @@ dicore_status dicore_store_open(const dicore_store_options *options, dicore_stor
     store->table.allocator = options->allocator;
     store->next_id = 1;
     if (options->durability == DICORE_SYNC_DIRECT && !options->read_only) {
-        store->stage_block = resize(store, NULL, 0, 2 * DICORE_STAGE_SIZE + PAGE);
+        store->stage_block = resize(store, NULL, 0, STAGE_BLOCK);
         if (!store->stage_block) {
             resize(store, store, sizeof *store, 0);
             return dicore_fail(error, DICORE_NO_MEMORY, 0, 0);
         }
-        uint8_t *aligned = (uint8_t *)(((uintptr_t)store->stage_block + PAGE - 1) / PAGE * PAGE);
+        /* In huge pages a group is one run of memory, and one request to the disk rather than one for each megabyte of pages:
+         * 61 us of CPU time for a commit of 528 KB instead of 100, 65 instead of 200 for 3 MB. A hint, and no more. */
+        uint8_t *aligned = (uint8_t *)(((uintptr_t)store->stage_block + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
+        (void)madvise(aligned, 2 * DICORE_STAGE_SIZE, MADV_HUGEPAGE);
         store->stages[0].memory = aligned;
         store->stages[1].memory = aligned + DICORE_STAGE_SIZE;
     }
@@ -159,7 +166,7 @@ void dicore_store_close(dicore_store *store)
         if (store->queues[i].items)
             resize(store, store->queues[i].items, store->queues[i].capacity * sizeof(dicore_waiter), 0);
     if (store->stage_block)
-        resize(store, store->stage_block, 2 * DICORE_STAGE_SIZE + PAGE, 0);
+        resize(store, store->stage_block, STAGE_BLOCK, 0);
     dicore_table_free(&store->table);
     pthread_cond_destroy(&store->task);
     pthread_cond_destroy(&store->drained);
@@ -176,7 +183,8 @@ static dicore_open_segment *adopt(dicore_store *store, const dicore_segment_info
         return NULL;
     *segment = (dicore_open_segment){.info = *info, .file = file, .direct = -1, .end = end, .synced = end, .marked = end,
                                      .zeroed = page_up(end)};
-    if (store->options.fill_ahead || store->options.durability == DICORE_SYNC_DIRECT) {
+    if (store->options.durability != DICORE_RELAXED &&
+        (store->options.fill_ahead || store->options.durability == DICORE_SYNC_DIRECT)) {
         char name[DICORE_SEGMENT_NAME];
         dicore_segment_name(info->id, name);
         if (dicore_file_open(store->options.folder, name, O_RDWR | O_DIRECT, 0, &segment->direct, NULL) != DICORE_OK)
@@ -639,6 +647,19 @@ static dicore_status next_segment(dicore_store *store, uint64_t need, dicore_err
     return DICORE_OK;
 }
 
+/* How far zeros are written behind a record that ends at `end`: nothing stands there yet. To the end of the page at least, so
+ * that it becomes whole in the cache without being read first. Relaxed, to the end of a block, unless the cache holds zeros
+ * there already: a file system with large folios then makes one of a block rather than several small ones whose sizes follow
+ * from where records happen to begin. Measured (ext4, records of 132 KB): 20.7 us a record to page ends, 13.4 us to block ends,
+ * 8.4 us where the zeros were there before. Durable, each sync would have to write the zeros. */
+static uint64_t padded_end(const dicore_store *store, const dicore_open_segment *segment, uint64_t end)
+{
+    uint64_t to = page_up(end);
+    if (store->options.durability == DICORE_RELAXED && to > segment->zeroed)
+        to = (end + BLOCK - 1) / BLOCK * BLOCK;
+    return to < segment->info.size ? to : segment->info.size;
+}
+
 static int being_filled(const dicore_open_segment *segment, uint64_t from, uint64_t to)
 {
     return from < segment->fill_to && to > segment->fill_from;
@@ -667,7 +688,7 @@ static dicore_status make_room(dicore_store *store, uint64_t need, uint64_t *off
                 return status;
             continue;
         }
-        if (being_filled(segment, at, page_up(to))) {
+        if (being_filled(segment, at, direct ? page_up(to) : padded_end(store, segment, to))) {
             pthread_cond_wait(&store->drained, &store->lock);
             continue;
         }
@@ -738,10 +759,8 @@ static dicore_status write_record(dicore_store *store, uint64_t offset, const di
         stage_bytes(stage, zeros, (size_t)tail);
         return DICORE_OK;
     }
-    /* zeros up to the end of the page: it becomes whole in the cache without being read first, and nothing stands there yet */
-    const uint64_t page = page_up(offset + size);
-    const uint64_t padding = tail + ((page < segment->info.size ? page : segment->info.size) - (offset + size));
-    dicore_span spans[GATHER + 5];
+    const uint64_t whole = padded_end(store, segment, offset + size), padding = tail + (whole - (offset + size));
+    dicore_span spans[GATHER + 3 + BLOCK / sizeof zeros + 1];
     dicore_status status;
     if (instance->count <= GATHER) {
         size_t n = 0;
@@ -750,10 +769,13 @@ static dicore_status write_record(dicore_store *store, uint64_t offset, const di
         for (size_t i = 0; i < instance->count; i++)
             spans[n++] = instance->pieces[i];
         spans[n++] = (dicore_span){crc, 4};
-        spans[n++] = (dicore_span){zeros, (size_t)(padding < PAGE ? padding : PAGE)};
-        if (padding > PAGE)
-            spans[n++] = (dicore_span){zeros, (size_t)(padding - PAGE)};
+        for (uint64_t left = padding; left;) {
+            spans[n] = (dicore_span){zeros, (size_t)(left < sizeof zeros ? left : sizeof zeros)};
+            left -= spans[n++].size;
+        }
         status = dicore_file_write(segment->file, offset, spans, n, error);
+        if (status == DICORE_OK && segment->zeroed < whole)
+            segment->zeroed = whole;
     } else {
         status = dicore_file_write(segment->file, offset, head, 2, error);
         if (status == DICORE_OK)
@@ -905,7 +927,7 @@ dicore_status dicore_store_put(dicore_store *store, const dicore_instance *insta
             pthread_cond_signal(&store->arrived);
         }
     }
-    if (store->options.fill_ahead && segment->direct >= 0) {
+    if (store->options.fill_ahead && (relaxed || segment->direct >= 0)) {
         store->last_append = monotonic_ms();
         if (!store->fill_soon && segment->zeroed < segment->info.size &&
             segment->zeroed < segment->end + store->options.fill_ahead / 2) {
@@ -1117,38 +1139,45 @@ void dicore_store_stop(dicore_store *store)
 
 /* ---- the background ---------------------------------------------------------------------------------------------- */
 
-/* With the lock held: zero-fill one chunk if the lead over the writer is short and nobody writes just now. Zeros written while
- * appends go on take as much of the disk as they save later, and the file system makes the appends wait for them: measured
- * 8 associations of 131 KB, 8,100 instances/s against 11,500. `fill_soon` says that there is more to fill, later.
+/* With the lock held: zero-fill one chunk, relaxed in the page cache and else on the disk, if the lead over the writer is
+ * short and nobody writes just now. Zeros written while appends go on take as much of the disk as they save later, and the
+ * file system makes the appends wait for them: measured 8 associations of 131 KB, 8,100 instances/s against 11,500.
+ * `fill_soon` says that there is more to fill, later.
  * @return whether something was done. */
 static int fill(dicore_store *store, dicore_open_segment *segment, int *filling)
 {
     const uint64_t ahead = store->options.fill_ahead;
+    const int relaxed = store->options.durability == DICORE_RELAXED;
     store->fill_soon = 0;
-    if (!segment || segment->direct < 0 || segment->error || !ahead)
+    if (!segment || (segment->direct < 0 && !relaxed) || segment->error || !ahead)
         return 0;
     if (segment->zeroed < page_up(segment->end))
         segment->zeroed = page_up(segment->end);
     if (segment->zeroed >= segment->info.size || segment->zeroed >= segment->end + (*filling ? ahead : ahead / 2)) {
         const int was_filling = *filling;
         *filling = 0;
-        if (was_filling) { /* the journal now knows the extents as written: the next commit need not say so */
+        if (was_filling && !relaxed) { /* the journal now knows the extents as written: the next commit need not say so */
             pthread_mutex_unlock(&store->lock);
             (void)dicore_file_sync_data(segment->direct, NULL);
             pthread_mutex_lock(&store->lock);
         }
-        return was_filling;
+        return was_filling && !relaxed;
     }
     store->fill_soon = 1;
     if (store->stages[store->stage].of == segment || segment->syncing || monotonic_ms() < store->last_append + FILL_QUIET_MS)
         return 0;
     *filling = 1;
-    const uint64_t rest = segment->info.size / PAGE * PAGE - segment->zeroed;
+    const uint64_t last = segment->info.size / PAGE * PAGE, to = (segment->zeroed / FILL_CHUNK + 1) * FILL_CHUNK;
     segment->fill_from = segment->zeroed;
-    segment->fill_to = segment->zeroed + (rest < FILL_CHUNK ? rest : FILL_CHUNK);
+    segment->fill_to = to < last ? to : last;
     pthread_mutex_unlock(&store->lock);
-    const dicore_status status =
-        dicore_file_write_zeros(segment->direct, segment->fill_from, segment->fill_to - segment->fill_from, NULL);
+    dicore_status status = DICORE_OK;
+    for (uint64_t at = segment->fill_from, n; status == DICORE_OK && at < segment->fill_to; at += n) {
+        n = relaxed ? BLOCK - at % BLOCK : FILL_CHUNK;
+        if (n > segment->fill_to - at)
+            n = segment->fill_to - at;
+        status = dicore_file_write_zeros(relaxed ? segment->file : segment->direct, at, n, NULL);
+    }
     pthread_mutex_lock(&store->lock);
     if (status == DICORE_OK) {
         segment->zeroed = segment->fill_to;
@@ -1209,7 +1238,8 @@ dicore_status dicore_store_work(dicore_store *store, dicore_task *task)
         }
         if (store->stopped)
             goto done;
-        if (fill(store, current ? current : store->spare, &filling) || make_spare(store))
+        dicore_open_segment *next = current && current->zeroed < current->info.size / PAGE * PAGE ? current : store->spare;
+        if (fill(store, next, &filling) || make_spare(store))
             continue;
         if (store->fill_soon) {
             const struct timespec until = in_ms(filling ? FILL_PAUSE_MS : FILL_QUIET_MS);

@@ -1,3 +1,4 @@
+#include "base/cpu.h"
 #include "base/crc32c.h"
 #include "check.h"
 #include "dicore/store.h"
@@ -40,6 +41,10 @@ static void every_way_agrees_at_every_size_and_reads_no_byte_too_many(void)
         const uint32_t want = bit_by_bit(copy, n);
         CHECK_EQ(dicore_crc32c_portable(0, copy, n), want);
         CHECK_EQ(dicore_crc32c_fast(0, copy, n), want);
+        if (dicore_cpu_features() & DICORE_CPU_VPCLMUL) {
+            CHECK_EQ(dicore_crc32c_wide(0, copy, n), want);
+            CHECK_EQ(dicore_crc32c_wide(dicore_crc32c_portable(0, copy, n / 5), copy + n / 5, n - n / 5), want);
+        }
         const size_t cut = n / 3;
         CHECK_EQ(dicore_crc32c(dicore_crc32c(0, copy, cut), copy + cut, n - cut), want);
         CHECK_EQ(dicore_crc32c_combine(dicore_crc32c(0, copy, cut), dicore_crc32c(0, copy + cut, n - cut), n - cut), want);

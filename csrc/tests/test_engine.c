@@ -483,11 +483,16 @@ static void test_what_is_foreign_is_handed_over_with_every_byte(void)
     dicore_engine_options o = options_for(NULL, 1);
     const dicore_span find = text("1.2.840.10008.5.1.4.1.2.2.1");
     o.foreign = (dicore_names){&find, 1};
+    o.associations = 1;
     CHECK_EQ(dicore_engine_start(&o, &fd, 1, &e, &error), DICORE_OK);
     client c;
     CHECK_EQ(open_client(&c, port, "1.2", 1), DICORE_EVENT_ASSOCIATE_AC); /* not foreign: it is served here */
     CHECK(echo(&c, 1));
     close_client(&c);
+    uint64_t counts[DICORE_COUNTERS];
+    do
+        dicore_engine_count(e, counts);
+    while (counts[DICORE_COUNT_OPEN]);
     uint8_t rq[1024];
     size_t size;
     const dicore_span syntax = text("1.2.840.10008.1.2");
@@ -508,8 +513,24 @@ static void test_what_is_foreign_is_handed_over_with_every_byte(void)
         char back[4] = "";
         CHECK_EQ(send(event.socket, "abc", 3, 0), 3);
         CHECK_EQ(recv(raw, back, 3, MSG_WAITALL), 3);
-        close(event.socket);
         dicore_engine_release(e, &event);
+        client other;
+        if (cut) { /* it is the one association that may be: for a native one and for another foreign one */
+            CHECK_EQ(open_client(&other, port, "1.2", 1), DICORE_EVENT_ASSOCIATE_RJ);
+            close_client(&other);
+            CHECK_EQ(open_client(&other, port, "1.2.840.10008.5.1.4.1.2.2.1", 1), DICORE_EVENT_ASSOCIATE_RJ);
+            close_client(&other);
+        }
+        close(event.socket);
+        CHECK_EQ(dicore_engine_hold(e, 1000), 1000);
+        CHECK_EQ(dicore_engine_hold(e, -1000), 0);
+        dicore_engine_gone(e, event.host);
+        CHECK_EQ(open_client(&other, port, "1.2", 1), DICORE_EVENT_ASSOCIATE_AC);
+        CHECK(echo(&other, 1));
+        close_client(&other);
+        do
+            dicore_engine_count(e, counts);
+        while (counts[DICORE_COUNT_OPEN]);
         close(raw);
     }
     dicore_engine_drain(e);

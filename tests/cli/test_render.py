@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import dicore
+from conftest import peer_module
 from dicore.cli import app
 
-imagecodecs = pytest.importorskip("imagecodecs")
+imagecodecs = peer_module("imagecodecs")
 FRAMES = (np.arange(3 * 20 * 30).reshape(3, 20, 30) * 2).astype("u2")
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import peer_module
 from dicore.dataset.encode import encapsulated, encode, encode_element, part10
 from dicore.errors import CharacterSetError
 
@@ -56,7 +57,7 @@ def test_a_decimal_string_has_at_most_16_characters_and_is_near(value):
 
 
 def test_pydicom_reads_a_file_back():
-    pydicom = pytest.importorskip("pydicom")
+    pydicom = peer_module("pydicom")
     data = part10(
         [
             *UIDS,

@@ -7,9 +7,10 @@ import struct
 import pytest
 
 import dicore
+from conftest import peer_module
 from vectors.deviations import IDS, MODALITY, PATIENT, element, part10
 
-np = pytest.importorskip("numpy")
+np = peer_module("numpy")
 
 
 def us(tag: int, value: int) -> bytes:

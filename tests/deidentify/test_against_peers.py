@@ -14,6 +14,7 @@ from identities import KEY
 from pydicom.data import get_testdata_file
 
 import dicore
+from conftest import peer_module
 from dicore.deidentify.profile import rows
 
 FILES = [
@@ -66,7 +67,7 @@ def leaves(ds: pydicom.Dataset, path: str = "") -> Iterator[tuple[str, int, Any]
 
 @pytest.mark.parametrize("name", FILES)
 def test_dicom_anonymizer(name: str) -> None:
-    module = pytest.importorskip("dicomanonymizer.simpledicomanonymizer", reason="dicom-anonymizer (extra: test)")
+    module = peer_module("dicomanonymizer.simpledicomanonymizer")
     old, new = both(name)
     theirs = pydicom.dcmread(get_testdata_file(name), force=True)
     module.anonymize_dataset(theirs)
@@ -84,7 +85,7 @@ def test_dicom_anonymizer(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_dicognito(name: str) -> None:
-    module = pytest.importorskip("dicognito.anonymizer", reason="dicognito (extra: test)")
+    module = peer_module("dicognito.anonymizer")
     old, new = both(name)
     theirs = pydicom.dcmread(get_testdata_file(name), force=True)
     module.Anonymizer(seed="dicore").anonymize(theirs)
@@ -97,8 +98,8 @@ def test_dicognito(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_deid(name: str) -> None:
-    module = pytest.importorskip("deid.dicom", reason="deid (extra: test)")
-    config = pytest.importorskip("deid.config")
+    module = peer_module("deid.dicom")
+    config = peer_module("deid.config")
     old, new = both(name)
     theirs = pydicom.dcmread(get_testdata_file(name), force=True)
     [changed] = module.replace_identifiers(

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import dicore
-from conftest import absent, free_port, run_on
+from conftest import absent, free_port, peer_module, run_on
 from dicore import uid
 from dicore.net import FindRequest, NormalizedRequest, RetrieveRequest
 
@@ -292,7 +292,7 @@ def test_orthanc_stores_finds_moves_and_gets(tmp_path: Path) -> None:
 
 
 def test_pynetdicom_asks_everything_of_us() -> None:
-    pynetdicom = pytest.importorskip("pynetdicom")
+    pynetdicom = peer_module("pynetdicom")
     from pydicom import Dataset as Theirs
 
     held, port = archive(), free_port()
@@ -371,7 +371,7 @@ def test_pynetdicom_asks_everything_of_us() -> None:
 
 
 def test_we_ask_everything_of_pynetdicom() -> None:
-    pynetdicom = pytest.importorskip("pynetdicom")
+    pynetdicom = peer_module("pynetdicom")
     from pydicom import Dataset as Theirs
 
     evt = pynetdicom.evt

@@ -1,12 +1,17 @@
 """The search against simulated servers."""
 
+import asyncio
+import importlib
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dicore import loadtest
 from dicore.loadtest.breakpoint import Search
+from dicore.loadtest.result import Result, StreamResult
+from dicore.loadtest.verdict import Check, Judgement, Verdict
 
 
 def solve(search, holds):
@@ -80,3 +85,33 @@ def test_a_target_that_carries_nothing_ends_with_zero():
     assert search.answer == 0
     with pytest.raises(RuntimeError):
         search.tell(True)
+
+
+@pytest.mark.parametrize("fails_late", [False, True])
+def test_the_result_is_that_of_the_last_hold_at_the_breakpoint(monkeypatch, fails_late):
+    """A server with a cliff at 100 a second, which may not last at first: its latency is the rate."""
+    module = importlib.import_module("dicore.loadtest.run")
+    ran = []
+
+    async def run(scenario, target, *, run_id, trial, **_):
+        rate = scenario.streams[0].arrivals.rate
+        ran.append((rate, run_id, trial))
+        held = rate <= 100 and not (fails_late and scenario.duration == 3 and len({r for r, *_ in ran}) < 7)
+        stream = StreamResult("s", "echo", operations=1)
+        stream.response.add([round(rate * 1000)] * 100)
+        check = Check("p99", "", "", held)
+        return Result(
+            f"{len(ran)}", run_id, "", scenario.duration, target, "", "", 1, {}, {}, [stream],
+            Judgement(Verdict.VALID), [check], {},
+        )  # fmt: skip
+
+    monkeypatch.setattr(module, "run", run)
+    text = '[objective]\np99 = "1s"\n[[stream]]\nname = "s"\noperation = "echo"\narrivals = {rate = 1}\n'
+    result = asyncio.run(module.search(loadtest.parse(text), "X@h:1", start=10, trial=1, hold=3))
+    last_hold = [t for t in result.trials if t.phase == "hold" and t.passed][-1]
+    assert last_hold.rate == result.breakpoint
+    assert result.duration == 3
+    assert result.streams[0].response.percentile(50) == pytest.approx(result.breakpoint * 1000, rel=0.001)
+    assert result.name == str(len(ran) - 1)  # the one before that beyond
+    assert len({run_id for _, run_id, _ in ran}) == 1
+    assert [trial for *_, trial in ran] == list(range(len(ran)))

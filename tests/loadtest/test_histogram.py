@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import peer_module
 from dicore.loadtest.histogram import HIGHEST, SLOTS, Histogram, bounds_of, slots_of
 
-hdrh = pytest.importorskip("hdrh.histogram")
+hdrh = peer_module("hdrh.histogram")
 values = st.lists(st.integers(0, HIGHEST), min_size=1, max_size=200)
 
 

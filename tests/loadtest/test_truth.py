@@ -204,16 +204,45 @@ def test_several_processes_share_the_arrivals_and_one_that_dies_is_reported():
 def test_everything_that_is_sent_is_known_as_a_test_and_new():
     run = "12345678-1234-5678-1234-567812345678"
     source = Source(Material(slices=3, series=2, size=32), run, "1.1", 5)
-    lanes = source.lane(), source.lane()
-    items = [next(lanes[n % 2]) for n in range(24)]
-    assert len({item.sop_instance_uid for item in items}) == 24
-    assert len({item.study for item in items}) == 4
-    for item in items:
-        ds = dicore.read(item.data)
-        assert ds.SOPInstanceUID == ds.file_meta.MediaStorageSOPInstanceUID == item.sop_instance_uid
-        assert item.sop_instance_uid.startswith(run_root(run) + ".1.1.")
-        assert len(item.sop_instance_uid) <= 64
+    items = [(one, number, dicore.read(one.data(number))) for one, number in source.studies(4)]
+    assert len({ds.SOPInstanceUID for *_, ds in items}) == 24
+    assert len({ds.SeriesInstanceUID for *_, ds in items}) == 8
+    assert len({ds.StudyInstanceUID for *_, ds in items}) == 4
+    assert len({ds.FrameOfReferenceUID for *_, ds in items}) == 4
+    assert len({ds.PatientID for *_, ds in items}) == len({ds.AccessionNumber for *_, ds in items}) == 4
+    for number, (one, digits, ds) in enumerate(items):
+        assert ds.SOPInstanceUID == ds.file_meta.MediaStorageSOPInstanceUID == one.uid(digits)
+        assert ds.SOPInstanceUID.startswith(run_root(run) + ".1.1.")
+        assert len(ds.SOPInstanceUID) <= 64
         assert (ds.IssuerOfPatientID, ds.InstitutionName) == (ISSUER, "TEST")
-        assert item.digest == digest(ds)
-        assert len(body(item.data)) < len(item.data)
-    assert sum(item.last_of_study for item in items) == 4
+        assert source.digest(number % 6, number // 6 + 1) == digest(ds)
+        assert len(body(one.data(digits))) < len(one.data(digits))
+    assert sum(one.last == 3 for one, *_ in items) == 4
+
+
+def test_retrievals_without_keys_take_turns_with_what_load_tests_have_made():
+    asked = []
+    studies = [f"1.2.{n}" for n in range(3)]
+
+    async def find(request):
+        assert str(request.dataset.PatientID) == "LT-*"
+        for one in studies:
+            yield {"StudyInstanceUID": one, "QueryRetrieveLevel": "STUDY"}
+
+    async def get(request):
+        asked.append(str(request.dataset.StudyInstanceUID))
+        for one in ():
+            yield one
+
+    text = 'duration = "20s"\nledger = "off"\n[[stream]]\nname = "g"\noperation = "get"\nusers = 1\ncount = 6\n'
+
+    async def main():
+        async with dicore.listen(port=0, on_c_find=find, on_c_get=get) as server:
+            return (await loadtest.run(plan(text), TARGET.format(server.port))).streams[0]
+
+    stream = asyncio.run(main())
+    assert (stream.operations, stream.errors) == (6, 0)
+    assert sorted(asked) == sorted(studies * 2)
+    studies.clear()
+    stream = asyncio.run(main())
+    assert (stream.operations, stream.errors, len(asked)) == (6, 0, 6)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from conftest import peer_module
+
 SOURCE = Path(__file__).parents[2] / "csrc" / "net" / "association.c"
 
 # Evt1 to Evt19 of table 9-10, by the names that the source gives them.
@@ -52,7 +54,7 @@ def test_every_row_has_thirteen_states() -> None:
 
 @pytest.mark.parametrize("number", range(1, 20))
 def test_row_is_that_of_pynetdicom(number: int) -> None:
-    transitions = pytest.importorskip("pynetdicom.fsm").TRANSITION_TABLE
+    transitions = peer_module("pynetdicom.fsm").TRANSITION_TABLE
     theirs = [transitions.get((f"Evt{number}", f"Sta{state}"), "__").replace("-", "") for state in range(1, 14)]
     assert grid()[EVENTS[number - 1]] == theirs
 

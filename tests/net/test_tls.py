@@ -303,3 +303,54 @@ def test_the_record_of_an_association(run: Callable[..., Any], caplog: pytest.Lo
     assert line["association"]["calling_ae"] == "ME"
     assert line["association"]["stored_bytes"] == first.stored_bytes
     assert "\n" not in JsonLines().format(about[1])
+
+
+@pytest.mark.parametrize("how", ["closed", "reset", "plain", "slow"])
+def test_every_handshake_that_fails_is_counted(run: Callable[..., Any], files: Files, how: str) -> None:
+    async def main() -> None:
+        tls = server_context(files.issue("127.0.0.1"))
+        async with listen(port=0, tls=tls, timeouts=Timeouts(artim=0.2)) as scp:
+            with wire.connect(scp.port) as evil:
+                evil.sendall(wire.associate_rq() if how == "plain" else b"\x16\x03\x01")
+                if how == "reset":
+                    evil.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                if how in ("plain", "slow"):
+                    await until(lambda: scp.counters["tls_failures"] == 1)
+            await until(lambda: scp.counters["tls_failures"] == 1)
+            assert scp.counters["connections"] == 0
+            async with connect(f"dicoms://X@127.0.0.1:{scp.port}", tls=client_context(files.ca)) as assoc:
+                assert await assoc.c_echo() == 0
+            assert scp.counters["tls_failures"] == 1
+
+    run(main())
+
+
+def test_a_window_and_streams_over_tls(run: Callable[..., Any], files: Files, tmp_path: Path) -> None:
+    """Eight messages at a time, two of them long enough to be streamed: in order, whole."""
+    instances = dict(ct(number, 12 << 20 if number in (3, 9) else 50_000) for number in range(12))
+
+    async def main() -> None:
+        sink = Memory()
+        tls = server_context(files.issue("127.0.0.1"))
+        async with (
+            listen(port=0, tls=tls, on_c_store=sink, window=8) as scp,
+            connect(f"dicoms://X@127.0.0.1:{scp.port}", tls=client_context(files.ca), window=8) as assoc,
+        ):
+            assert assoc.window == 8
+            stores = [assoc.c_store(part10(name, data)) for name, data in instances.items()]
+            assert await asyncio.gather(*stores, assoc.c_echo()) == [0] * 13
+            assert scp.counters["streamed"] == 2
+        assert sink.stored == instances
+        folder = tmp_path / "files"
+        folder.mkdir()
+        for number, (name, data) in enumerate(instances.items()):
+            (folder / f"{number}.dcm").write_bytes(part10(name, data))
+        sink.stored.clear()
+        async with listen(port=0, tls=tls, on_c_store=sink, window=4) as scp:
+            report = await dicore.send(
+                [folder], to=f"dicoms://X@127.0.0.1:{scp.port}", tls=client_context(files.ca), window=4, associations=2
+            )
+            assert (report.sent, report.failures) == (12, [])
+        assert sink.stored == instances
+
+    run(main())

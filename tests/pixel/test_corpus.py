@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import dicore
+from conftest import peer_module
 from dicore import pixel
 
 #: syntaxes that lose something: there a decoder may differ from another by rounding
@@ -42,7 +43,7 @@ def test_lossless_files_decode_to_the_reference_exactly(referenced):
 
 
 def test_lossy_files_are_within_rounding_of_pydicom(referenced):
-    pydicom = pytest.importorskip("pydicom")
+    pydicom = peer_module("pydicom")
     from pydicom.pixels import get_decoder
 
     wrong, exact = [], 0
@@ -77,7 +78,7 @@ def test_every_way_to_the_frames_agrees(referenced):
 
 
 def test_colour_files_become_rgb_as_pydicom_makes_it(referenced):
-    pydicom = pytest.importorskip("pydicom")
+    pydicom = peer_module("pydicom")
     from pydicom.pixels import get_decoder
 
     seen = 0

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import dicore
+from conftest import peer_module
 from dicore import pixel
 from dicore.errors import PixelDataError
 from dicore.pixel.lut import expand_segments
@@ -71,7 +72,7 @@ def readable(corpus):
 
 
 def test_hu_and_render_agree_with_pydicom_over_the_corpus(readable):
-    pytest.importorskip("pydicom")
+    peer_module("pydicom")
     import pydicom
     from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_presentation_lut, apply_voi_lut
 
@@ -496,7 +497,7 @@ def chunks(data):
 @pytest.mark.parametrize("shape", [(1, 1), (10, 12), (7, 5, 2), (9, 4, 3), (3, 3, 4)])
 @pytest.mark.parametrize("dtype", ["u1", "u2", ">u2"])
 def test_png_is_read_back(shape, dtype):
-    imagecodecs = pytest.importorskip("imagecodecs")
+    imagecodecs = peer_module("imagecodecs")
     made = np.random.default_rng(7).integers(0, np.iinfo(dtype).max, shape).astype(dtype)
     np.testing.assert_array_equal(imagecodecs.png_decode(pixel.png(made)).reshape(shape), made)
     assert chunks(pixel.png(made, text={"Software": "dicore"}))[1] == (b"tEXt", b"Software\0dicore")
@@ -509,7 +510,7 @@ def test_png_refuses_what_it_has_no_room_for():
 
 
 def test_apng_has_every_frame():
-    imagecodecs = pytest.importorskip("imagecodecs")
+    imagecodecs = peer_module("imagecodecs")
     frames = np.random.default_rng(8).integers(0, 256, (4, 20, 30)).astype("u1")
     data = pixel.apng(frames, seconds=0.25)
     np.testing.assert_array_equal(imagecodecs.apng_decode(data), frames)
@@ -524,7 +525,7 @@ def test_apng_has_every_frame():
 
 
 def test_to_png_writes_one_frame_or_an_animation(tmp_path):
-    imagecodecs = pytest.importorskip("imagecodecs")
+    imagecodecs = peer_module("imagecodecs")
     frames = np.stack([RAMP, RAMP // 2])
     ds = image(frames, FrameTime=40.0)
     ds.to_png(tmp_path / "one.png", 1, window=(100, 200))

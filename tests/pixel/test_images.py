@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
+from conftest import peer_module
 from dicore.pixel import contact_sheet, render, window
 
 
@@ -36,7 +36,7 @@ def test_render_rescales_windows_and_inverts():
 
 
 def test_a_contact_sheet_holds_its_images_where_they_belong():
-    imagecodecs = pytest.importorskip("imagecodecs")
+    imagecodecs = peer_module("imagecodecs")
     images = [np.full((64, 64), 40 * (i + 1), "u1") for i in range(5)]
     sheet = imagecodecs.png_decode(contact_sheet(images, columns=3, tile=32, gap=2))
     assert sheet.shape == (2 * 34 + 2, 3 * 34 + 2)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import dicore
 import lossless_streams
+from conftest import peer_module
 from dicore import pixel
 from dicore._native.pixel import jpeg_lossless_decode, jpeg_lossless_encode
 from dicore.dataset.encode import encapsulated
@@ -108,7 +109,7 @@ def test_the_height_may_follow_the_first_scan(interleaved):
 
 def test_the_streams_of_these_tests_are_right():
     """What the slow encoder writes is what libjpeg-turbo and liblj92 read, wherever they can."""
-    imagecodecs = pytest.importorskip("imagecodecs")
+    imagecodecs = peer_module("imagecodecs")
     rng = np.random.default_rng(1)
     for precision in range(2, 17):
         for predictor in range(1, 8):
@@ -140,8 +141,8 @@ def test_round_trip_and_strides(made, predictor):
 @pytest.mark.parametrize("precision", range(2, 17))
 def test_others_read_what_we_write(precision, predictor):
     """libjpeg-turbo 3 and pylibjpeg's libjpeg, two independent decoders."""
-    imagecodecs = pytest.importorskip("imagecodecs")
-    libjpeg = pytest.importorskip("libjpeg")
+    imagecodecs = peer_module("imagecodecs")
+    libjpeg = peer_module("libjpeg")
     rng = np.random.default_rng(precision)
     for shape in ((41, 67), (40, 30, 3)):
         dtype = "u1" if precision <= 8 else "u2"
@@ -157,7 +158,7 @@ def test_others_read_what_we_write(precision, predictor):
 
 @pytest.mark.parametrize(("precision", "samples"), [(2, 1), (8, 1), (8, 3), (12, 1), (16, 1), (16, 3)])
 def test_we_read_what_libjpeg_turbo_writes(precision, samples):
-    imagecodecs = pytest.importorskip("imagecodecs")
+    imagecodecs = peer_module("imagecodecs")
     rng = np.random.default_rng(9)
     for predictor in range(1, 8):
         image = rng.integers(0, 1 << precision, (130, 140, samples)).astype("u1" if precision <= 8 else "u2")
@@ -172,7 +173,7 @@ def test_we_read_what_libjpeg_turbo_writes(precision, samples):
     ("dtype", "bits"), [*(("u1", b) for b in range(2, 9)), *(("u2", b) for b in range(9, 17)), ("i2", 16)]
 )
 def test_dcmtk_reads_our_files(tmp_path, dtype, bits):
-    pydicom = pytest.importorskip("pydicom")
+    pydicom = peer_module("pydicom")
     if not shutil.which("dcmdjpeg"):
         pytest.skip("DCMTK's dcmdjpeg is not installed")
     rng = np.random.default_rng(4)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jls_streams
+from conftest import peer_module
 from dicore import pixel
 from dicore._native.pixel import jpeg_ls_decode
 from dicore.dataset.encode import encapsulated
@@ -82,7 +83,7 @@ def test_every_manner_of_decoding(maximum, reset, near):
 
 def test_the_streams_of_these_tests_are_right():
     """CharLS reads them as we do."""
-    imagecodecs = pytest.importorskip("imagecodecs")
+    imagecodecs = peer_module("imagecodecs")
     rng = np.random.default_rng(1)
     for precision in (2, 5, 8, 12, 16):
         for near in (0, 1):
@@ -99,7 +100,7 @@ def test_the_streams_of_these_tests_are_right():
 @given(cases(60), st.sampled_from([1, 3]), st.sampled_from([0, 1, 2]), st.booleans())
 def test_what_charls_writes(made, samples, interleave, twist):
     """Every interleaving, through pyjpegls, against CharLS's own decoding."""
-    jpeg_ls = pytest.importorskip("jpeg_ls")
+    jpeg_ls = peer_module("jpeg_ls")
     image, _, near = made
     if samples == 3:
         image = np.stack([image, image[::-1], image // 2 if twist else image], axis=-1)
@@ -124,7 +125,7 @@ def test_what_charls_writes(made, samples, interleave, twist):
 @pytest.mark.parametrize("kind", ["noise", "slope", "runs"])
 @pytest.mark.parametrize("dtype", ["u1", "u2"])
 def test_large_images(dtype, kind, near):
-    imagecodecs = pytest.importorskip("imagecodecs")
+    imagecodecs = peer_module("imagecodecs")
     rng = np.random.default_rng(6)
     image = picture(rng, (300, 411), np.iinfo(dtype).max, kind)
     image[:200] = picture(rng, (200, 411), np.iinfo(dtype).max, "slope")  # CharLS has no room for noise alone
@@ -156,7 +157,7 @@ def test_signed_samples_of_fewer_bits_than_are_stored():
 
 
 def test_frames_decode_into_any_array():
-    imagecodecs = pytest.importorskip("imagecodecs")
+    imagecodecs = peer_module("imagecodecs")
     frames = [picture(np.random.default_rng(i), (30, 41), 4095, "slope") for i in range(3)]
     items = encapsulated([bytes(imagecodecs.jpegls_encode(f)) for f in frames])
     out = np.zeros((3, 30, 82), "u2")[..., ::-2]
@@ -166,8 +167,8 @@ def test_frames_decode_into_any_array():
 
 def test_colour_transforms_of_hp_are_left_to_charls(monkeypatch):
     """An APP8 marker 'mrfx' with transform 1: G - 128 was taken from R and B."""
-    pytest.importorskip("imagecodecs")
-    jpeg_ls = pytest.importorskip("jpeg_ls")
+    peer_module("imagecodecs")
+    jpeg_ls = peer_module("jpeg_ls")
     rng = np.random.default_rng(2)
     mixed = rng.integers(100, 150, (12, 14, 3)).cumsum(0).astype("u1")
     stream = bytes(jpeg_ls.encode_array(mixed, interleave_mode=2))

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import dicore
+from conftest import peer_module
 from dicore.pixel import pydicom_plugin
 from test_transcode import instance, pictures
 
-pydicom = pytest.importorskip("pydicom")
+pydicom = peer_module("pydicom")
 P = "1.2.840.10008.1.2.4."
 
 

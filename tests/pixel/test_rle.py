@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dicore
+from conftest import peer_module
 from dicore import pixel
 from dicore._native.pixel import rle_decode, rle_encode, rle_frame
 from dicore.dataset.encode import encapsulated
@@ -96,8 +97,8 @@ def test_round_trip_through_our_decoder_and_the_book(image):
 @settings(max_examples=40, deadline=None)
 @given(images())
 def test_others_read_what_we_write_and_we_what_they_write(image):
-    imagecodecs = pytest.importorskip("imagecodecs")
-    rle = pytest.importorskip("rle")
+    imagecodecs = peer_module("imagecodecs")
+    rle = peer_module("rle")
     frame, rows, columns = rle_encode(image), *image.shape[:2]
     samples = image.shape[2] if image.ndim == 3 else 1
     planes = np.frombuffer(imagecodecs.dicomrle_decode(frame, image.dtype.newbyteorder("<")), image.dtype)
@@ -117,7 +118,7 @@ def test_others_read_what_we_write_and_we_what_they_write(image):
 
 
 def test_dcmtk_and_pydicom_read_our_files(tmp_path):
-    pydicom = pytest.importorskip("pydicom")
+    pydicom = peer_module("pydicom")
     if not shutil.which("dcmdrle"):
         pytest.skip("DCMTK's dcmdrle is not installed")
     rng = np.random.default_rng(4)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import dicore_cli, dicore_command
+from conftest import dicore_cli, dicore_command, peer_module
 from dicore import Store, synth
 
 TAGS = "PatientID,StudyDate,InstanceNumber,Rows"
@@ -74,7 +74,7 @@ def test_what_cannot_be_asked_for_is_a_usage_error(images: Path, args: list[str]
 
 
 def test_parquet(images: Path, tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
+    peer_module("pyarrow")
     import pyarrow.parquet as parquet
 
     out = tmp_path / "index.parquet"

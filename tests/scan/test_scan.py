@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import dicore
+from conftest import peer_module
 from dicore._native import scan as native
 from dicore.dataset import encode
 from dicore.dataset.dictionary import keyword_to_tag, tag_vr
@@ -689,7 +690,7 @@ def test_rows_and_columns_as_python_has_them(table: Table) -> None:
 
 
 def arrow() -> Any:
-    return pytest.importorskip("pyarrow")
+    return peer_module("pyarrow")
 
 
 def test_it_leaves_as_arrow_without_a_copy_and_outlives_us(table: Table) -> None:
@@ -722,17 +723,17 @@ def test_arrow_of_the_whole_corpus_is_valid(corpus: Path) -> None:
 
 
 def test_nanoarrow_reads_it(table: Table) -> None:
-    nanoarrow = pytest.importorskip("nanoarrow")
+    nanoarrow = peer_module("nanoarrow")
     stream = nanoarrow.ArrayStream(table)
     assert [row["PatientID"] for row in stream.read_all().to_pylist()] == table["PatientID"]
 
 
 def test_pandas_and_polars(table: Table) -> None:
     arrow()
-    pytest.importorskip("pandas")
+    peer_module("pandas")
     frame = table.to_pandas()
     assert list(frame["PatientID"]) == table["PatientID"]
-    polars = pytest.importorskip("polars")
+    polars = peer_module("polars")
     assert (
         table.to_polars()["StudyDate"].to_list() == polars.DataFrame(table)["StudyDate"].to_list() == table["StudyDate"]
     )

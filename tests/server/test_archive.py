@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import urllib.request
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from dicore import synth, uid
 from dicore._native import net as native
 from dicore.errors import DicoreError, DimseError
 from dicore.net import queries
-from dicore.server import Health, Hooks
+from dicore.server import Health, Hooks, Schedule
 from dicore.server.config import load
 from dicore.server.forward import Forwarder, Queue
 from dicore.server.mpps import Steps
@@ -292,6 +293,46 @@ def test_the_worklist_is_matched_in_its_sequence_and_read_again(run: Run, tmp_pa
     with_archive(run, tmp_path, [], body, worklist=folder)
 
 
+def test_the_worklist_of_the_store_answers_as_the_folder_does(run: Run, tmp_path: Path) -> None:
+    folder = worklist_folder(tmp_path / "wl")
+    items = [folder / "0.json", folder / "1.json"]
+    (tmp_path / "schedule").mkdir()
+    with contextlib.closing(Schedule(tmp_path / "schedule")) as schedule:
+        assert schedule.add(items) == schedule.add(items) == len(schedule) == 2
+        with pytest.raises(DicoreError, match="no worklist item"):
+            schedule.add([dicore.new("CT Image Storage", SOPInstanceUID="1.2")])
+
+        async def body(store: Any, server: Any, assoc: Any) -> None:
+            asked: list[tuple[dict[str, str], str]] = [
+                ({"Modality": "CT", "ScheduledProcedureStepStartDate": "20260101-"}, "S0"),
+                ({"PatientName": "ångström*"}, "S0"), ({"PatientName": "D?e*"}, "S1"), ({"PatientID": "P*"}, "S0 S1"),
+                ({"ScheduledStationAETitle": "XA*"}, ""), ({"AccessionNumber": "A1"}, "S1"), ({}, "S0 S1"),
+                ({"ScheduledProcedureStepID": "S1"}, "S1"), ({"ScheduledProcedureStepStartDate": "-20251231"}, ""),
+            ]  # fmt: skip
+            for keys, wanted in asked:
+                found = [
+                    str(one.ScheduledProcedureStepSequence[0].ScheduledProcedureStepID)
+                    for one in await matches(assoc, model="worklist", **{"ScheduledProcedureStepID": "", **keys})
+                ]
+                assert found == wanted.split(), keys
+            assert schedule.remove({"PatientID": "P1"}) == 1
+            assert len(await matches(assoc, model="worklist")) == 1
+
+        with_archive(run, tmp_path, [], body, worklist=schedule)
+        looked: list[dict[str, Any]] = [
+            {"PatientName": "Doe*"}, {"PatientID": "P1"}, {"AccessionNumber": "A*"},
+            {"ScheduledProcedureStepSequence": [{"ScheduledProcedureStepStartDate": "20260105"}]},
+        ]  # fmt: skip
+        for one in looked:
+            plan = schedule.plan(one)
+            assert "SEARCH" in plan
+            assert "SCAN" not in plan
+        with pytest.raises(ValueError, match="needs a key"):
+            schedule.remove({"PatientID": ""})
+    with contextlib.closing(Schedule(tmp_path / "schedule")) as schedule:  # it is kept
+        assert [item["PatientID"] for item in schedule.items()] == ["P0"]
+
+
 def test_procedure_steps_are_kept_and_end_once(run: Run, tmp_path: Path) -> None:
     async def body(store: Any, server: Any, assoc: Any) -> None:
         instance = await assoc.mpps_begin(PerformedStationAETitle="CT1", PatientName="Doe^Jane")
@@ -405,6 +446,11 @@ def test_mistakes_in_the_configuration_are_named_with_their_path(tmp_path: Path)
         load(file)
     file.write_text('[server]\nstore = "s"\n[destinations]\nA = "h:104"\n[[forward]]\nto = ["A"]\n')
     assert load(file).destinations == {"A": "h:104"}
+    file.write_text('[server]\nstore = "s"\n[keys]\nSTUDY = ["InstitutionName"]\n')
+    assert load(file).keys == {"STUDY": ("InstitutionName",)}
+    file.write_text('[server]\nstore = "s"\n[keys]\nSTUDY = ["Shoe"]\nWARD = ["Rows"]\n')
+    with pytest.raises(DicoreError, match=r"keys\.STUDY: .*Shoe.*keys\.WARD"):
+        load(file)
 
 
 def test_health_readiness_and_metrics(run: Run, instances: list[synth.Instance], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import dicore
+from conftest import peer_module
 from dicore import synth
 
 
@@ -53,7 +54,7 @@ def test_every_instance_reads_and_says_what_it_is(modality):
 
 
 def test_pydicom_reads_the_same_and_writes_it_back():
-    pydicom = pytest.importorskip("pydicom")
+    pydicom = peer_module("pydicom")
     import io
 
     for instance in synth.studies(8, 8, slices=1, size=32):

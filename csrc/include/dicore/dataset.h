@@ -12,6 +12,8 @@
 #ifndef DICORE_DATASET_H
 #define DICORE_DATASET_H
 
+#include <stdbool.h>
+
 #include "dicore/base.h"
 
 #ifdef __cplusplus
@@ -334,6 +336,23 @@ DICORE_API dicore_status dicore_part10_parse(const uint8_t *data, size_t size, c
 /** The encoding that a transfer syntax UID (without padding) stands for; `*deflated` 1 for the deflated ones. Unknown UIDs are
  *  DICORE_EXPLICIT_LE, as every syntax since 1993 (PS3.5 A.4). */
 DICORE_API dicore_encoding dicore_syntax_encoding(const uint8_t *uid, size_t size, int *deflated);
+
+/** Can this stand as a UID in what we say: 1 to 64 printable characters without space and backslash. PS3.5 9.1 has digits and dots
+ *  alone, but files whose UIDs an anonymiser has replaced are worth keeping; a UID is a name here, never a path. */
+DICORE_API bool dicore_uid_usable(dicore_span uid);
+
+/** What a C-STORE says of a file. */
+typedef struct dicore_identity {
+    dicore_span sop_class, sop_instance, transfer_syntax; /* into the bytes that were read, or constants */
+    uint64_t start;                                       /* of the data set */
+    bool deflated;
+} dicore_identity;
+
+/** Read it off a Part 10 file, or (`partial`) off the beginning of one. The data set's own UIDs count before those of group 0002,
+ *  and the encoding it really has before the one it declares.
+ *  @return DICORE_OK, DICORE_TRUNCATED (partial: more bytes are needed), DICORE_BAD_META (a UID is missing or unusable), and as
+ *          dicore_part10_parse and dicore_select. */
+DICORE_API dicore_status dicore_part10_identify(const uint8_t *data, size_t size, bool partial, dicore_identity *out);
 
 #define DICORE_META_MAX 512u /* dicore_part10_write_meta never writes more bytes than this */
 

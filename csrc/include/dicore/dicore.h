@@ -3,14 +3,17 @@
 #define DICORE_DICORE_H
 
 #include "dicore/base.h"
+#include "dicore/capture.h"
 #include "dicore/dataset.h"
 #include "dicore/deidentify.h"
 #include "dicore/kernels.h"
 #include "dicore/net.h"
+#include "dicore/phases.h"
 #include "dicore/pixel.h"
 #include "dicore/scan.h"
 #include "dicore/store.h"
 #include "dicore/engine.h"
+#include "dicore/retrieve.h"
 
 #define DICORE_VERSION "0.1.0"
 

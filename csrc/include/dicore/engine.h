@@ -15,7 +15,9 @@
 #ifndef DICORE_ENGINE_H
 #define DICORE_ENGINE_H
 
+#include "dicore/capture.h"
 #include "dicore/net.h"
+#include "dicore/phases.h"
 #include "dicore/store.h"
 
 #ifdef __cplusplus
@@ -42,7 +44,7 @@ typedef struct dicore_engine_options {
     unsigned threads;                  /* 1 to 64 */
     uint32_t window;                   /* operations that a peer may have under way, when it proposes that (PS3.7 D.3.3.3) */
     uint64_t associations;             /* in all */
-    uint64_t associations_per_peer;    /* by address; the loopback has no such limit */
+    uint64_t associations_per_peer;    /* by address, and a few more connections without one; the loopback has no such limit */
     uint64_t dataset;                  /* bytes of a data set */
     uint64_t stream_from;              /* bytes from which one goes through a lane */
     uint64_t in_flight;                /* bytes of buffers held for data sets that are not done */
@@ -59,6 +61,7 @@ typedef struct dicore_engine_options {
     void (*lane_stored)(void *context, uint64_t segment); /* NULL allowed: an instance has become that segment. Called by a
                                           helper thread before the success is answered */
     void *context;
+    dicore_capture *capture;           /* NULL allowed: where all that is said is shown. Outlives the threads */
 } dicore_engine_options;
 
 /** The defaults of docs (DESIGN 5); allocator, store and implementation UID are the caller's to set. */
@@ -85,7 +88,8 @@ DICORE_API void dicore_engine_free(dicore_engine *engine);
 typedef enum dicore_engine_kind {
     DICORE_ENGINE_NOTHING = 0,
     DICORE_ENGINE_HANDOVER = 1,   /* .socket is the caller's now, .data are the bytes read from it so far (the whole RQ): give
-                                     them back by dicore_engine_release. The connection is not counted any more */
+                                     them back by dicore_engine_release. It counts against the limits of associations until
+                                     dicore_engine_gone(.host), which must be called before dicore_engine_free */
     DICORE_ENGINE_ENDED = 2,      /* a connection has gone: .why and what was done on it */
     DICORE_ENGINE_FAILED = 3,     /* an instance (.text its UID) was not stored: .status and .system. Answered A700 */
     DICORE_ENGINE_STORED = 4,     /* something was stored since the last one; not more often than every 50 ms */
@@ -126,11 +130,16 @@ typedef struct dicore_engine_event {
     int system;
     uint64_t offset;
     uint64_t started;                  /* ms */
+    uint64_t accepted;                 /* ns of dicore_now_ns */
     uint64_t stores, stored_bytes, echoes;
+    uint32_t contexts;                 /* that were accepted */
+    dicore_time_summary phases[DICORE_PHASES]; /* of its C-STOREs; of the first two there is one each */
     char calling_ae[17], called_ae[17];
     char text[65];
     uint8_t *data;
     size_t size;
+    dicore_capture_stream *stream;     /* of a HANDOVER: the caller's, to go on with and to end; it has `data`. NULL: no capture */
+    void *host;                        /* HANDOVER: for dicore_engine_gone */
 } dicore_engine_event;
 
 /** Becomes readable when there are events; the engine's. */
@@ -138,6 +147,13 @@ DICORE_API int dicore_engine_descriptor(const dicore_engine *engine);
 
 /** The next event. For one thread. @return false: there is none, and the descriptor was reset. */
 DICORE_API bool dicore_engine_next(dicore_engine *engine, dicore_engine_event *event);
+
+/** A connection that was handed over has ended. From any thread; once for each. */
+DICORE_API void dicore_engine_gone(dicore_engine *engine, void *host);
+
+/** `bytes` more (or fewer) are held in flight by the owner, for connections that were handed over: one budget for both. From
+ *  any thread. @return what is in flight now, of both. */
+DICORE_API uint64_t dicore_engine_hold(dicore_engine *engine, int64_t bytes);
 
 /** Give back what a HANDOVER brought (not the socket). */
 DICORE_API void dicore_engine_release(dicore_engine *engine, dicore_engine_event *event);
@@ -148,11 +164,20 @@ typedef enum dicore_engine_counter {
     DICORE_COUNT_LIMIT_ASSOCIATIONS, DICORE_COUNT_LIMIT_PER_PEER, DICORE_COUNT_LIMIT_IN_FLIGHT, DICORE_COUNT_LIMIT_DATASET,
     DICORE_COUNT_TIMEOUT_ARTIM, DICORE_COUNT_TIMEOUT_NETWORK, DICORE_COUNT_TIMEOUT_DIMSE, DICORE_COUNT_TIMEOUT_IDLE,
     DICORE_COUNT_UNSUPPORTED, DICORE_COUNT_ECHOES, DICORE_COUNT_STORES, DICORE_COUNT_STORES_FAILED, DICORE_COUNT_STREAMED,
-    DICORE_COUNT_BYTES, DICORE_COUNT_HANDED_OVER, DICORE_COUNT_EVENTS_LOST,
+    DICORE_COUNT_BYTES, DICORE_COUNT_HANDED_OVER, DICORE_COUNT_EVENTS_LOST, DICORE_COUNT_LIMIT_PDU,
+    DICORE_COUNT_LIMIT_NEGOTIATION, DICORE_COUNT_LIMIT_COMMAND, DICORE_COUNT_LIMIT_IN_FLIGHT_PER_PEER, DICORE_COUNT_LIMIT_UNREAD,
     DICORE_COUNT_OPEN,                 /* connections now */
     DICORE_COUNT_IN_FLIGHT,            /* bytes now */
     DICORE_COUNTERS
 } dicore_engine_counter;
+
+/** Other callers from now on, as the options of these names have it. What is open stays open. From any thread.
+ *  @return DICORE_OK, DICORE_BAD_ARGUMENT, DICORE_NO_MEMORY: the rules stay as they were. */
+DICORE_API dicore_status dicore_engine_admit(dicore_engine *engine, dicore_names calling_ae, const dicore_network *networks,
+                                             size_t network_count);
+
+/** The times of all messages, from any thread. */
+DICORE_API void dicore_engine_times(dicore_engine *engine, dicore_times out[DICORE_PHASES]);
 
 /** All counters, from any thread. */
 DICORE_API void dicore_engine_count(dicore_engine *engine, uint64_t out[DICORE_COUNTERS]);

@@ -180,6 +180,9 @@ DICORE_API bool dicore_status_pending(uint16_t dimse_status);
 
 typedef struct dicore_association dicore_association;
 
+enum { DICORE_PROGRESS = 1024 }; /* bytes that must move within network_timeout, or the end of a command or message: a peer that
+                                    drips a byte at a time is as good as silent */
+
 /** Times are in the unit of `now`, whatever the driver counts in (the defaults are milliseconds); 0 switches one off. */
 typedef struct dicore_association_options {
     uint32_t max_length;         /* the P-DATA length we announce and enforce; 0: no limit. Default 1 MiB */
@@ -189,7 +192,8 @@ typedef struct dicore_association_options {
     uint32_t output_limit;       /* bytes of responses that wait in output(); default 1 MiB */
     uint64_t artim_timeout;      /* PS3.8 9.1.5: accept until RQ, and RJ, RP or ABORT until close; default 30 s */
     uint64_t request_timeout;    /* requestor: RQ sent until AC or RJ; default 30 s */
-    uint64_t network_timeout;    /* no byte while a PDU or message is under way, or no A-RELEASE-RP; default 60 s */
+    uint64_t network_timeout;    /* fewer than DICORE_PROGRESS bytes while a PDU or message is under way, or no A-RELEASE-RP;
+                                    default 60 s */
     uint64_t dimse_timeout;      /* no byte while we wait for a response; default 60 s */
     uint64_t idle_timeout;       /* nothing under way in either direction; default 300 s */
 } dicore_association_options;
@@ -225,8 +229,16 @@ typedef enum dicore_timeout {
 } dicore_timeout;
 
 /** Only the fields that the kind names are set. */
+typedef enum dicore_wire_limit {       /* which limit of dicore_association_options a peer went beyond */
+    DICORE_WIRE_NO_LIMIT = 0,
+    DICORE_WIRE_PDU_LIMIT = 1,         /* max_length */
+    DICORE_WIRE_NEGOTIATION_LIMIT = 2,
+    DICORE_WIRE_COMMAND_LIMIT = 3
+} dicore_wire_limit;
+
 typedef struct dicore_event {
     dicore_event_kind kind;
+    dicore_wire_limit limit;           /* FAILED */
     uint8_t context_id;
     bool last;                         /* DATA: the data set ends with these bytes. COMMAND: no data set follows */
     bool collision;

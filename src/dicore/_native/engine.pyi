@@ -1,5 +1,6 @@
 from collections.abc import Callable, Sequence
 
+from dicore._native.capture import Capture, Stream
 from dicore._native.store import Native
 
 HANDOVER: int
@@ -8,6 +9,7 @@ FAILED: int
 STORED: int
 EMPTY: int
 COUNTERS: tuple[str, ...]
+PHASES: tuple[str, ...]
 
 class Event:
     kind: int
@@ -20,11 +22,16 @@ class Event:
     text: str
     address: bytes
     data: bytes
+    stream: Stream | None
     port: int
     started: int
+    accepted: int
+    contexts: int
+    phases: dict[str, tuple[int, int, int, int]] | None
     stores: int
     stored_bytes: int
     echoes: int
+    host: int
     @property
     def why_text(self) -> str: ...
 
@@ -60,11 +67,17 @@ class Engine:
         transfer_syntaxes: Sequence[bytes] | None,
         foreign: Sequence[bytes] | None,
         networks: Sequence[tuple[int, bytes, int]] | None,
+        capture: Capture | None = None,
         implementation_uid: bytes,
         implementation_version: bytes,
     ) -> None: ...
+    @property
+    def address(self) -> int: ...
+    def gone(self, host: int) -> None: ...
     def fileno(self) -> int: ...
     def next(self) -> Event | None: ...
     def drain(self) -> None: ...
     def stop(self) -> None: ...
+    def admit(self, calling_ae: Sequence[bytes] | None, networks: Sequence[tuple[int, bytes, int]] | None) -> None: ...
+    def times_by_phase(self) -> dict[str, tuple[int, int, list[int]]]: ...
     def counts(self) -> dict[str, int]: ...

@@ -6,6 +6,7 @@ from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
+from dicore._native.capture cimport Capture, Stream
 from dicore._native.libdicore cimport *
 from dicore._native.status cimport check_os
 
@@ -13,11 +14,14 @@ HANDOVER, ENDED, FAILED, STORED, EMPTY = (
     <int>DICORE_ENGINE_HANDOVER, <int>DICORE_ENGINE_ENDED, <int>DICORE_ENGINE_FAILED, <int>DICORE_ENGINE_STORED,
     <int>DICORE_ENGINE_EMPTY)
 
+PHASES = ("accept", "negotiate", "first_byte", "last_byte", "commit", "answer")   # in the order of dicore_phase
+
 COUNTERS = (  # in the order of dicore_engine_counter
     "connections", "associations", "released", "aborted_by_peer", "aborted", "closed", "rejected", "violations",
     "limit_associations", "limit_per_peer", "limit_in_flight", "limit_dataset", "timeout_artim", "timeout_network",
     "timeout_dimse", "timeout_idle", "unsupported", "echoes", "stores", "stores_failed", "streamed", "bytes", "handed_over",
-    "events_lost", "open", "in_flight")
+    "events_lost", "limit_pdu", "limit_negotiation", "limit_command", "limit_in_flight_per_peer", "limit_unread", "open",
+    "in_flight")
 
 _WHY = {
     <int>DICORE_WHY_RELEASED: "released",
@@ -81,13 +85,41 @@ cdef class _Names:
         free(self.items)
 
 
+cdef class _Networks:
+    """A list of (family, address, bits)."""
+    cdef dicore_network *items       # NULL: any
+    cdef size_t count
+
+    def __cinit__(self, networks):
+        self.items = NULL
+        self.count = 0
+        if networks is None:
+            return
+        self.items = <dicore_network *>malloc((<size_t>len(networks) + 1) * sizeof(dicore_network))
+        if self.items == NULL:
+            raise MemoryError
+        for family, address, bits in networks:
+            self.items[self.count].family = family
+            self.items[self.count].bits = bits
+            memset(self.items[self.count].address, 0, 16)
+            memcpy(self.items[self.count].address, PyBytes_AS_STRING(<bytes?>address), <size_t>min(16, len(address)))
+            self.count += 1
+
+    def __dealloc__(self):
+        free(self.items)
+
+
 cdef class Event:
     """What the engine has to say; only what its kind has is set."""
     cdef readonly int kind, socket, status, system, why
     cdef readonly str calling_ae, called_ae, text
     cdef readonly bytes address, data
+    cdef readonly Stream stream      # of a capture, which has `data`
     cdef readonly int port
-    cdef readonly uint64_t started, stores, stored_bytes, echoes
+    cdef readonly uint64_t started, accepted, stores, stored_bytes, echoes
+    cdef readonly int contexts
+    cdef readonly dict phases        # {phase: (count, p50, p99, longest)} in ns
+    cdef readonly size_t host            # of a HANDOVER, for `Engine.gone`
     cdef int source, reason
     cdef uint64_t offset
 
@@ -117,19 +149,20 @@ cdef class Engine:
     """Running threads over listening sockets, from construction until `stop`."""
     cdef dicore_engine *engine
     cdef object native               # the lent store
+    cdef Capture capture
     cdef readonly object on_lane     # callable(segment id): a helper thread calls it
 
     def __cinit__(self, list sockets not None, *, native, on_lane, unsigned int threads, uint32_t window, uint32_t pdu, uint32_t negotiation,
                   uint32_t command, uint64_t artim, uint64_t network, uint64_t dimse, uint64_t idle, uint64_t interval,
                   uint64_t associations, uint64_t associations_per_peer, uint64_t dataset, uint64_t stream_from, uint64_t in_flight,
                   uint64_t in_flight_per_peer, uint32_t turn, bint report_ends, called_ae, calling_ae, sop_classes, transfer_syntaxes, foreign,
-                  networks, bytes implementation_uid not None, bytes implementation_version not None):
+                  networks, Capture capture=None, bytes implementation_uid not None, bytes implementation_version not None):
         cdef dicore_engine_options options
         cdef dicore_error error
         cdef dicore_status status
         cdef int[64] fds
-        cdef size_t count = 0, i
-        cdef dicore_network *nets = NULL
+        cdef size_t count = 0
+        cdef _Networks nets = _Networks(networks)
         cdef _Names called = _Names(called_ae), calling = _Names(calling_ae), classes = _Names(sop_classes)
         cdef _Names syntaxes = _Names(transfer_syntaxes), others = _Names(foreign)
         dicore_engine_defaults(&options)
@@ -167,29 +200,19 @@ cdef class Engine:
         options.implementation_uid.size = <size_t>PyBytes_GET_SIZE(implementation_uid)
         options.implementation_version.data = <const uint8_t *>PyBytes_AS_STRING(implementation_version)
         options.implementation_version.size = <size_t>PyBytes_GET_SIZE(implementation_version)
+        self.capture = capture
+        if capture is not None:
+            options.capture = capture.capture
         self.on_lane = on_lane
         if on_lane is not None:
             options.lane_stored = _lane_stored
             options.context = <void *>self
-        try:
-            if networks is not None:
-                nets = <dicore_network *>malloc((len(networks) + 1) * sizeof(dicore_network))
-                if nets == NULL:
-                    raise MemoryError
-                options.networks = nets
-                for family, address, bits in networks:
-                    i = options.network_count
-                    nets[i].family = family
-                    nets[i].bits = bits
-                    memset(nets[i].address, 0, 16)
-                    memcpy(nets[i].address, PyBytes_AS_STRING(<bytes?>address), <size_t>min(16, len(address)))
-                    options.network_count = i + 1
-            if native is not None:
-                options.store = <dicore_store *><size_t>native.lend()
-                self.native = native
-            status = dicore_engine_start(&options, fds, count, &self.engine, &error)
-        finally:
-            free(nets)
+        options.networks = nets.items
+        options.network_count = nets.count
+        if native is not None:
+            options.store = <dicore_store *><size_t>native.lend()
+            self.native = native
+        status = dicore_engine_start(&options, fds, count, &self.engine, &error)
         if status != DICORE_OK:
             self._return_store()
         check_os(status, &error, None)
@@ -211,6 +234,7 @@ cdef class Engine:
         """The next Event, or None."""
         cdef dicore_engine_event event
         cdef Event out
+        cdef int i
         if self.engine == NULL or not dicore_engine_next(self.engine, &event):
             return None
         out = Event.__new__(Event)
@@ -219,11 +243,29 @@ cdef class Engine:
         out.port = event.port
         out.address = event.address[:4 if event.family == 4 else 16]
         out.started, out.stores, out.stored_bytes, out.echoes = event.started, event.stores, event.stored_bytes, event.echoes
+        out.accepted, out.contexts = event.accepted, event.contexts
+        if event.kind == DICORE_ENGINE_ENDED:
+            out.phases = {}
+            for i in range(<int>DICORE_PHASES):
+                if event.phases[i].count:
+                    out.phases[PHASES[i]] = (event.phases[i].count, event.phases[i].p50, event.phases[i].p99, event.phases[i].longest)
         out.calling_ae, out.called_ae, out.text = _text(event.calling_ae), _text(event.called_ae), _text(event.text)
+        out.stream = Stream.of(event.stream)
+        out.host = <size_t>event.host
         if event.data != NULL:
             out.data = PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.size)
             dicore_engine_release(self.engine, &event)
         return out
+
+    def gone(self, size_t host):
+        """A connection that was handed over has ended."""
+        if self.engine != NULL:
+            dicore_engine_gone(self.engine, <void *>host)
+
+    @property
+    def address(self):
+        """Of the dicore_engine, for `Hub.share`; good as long as this object is."""
+        return <size_t>self.engine
 
     def drain(self):
         """No new associations or messages; an EMPTY event follows when the last connection has gone."""
@@ -238,6 +280,27 @@ cdef class Engine:
             with nogil:
                 dicore_engine_stop(self.engine)
             self._return_store()
+
+    def admit(self, calling_ae, networks):
+        """Other callers from now on: as the arguments of these names. Raises ValueError, MemoryError."""
+        cdef _Names calling = _Names(calling_ae)
+        cdef _Networks nets = _Networks(networks)
+        cdef dicore_error error
+        memset(&error, 0, sizeof(error))
+        if self.engine != NULL:
+            check_os(dicore_engine_admit(self.engine, calling.names, nets.items, nets.count), &error, None)
+
+    def times_by_phase(self):
+        """{phase: (count, sum in ns, counts of the buckets)} of all messages; see dicore._native.net.PHASES."""
+        cdef dicore_times times[<int>DICORE_PHASES]
+        cdef dict out = {}
+        cdef int i, j
+        if self.engine == NULL:
+            return out
+        dicore_engine_times(self.engine, times)
+        for i in range(<int>DICORE_PHASES):
+            out[PHASES[i]] = (times[i].count, times[i].sum, [times[i].buckets[j] for j in range(<int>DICORE_PHASE_BUCKETS)])
+        return out
 
     def counts(self):
         """All counters by name."""

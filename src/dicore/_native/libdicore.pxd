@@ -177,6 +177,16 @@ cdef extern from "dicore/dataset.h" nogil:
     dicore_status dicore_part10_parse(const uint8_t *data, size_t size, const dicore_read_options *options, dicore_part10 *out, dicore_error *error)
     dicore_encoding dicore_syntax_encoding(const uint8_t *uid, size_t size, int *deflated)
     const size_t DICORE_META_MAX
+    bint dicore_uid_usable(dicore_span uid)
+
+    ctypedef struct dicore_identity:
+        dicore_span sop_class
+        dicore_span sop_instance
+        dicore_span transfer_syntax
+        uint64_t start
+        bint deflated
+
+    dicore_status dicore_part10_identify(const uint8_t *data, size_t size, bint partial, dicore_identity *out)
     dicore_status dicore_part10_write_meta(uint8_t *out, size_t capacity, size_t *size, dicore_span sop_class, dicore_span sop_instance, dicore_span transfer_syntax, dicore_span implementation, dicore_span version_name, dicore_span source_ae)
 
     ctypedef struct dicore_inflate_limits:
@@ -569,8 +579,15 @@ cdef extern from "dicore/net.h" nogil:
         DICORE_TIMEOUT_DIMSE
         DICORE_TIMEOUT_IDLE
 
+    ctypedef enum dicore_wire_limit:
+        DICORE_WIRE_NO_LIMIT
+        DICORE_WIRE_PDU_LIMIT
+        DICORE_WIRE_NEGOTIATION_LIMIT
+        DICORE_WIRE_COMMAND_LIMIT
+
     ctypedef struct dicore_event:
         dicore_event_kind kind
+        dicore_wire_limit limit
         uint8_t context_id
         bint last
         bint collision
@@ -602,6 +619,7 @@ cdef extern from "dicore/net.h" nogil:
     uint64_t dicore_association_deadline(dicore_association *association, uint64_t now)
     dicore_status dicore_association_tick(dicore_association *association, uint64_t now, dicore_event *event)
     int dicore_association_state(const dicore_association *association)
+    bint dicore_association_failed(const dicore_association *association)
     bint dicore_association_accepted(const dicore_association *association, uint8_t context_id)
     uint64_t dicore_association_received(const dicore_association *association)
     uint32_t dicore_association_send_length(const dicore_association *association)
@@ -950,6 +968,68 @@ cdef extern from "dicore/scan.h" nogil:
     dicore_status dicore_scan_export_stream(const dicore_scan_column *columns, const char *const *names, size_t count, dicore_scan_batch *const *batches, size_t batch_count, const dicore_allocator *allocator, ArrowArrayStream *out)
 
 
+# ---- capture.h -----------------------------------------------------------------------------------------------------
+
+cdef extern from "dicore/capture.h" nogil:
+    ctypedef struct dicore_capture:
+        pass
+
+    ctypedef struct dicore_capture_stream:
+        pass
+
+    ctypedef struct dicore_capture_end_point:
+        uint8_t family
+        uint8_t address[16]
+        uint16_t port
+
+    ctypedef enum dicore_capture_how:
+        DICORE_CAPTURE_CLOSED_BY_PEER
+        DICORE_CAPTURE_CLOSED
+        DICORE_CAPTURE_RESET_BY_PEER
+        DICORE_CAPTURE_RESET
+
+    dicore_status dicore_capture_open(const char *path, size_t buffer, dicore_span application, const dicore_allocator *allocator, void (*failed)(void *context, int system) noexcept nogil, void *context, dicore_capture **out, dicore_error *error)
+    void dicore_capture_close(dicore_capture *capture)
+    int dicore_capture_error(const dicore_capture *capture)
+    void dicore_capture_counts(dicore_capture *capture, uint64_t *packets, uint64_t *lost)
+    dicore_capture_stream *dicore_capture_begin(dicore_capture *capture, const dicore_capture_end_point *own, const dicore_capture_end_point *peer, bint called, dicore_span comment)
+    void dicore_capture_data(dicore_capture_stream *stream, bint ours, const dicore_span *pieces, size_t count)
+    void dicore_capture_end(dicore_capture_stream *stream, dicore_capture_how how, dicore_span comment)
+
+
+# ---- phases.h ------------------------------------------------------------------------------------------------------
+
+cdef extern from "dicore/phases.h" nogil:
+    enum:
+        DICORE_PHASE_ACCEPT
+        DICORE_PHASE_NEGOTIATE
+        DICORE_PHASE_FIRST_BYTE
+        DICORE_PHASE_LAST_BYTE
+        DICORE_PHASE_COMMIT
+        DICORE_PHASE_ANSWER
+        DICORE_PHASES
+        DICORE_PHASE_FIRST
+        DICORE_PHASE_LAST
+        DICORE_PHASE_BUCKETS
+
+    ctypedef struct dicore_times:
+        uint64_t count
+        uint64_t sum
+        uint64_t longest
+        uint64_t buckets[122]
+
+    ctypedef struct dicore_time_summary:
+        uint64_t count
+        uint64_t p50
+        uint64_t p99
+        uint64_t longest
+
+    uint64_t dicore_now_ns()
+    void dicore_times_add(dicore_times *times, uint64_t ns)
+    void dicore_times_merge(dicore_times *to, const dicore_times *source)
+    void dicore_times_summary(const dicore_times *times, dicore_time_summary *out)
+
+
 # ---- engine.h ------------------------------------------------------------------------------------------------------
 
 cdef extern from "dicore/engine.h" nogil:
@@ -988,6 +1068,7 @@ cdef extern from "dicore/engine.h" nogil:
         dicore_span implementation_version
         void (*lane_stored)(void *context, uint64_t segment) noexcept nogil
         void *context
+        dicore_capture *capture
 
     ctypedef struct dicore_engine:
         pass
@@ -1035,14 +1116,19 @@ cdef extern from "dicore/engine.h" nogil:
         int system
         uint64_t offset
         uint64_t started
+        uint64_t accepted
         uint64_t stores
         uint64_t stored_bytes
         uint64_t echoes
+        uint32_t contexts
+        dicore_time_summary phases[6]
         char calling_ae[17]
         char called_ae[17]
         char text[65]
         uint8_t *data
         size_t size
+        dicore_capture_stream *stream
+        void *host
 
     enum:
         DICORE_COUNTERS
@@ -1054,7 +1140,11 @@ cdef extern from "dicore/engine.h" nogil:
     void dicore_engine_free(dicore_engine *engine)
     int dicore_engine_descriptor(const dicore_engine *engine)
     bint dicore_engine_next(dicore_engine *engine, dicore_engine_event *event)
+    void dicore_engine_gone(dicore_engine *engine, void *host)
+    uint64_t dicore_engine_hold(dicore_engine *engine, int64_t bytes)
     void dicore_engine_release(dicore_engine *engine, dicore_engine_event *event)
+    dicore_status dicore_engine_admit(dicore_engine *engine, dicore_names calling_ae, const dicore_network *networks, size_t network_count)
+    void dicore_engine_times(dicore_engine *engine, dicore_times *out)
     void dicore_engine_count(dicore_engine *engine, uint64_t *out)
 
 
@@ -1108,3 +1198,101 @@ cdef extern from "dicore/kernels.h" nogil:
 
     const dicore_kernels *dicore_kernels_best()
     const dicore_kernels *dicore_kernels_named(const char *name)
+
+
+# ---- retrieve.h ----------------------------------------------------------------------------------------------------
+
+cdef extern from "dicore/retrieve.h" nogil:
+    ctypedef struct dicore_retriever:
+        pass
+
+    ctypedef struct dicore_retrieval:
+        pass
+
+    ctypedef struct dicore_retriever_options:
+        dicore_allocator allocator
+        unsigned int threads
+        uint64_t memory
+
+    void dicore_retriever_defaults(dicore_retriever_options *options)
+    dicore_status dicore_retriever_start(const dicore_retriever_options *options, dicore_retriever **out, dicore_error *error)
+    void dicore_retriever_free(dicore_retriever *retriever)
+
+    ctypedef struct dicore_stored:
+        int file
+        uint64_t nonce
+        uint64_t offset
+        uint64_t size
+        uint8_t uid_hash[16]
+
+    ctypedef struct dicore_offer:
+        dicore_span sop_class
+        dicore_span transfer_syntax
+        uint8_t id
+
+    ctypedef enum dicore_sub_operation:
+        DICORE_SUB_LEFT
+        DICORE_SUB_ANSWERED
+        DICORE_SUB_UNREADABLE
+        DICORE_SUB_DAMAGED
+        DICORE_SUB_UNFIT
+        DICORE_SUB_LOST
+        DICORE_SUB_UNANSWERED
+
+    ctypedef struct dicore_sub_result:
+        dicore_sub_operation outcome
+        uint16_t status
+        int detail
+
+    ctypedef struct dicore_retrieval_options:
+        dicore_association *association
+        int socket
+        const dicore_offer *offers
+        size_t offer_count
+        dicore_stored *items
+        dicore_sub_result *results
+        size_t count
+        uint16_t message_id
+        unsigned int window
+        uint64_t network_timeout
+        dicore_span originator
+        uint16_t originator_id
+        bint answers
+        uint8_t context_id
+        uint16_t request_id
+        dicore_span request_class
+        uint64_t answer_every
+        uint64_t total
+        uint64_t completed
+        uint64_t failed
+        uint64_t warning
+        void *token
+
+    dicore_status dicore_retrieval_start(dicore_retriever *retriever, const dicore_retrieval_options *options, dicore_retrieval **out)
+    void dicore_retrieval_cancel(dicore_retrieval *retrieval)
+    void dicore_retrieval_stop(dicore_retrieval *retrieval)
+    void dicore_retrieval_progress(const dicore_retrieval *retrieval, uint64_t *out)
+
+    ctypedef enum dicore_retrieval_why:
+        DICORE_RETRIEVAL_DONE
+        DICORE_RETRIEVAL_EVENT
+        DICORE_RETRIEVAL_CLOSED
+        DICORE_RETRIEVAL_BROKEN
+        DICORE_RETRIEVAL_STALLED
+        DICORE_RETRIEVAL_STOPPED
+        DICORE_RETRIEVAL_CUT
+
+    ctypedef struct dicore_retrieval_end:
+        dicore_retrieval_why why
+        bint amid
+        int system
+        uint16_t message_id
+        dicore_status status
+        dicore_event event
+        const uint8_t *rest
+        size_t rest_size
+
+    int dicore_retriever_descriptor(const dicore_retriever *retriever)
+    bint dicore_retriever_next(dicore_retriever *retriever, void **token)
+    const dicore_retrieval_end *dicore_retrieval_ended(const dicore_retrieval *retrieval)
+    void dicore_retrieval_free(dicore_retrieval *retrieval)

@@ -2,6 +2,7 @@
 
 Here is what happens per read and per message; policy, sockets and timers are in dicore.net."""
 cimport cython
+import os
 from collections import deque
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
@@ -14,6 +15,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 from dicore import errors
+from dicore._native.capture cimport Stream
 from dicore._native.command cimport Command
 from dicore._native.libdicore cimport *
 from dicore._native.status cimport check
@@ -27,6 +29,7 @@ cdef extern from "time.h" nogil:
         time_t tv_sec
         long tv_nsec
     int clock_gettime(int clock, timespec *out)
+    int CLOCK_MONOTONIC
     int CLOCK_MONOTONIC_COARSE
 
 cdef extern from "sys/uio.h" nogil:
@@ -77,6 +80,7 @@ cdef extern from "fcntl.h" nogil:
 cdef extern from "unistd.h" nogil:
     int c_close "close"(int fd)
     ssize_t c_pread "pread"(int fd, void *data, size_t size, long offset)
+    ssize_t c_read "read"(int fd, void *data, size_t size)
     ssize_t c_write "write"(int fd, const void *data, size_t size)
 
 cdef extern from "sys/stat.h" nogil:
@@ -84,7 +88,9 @@ cdef extern from "sys/stat.h" nogil:
         long st_size
         unsigned int st_mode
     int c_fstat "fstat"(int fd, c_stat *out)
+    int c_stat_path "stat"(const char *path, c_stat *out)
     bint S_ISREG(unsigned int mode)
+    bint S_ISDIR(unsigned int mode)
 
 cdef enum:
     LANDING = 512 * 1024     # of a landing buffer: what one read may bring
@@ -100,6 +106,7 @@ cdef enum:
     BACKLOG = 4 << 20        # bytes of answers that a peer may leave unread
     QUEUED = 4096            # messages that may wait for an unfinished one
     OVERFLOW = 256           # connections beyond the limit that are still told so by an A-ASSOCIATE-RJ
+    OVERFLOW_PEER = 32       # the same, of one address
 
 PENDING = -1
 """What `Sink.store` and `Sink.commit` return when `request.answer(status)` will follow."""
@@ -134,12 +141,26 @@ cdef dicore_span span_of_bytes(bytes data):
     return span
 
 
+cdef dicore_span span_of_chars(const char *text, size_t size) noexcept nogil:
+    cdef dicore_span span
+    span.data = <const uint8_t *>text
+    span.size = size
+    return span
+
+
 cdef dicore_span span_of_text(str text) except *:
     """The UTF-8 bytes of a str, which live as long as it does."""
     cdef dicore_span span
     cdef Py_ssize_t size
     span.data = <const uint8_t *>PyUnicode_AsUTF8AndSize(text, &size)
     span.size = <size_t>size
+    return span
+
+
+cdef dicore_span span_of_chars(const char *text, size_t size) noexcept nogil:
+    cdef dicore_span span
+    span.data = <const uint8_t *>text
+    span.size = size
     return span
 
 
@@ -155,24 +176,19 @@ cdef str same_text(str known, dicore_span span):
     return text_of(span)
 
 
-cdef bint is_uid(dicore_span span) noexcept nogil:
-    """1 to 64 printable characters without a space. PS3.5 9.1 has digits and dots alone, but files whose UIDs an
-    anonymiser has replaced by hashes are worth keeping: a UID is a name here, never a path."""
-    cdef size_t i
-    if span.data == NULL or span.size == 0 or span.size > 64:
-        return False
-    for i in range(span.size):
-        if not (c'!' <= span.data[i] <= c'~') or span.data[i] == 0x5C:
-            return False
-    return True
-
-
 TIMEOUT_NAMES = {
     <int>DICORE_TIMEOUT_ARTIM: "artim",
     <int>DICORE_TIMEOUT_REQUEST: "request",
     <int>DICORE_TIMEOUT_NETWORK: "network",
     <int>DICORE_TIMEOUT_DIMSE: "dimse",
     <int>DICORE_TIMEOUT_IDLE: "idle",
+}
+
+
+LIMIT_NAMES = {
+    <int>DICORE_WIRE_PDU_LIMIT: "limit_pdu",
+    <int>DICORE_WIRE_NEGOTIATION_LIMIT: "limit_negotiation",
+    <int>DICORE_WIRE_COMMAND_LIMIT: "limit_command",
 }
 
 
@@ -375,6 +391,8 @@ cdef class StoreRequest(Request):
     cdef list _buffers         # held until the answer
     cdef object _handle        # of the sink, when the data set is streamed
     cdef uint64_t _size        # of the data set
+    cdef uint64_t _commanded, _first, _last, _settled   # ns: see dicore/phases.h
+    cdef int _status
     cdef uint8_t _context
     cdef bint _answered, _waits
 
@@ -402,6 +420,22 @@ cdef class StoreRequest(Request):
         self._association.written(self, error)
 
 
+# ---- times -----------------------------------------------------------------------------------------------------------
+
+PHASES = ("accept", "negotiate", "first_byte", "last_byte", "commit", "answer")
+"""In the order of dicore_phase."""
+PHASE_FIRST, PHASE_LAST = <int>DICORE_PHASE_FIRST, <int>DICORE_PHASE_LAST
+"""Powers of two, in ns: four buckets from each to the next, one for what is less, one for what is not."""
+
+
+cdef dict times_of(const dicore_times *times):
+    cdef dict out = {}
+    cdef int i, j
+    for i in range(<int>DICORE_PHASES):
+        out[PHASES[i]] = (times[i].count, times[i].sum, [times[i].buckets[j] for j in range(<int>DICORE_PHASE_BUCKETS)])
+    return out
+
+
 # ---- the listener's side ---------------------------------------------------------------------------------------------
 
 cdef class Hub:
@@ -420,6 +454,7 @@ cdef class Hub:
     cdef public object on_role                                    # callable(SOP class) -> bool: can we be its SCU
     cdef public object on_identity                                # callable(Acceptor, type, primary, secondary, asked) or None
     cdef public object call_soon                                  # of the loop
+    cdef public object capture                                    # a Capture that shows what is said, or None
     cdef public dict extended                                     # SOP class -> bytes of extended negotiation that we support
     cdef public int window                                        # operations at a time, when the peer asks for more than one
     cdef public uint64_t limit_identifier                         # bytes of a data set that is not a C-STORE's
@@ -440,6 +475,11 @@ cdef class Hub:
     cdef list waiting          # associations that are not read because of the limits in flight
     # hot counters, folded into `counters` when they are asked for
     cdef uint64_t echoes, stores, stores_failed, bytes_in, streamed
+    cdef uint64_t read_at      # ns of the last read
+    cdef dicore_times times[<int>DICORE_PHASES]
+    cdef public object on_done # callable(Acceptor, service, message id, SOP class, instance, status, bytes, ns of the phases), or None
+    cdef dicore_engine *engine # with which the budget of bytes in flight is shared, or NULL
+    cdef object engine_owner
 
     def __init__(self, *, uint32_t pdu, uint32_t negotiation, uint32_t command, uint64_t artim, uint64_t network,
                  uint64_t dimse, uint64_t idle):
@@ -464,7 +504,7 @@ cdef class Hub:
             "connections", "associations", "released", "aborted_by_peer", "aborted", "closed", "rejected", "violations",
             "limit_associations", "limit_per_peer", "limit_in_flight", "limit_dataset", "timeout_artim", "timeout_network",
             "timeout_dimse", "timeout_idle", "unsupported", "limit_identifier", "operations", "operations_failed",
-            "tls_failures"), 0)
+            "tls_failures", "limit_pdu", "limit_negotiation", "limit_command", "limit_in_flight_per_peer", "limit_unread"), 0)
 
     def counts(self):
         """All counters, as a new dict."""
@@ -472,6 +512,10 @@ cdef class Hub:
         counts.update(echoes=self.echoes, stores=self.stores, stores_failed=self.stores_failed, streamed=self.streamed,
                       bytes=self.bytes_in, open=len(self.open), in_flight=self.in_flight)
         return counts
+
+    def times_by_phase(self):
+        """{phase: (count, sum in ns, counts of the buckets)} of all messages."""
+        return times_of(self.times)
 
     def tick(self):
         """Look at every association's deadline: called by the listener's one timer."""
@@ -484,6 +528,21 @@ cdef class Hub:
                 if association.fragment_count:
                     association.spill()
             self.wake()
+
+    def share(self, engine):
+        """One budget of bytes in flight with a `dicore._native.engine.Engine`; None: no more."""
+        if self.engine != NULL:
+            dicore_engine_hold(self.engine, -<int64_t>self.in_flight)
+        self.engine_owner = engine
+        self.engine = NULL if engine is None else <dicore_engine *><size_t>engine.address
+        if self.engine != NULL:
+            dicore_engine_hold(self.engine, <int64_t>self.in_flight)
+
+    cdef void charge(self, Host host, int64_t size) noexcept:
+        host.in_flight += <uint64_t>size
+        self.in_flight += <uint64_t>size
+        if self.engine != NULL:
+            dicore_engine_hold(self.engine, size)
 
     def drain(self):
         """No new associations or messages: what is under way is finished, what is idle is aborted."""
@@ -540,8 +599,7 @@ cdef class Hub:
         buffer.holders += 1
         if buffer.host is None:
             buffer.host = host
-            host.in_flight += buffer.capacity
-            self.in_flight += buffer.capacity
+            self.charge(host, <int64_t>buffer.capacity)
         return 0
 
     cdef int release(self, Buffer buffer) except -1:
@@ -551,8 +609,7 @@ cdef class Hub:
             host = buffer.host
             if host is not None:
                 buffer.host = None
-                host.in_flight -= buffer.capacity
-                self.in_flight -= buffer.capacity
+                self.charge(host, -<int64_t>buffer.capacity)
             if buffer is not self.current and buffer.exports == 0 and buffer.capacity == LANDING and len(self.spare) < KEPT:
                 self.spare.append(buffer)
             if host is not None and host.connections == 0:
@@ -576,7 +633,10 @@ cdef class Hub:
         return 0
 
     cdef bint full(self, Host host):
-        return self.in_flight >= self.limit_in_flight or host.in_flight >= self.limit_in_flight_peer
+        return self.all_in_flight() >= self.limit_in_flight or host.in_flight >= self.limit_in_flight_peer
+
+    cdef uint64_t all_in_flight(self):
+        return self.in_flight if self.engine == NULL else dicore_engine_hold(self.engine, 0)
 
 
 cdef enum:
@@ -611,6 +671,10 @@ cdef class Acceptor:
     cdef bint queued           # the transport has bytes of ours waiting
     cdef bint admitted         # it counts against the limits of associations
     cdef bint ended            # nothing is read or answered any more
+    cdef bint lent             # to threads: the core and the socket are theirs, see `lend`
+    cdef bint lost             # the transport has gone meanwhile
+    cdef str recalled          # why it is wanted back
+    cdef public object loan    # whose `stop()` brings it back
     cdef bint paused, paused_by_limit, paused_by_peer, resumed
     cdef uint64_t closing_since
     cdef uint8_t kind          # MESSAGE_...
@@ -626,6 +690,8 @@ cdef class Acceptor:
     cdef fragment *fragments
     cdef uint32_t fragment_count, fragment_capacity
     cdef list writing          # buffers of a write that is under way
+    cdef list rests            # (buffer, begin, end) of reads that wait for it; each buffer is held once
+    cdef bint taking           # the first of them is being taken
     cdef bint stream_done      # its last byte is here
     cdef Py_ssize_t unanswered # messages that the sink has
     cdef dict by_id            # `accepted`, once it was asked for
@@ -639,6 +705,19 @@ cdef class Acceptor:
     cdef size_t batch_size
     cdef bint pumping, feeding, flush_due
     cdef const dicore_associate *proposal      # while the user's identity is looked at
+    cdef public uint64_t accepted_at                               # ns
+    cdef uint64_t asked_at     # of the A-ASSOCIATE-RQ, while it is not answered
+    cdef bint concluded
+    cdef uint64_t commanded_at, first_byte_at                      # of the data set that is coming
+    cdef uint64_t accept_time, negotiate_time
+    cdef list settled          # C-STOREs whose responses are to be sent; None: never had one
+    cdef list echoed           # (message id, status, ns) of C-ECHOs
+    cdef uint64_t single[4]    # the phases of the first message
+    cdef uint64_t timed_count  # messages
+    cdef dicore_times *times   # the phases of all, from the second message on
+    cdef Stream shown          # of the capture; None: nobody captures
+    cdef size_t shown_before   # bytes that come again, and stand in the capture already
+    cdef bint peer_closed
     cdef size_t stalled_size   # bytes the transport could not send ..
     cdef uint64_t stalled_since                # .. since then
 
@@ -657,12 +736,13 @@ cdef class Acceptor:
         free(self.fragments)
         free(self.out)
         free(self.batch)
+        free(self.times)
         dicore_association_free(self.core)
 
     @property
     def idle(self):
         """No message is under way."""
-        return self.kind == MESSAGE_NONE and self.unanswered == 0 and self.operations == 0
+        return not self.lent and self.kind == MESSAGE_NONE and self.unanswered == 0 and self.operations == 0
 
     def extra(self, str name):
         """What the transport knows of the connection: 'ssl_object', 'socket', ...; None: nothing."""
@@ -684,16 +764,51 @@ cdef class Acceptor:
         if not self.secure:
             self.fd = transport.get_extra_info("socket").fileno()
         self.started = now_ms()
+        if not self.accepted_at:
+            self.accepted_at = dicore_now_ns()
+        if hub.capture is not None and self.shown is None:
+            self.shown = hub.capture.begin(transport.get_extra_info("sockname"), name, True, self.secured())
         hub.count("connections")
         hub.open.add(self)
-        if <uint64_t>len(hub.open) > hub.limit_associations + OVERFLOW:
-            hub.count("limit_associations")
+        crowded = <uint64_t>len(hub.open) > hub.limit_associations + OVERFLOW
+        if crowded or (not self.host.local and <uint64_t>self.host.connections > hub.limit_per_peer + OVERFLOW_PEER):
+            hub.count("limit_associations" if crowded else "limit_per_peer")
             self.why = "closed: too many connections"
             self.end()
             transport.abort()
             return
         check(dicore_association_connected(self.core), NULL)
         dicore_association_deadline(self.core, self.started)
+
+    def show_on(self, Stream shown not None, size_t before):
+        """Go on with the stream of a capture that has the first `before` bytes. Before `connection_made`."""
+        self.shown = shown
+        self.shown_before = before
+
+    cdef str secured(self):
+        """What TLS there is, for the capture."""
+        connection = self.extra("ssl_object")
+        if connection is None:
+            return ""
+        cipher = connection.cipher()
+        return f"decrypted: {connection.version()} {cipher[0] if cipher else ''}"
+
+    cdef int show(self, bint ours, const uint8_t *data, size_t size) except -1:
+        cdef size_t known = 0
+        if not ours and self.shown_before:
+            known = min(self.shown_before, size)
+            self.shown_before -= known
+        return self.shown.data(ours, data + known, size - known)
+
+    cdef int show_end(self, object error) except -1:
+        cdef dicore_capture_how how = DICORE_CAPTURE_CLOSED
+        if error is not None:
+            how = DICORE_CAPTURE_RESET_BY_PEER
+        elif self.peer_closed:
+            how = DICORE_CAPTURE_CLOSED_BY_PEER
+        self.shown.end(how, f"{self.calling_ae} -> {self.called_ae}: {self.why}" if self.calling_ae else self.why)
+        self.shown = None
+        return 0
 
     def get_buffer(self, Py_ssize_t hint):
         cdef Window window = self.hub.room
@@ -713,6 +828,9 @@ cdef class Acceptor:
         cdef Buffer buffer = window.buffer
         cdef bint answered
         buffer.holders += 1                    # for the length of this call
+        self.hub.read_at = dicore_now_ns()
+        if self.shown is not None:
+            self.show(False, buffer.data + window.start, <size_t>size)
         try:
             answered = self.feed(buffer, window.start, <size_t>size)
         finally:
@@ -723,6 +841,7 @@ cdef class Acceptor:
             self.relieve()
 
     def eof_received(self):
+        self.peer_closed = not self.closing_since
         return None
 
     def pause_writing(self):
@@ -744,6 +863,10 @@ cdef class Acceptor:
     def connection_lost(self, error):
         cdef dicore_event event
         self.fd = -1
+        if self.lent:
+            self.lost = True
+            self.recall("connection lost")
+            return
         dicore_association_closed(self.core, &event)
         if not self.why:
             self.hub.count("closed")
@@ -752,6 +875,8 @@ cdef class Acceptor:
             else:
                 self.why = "connection closed without release" if self.calling_ae else "connection closed before an association"
         self.end()
+        if self.shown is not None:
+            self.show_end(error)
         self.hub.open.discard(self)
         if self.admitted:
             self.hub.admitted -= 1
@@ -773,6 +898,13 @@ cdef class Acceptor:
         self.feeding = True
         try:
             while True:
+                if self.writing is not None and not self.ended:    # what follows may be the next message: it waits
+                    if at < end:
+                        self.hub.hold(buffer, self.host)
+                        if self.rests is None:
+                            self.rests = []
+                        self.rests.insert(0 if self.taking else len(self.rests), (buffer, at, end))
+                    break
                 status = dicore_association_receive(self.core, buffer.data + at, end - at, &consumed, &event)
                 at += consumed
                 if event.kind == DICORE_EVENT_DATA:
@@ -785,7 +917,8 @@ cdef class Acceptor:
                     self.control(&event, status)
                 if status != DICORE_OK and event.kind != DICORE_EVENT_FAILED:
                     break
-            self.keep(buffer, end)
+            if self.writing is None or self.ended:
+                self.keep(buffer, end)
         finally:
             self.feeding = False
         return self.flush()
@@ -807,12 +940,17 @@ cdef class Acceptor:
             self.why = (f"protocol violation at byte {event.offset}: {dicore_status_text(event.status).decode()} "
                         f"(answered with reason {event.reason})")
             hub.count("violations")
+            if event.limit != DICORE_WIRE_NO_LIMIT:
+                hub.count(LIMIT_NAMES[<int>event.limit])
             self.end()
         return 0
 
     cdef int negotiate(self, const dicore_associate *proposal) except -1:
         """Accept or reject, by the listener's settings (PS3.8 table 9-21 for the reasons)."""
         cdef Hub hub = self.hub
+        self.asked_at = hub.read_at
+        self.accept_time = hub.read_at - self.accepted_at
+        dicore_times_add(&hub.times[<int>DICORE_PHASE_ACCEPT], self.accept_time)
         self.calling_ae = hub.shared(proposal.calling_ae)
         self.called_ae = hub.shared(proposal.called_ae)
         if hub.draining:
@@ -930,6 +1068,7 @@ cdef class Acceptor:
             free(contexts)
             free(roles)
             free(extended)
+        self.concluded = True
         self.contexts = tuple(accepted)
         self.context_ids = bytes(ids)
         self.admitted = True
@@ -1008,6 +1147,7 @@ cdef class Acceptor:
 
     cdef int refuse(self, str why, uint8_t result, uint8_t source, uint8_t reason) except -1:
         self.why = f"rejected: {why}"
+        self.concluded = True
         self.hub.count("rejected")
         check(dicore_association_reject(self.core, result, source, reason), NULL)
         self.end()
@@ -1017,8 +1157,6 @@ cdef class Acceptor:
         cdef const dicore_command *command = &event.command
         if self.ended:
             return 0
-        if self.kind != MESSAGE_NONE:          # a stream's last write is under way: only then can a request come here
-            return self.give_up("a request before the answer to the one before", 0, 0)
         if command.command_field == DICORE_C_STORE_RQ and self.hub.store is not None:
             self.begin_store(event)
         elif command.command_field == DICORE_C_ECHO_RQ:
@@ -1087,6 +1225,9 @@ cdef class Acceptor:
                 status = <uint16_t>(<int>self.hub.on_echo(request))
             except Exception as error:
                 status = <uint16_t>(<int>self.hub.on_error(request, error))
+        if self.echoed is None:
+            self.echoed = []
+        self.echoed.append((event.command.message_id, status, self.hub.read_at))
         return self.refuse_message(event, status)
 
     cdef int refuse_message(self, const dicore_event *event, uint16_t status) except -1:
@@ -1097,9 +1238,9 @@ cdef class Acceptor:
             self.request = None
             self.message_size = 0
         dicore_command_response(&event.command, status, &answer)
-        if not is_uid(answer.affected_class):  # what is none cannot be repeated
+        if not dicore_uid_usable(answer.affected_class):  # what is none cannot be repeated
             answer.affected_class.data = NULL
-        if not is_uid(answer.affected_instance):
+        if not dicore_uid_usable(answer.affected_instance):
             answer.affected_instance.data = NULL
         return self.respond(event.context_id, &answer)
 
@@ -1108,10 +1249,12 @@ cdef class Acceptor:
         cdef StoreRequest request
         cdef const void *found
         cdef tuple context
-        if event.last or not is_uid(command.affected_class) or not is_uid(command.affected_instance):
+        if event.last or not dicore_uid_usable(command.affected_class) or not dicore_uid_usable(command.affected_instance):
             self.hub.stores_failed += 1
             return self.refuse_message(event, 0xC000 if event.last else 0x0117)
         request = StoreRequest.__new__(StoreRequest)
+        self.commanded_at = self.hub.read_at
+        self.first_byte_at = 0
         request._association = self
         request._context = event.context_id
         request.message_id = command.message_id
@@ -1135,8 +1278,17 @@ cdef class Acceptor:
             return 0
         self.message_size += event.size
         hub.bytes_in += event.size
+        if not self.first_byte_at:
+            self.first_byte_at = hub.read_at
+        if event.last and self.request is not None:
+            self.request._commanded = self.commanded_at
+            self.request._first = self.first_byte_at
+            self.request._last = hub.read_at
         if self.kind == MESSAGE_OTHER:
             return self.message_data(buffer, event)
+        if self.message_size > hub.limit_dataset:
+            hub.count("limit_dataset")
+            return self.give_up("a data set beyond the limit", 0, 0)
         if self.kind == MESSAGE_STORE or self.kind == MESSAGE_STREAM:
             if event.size:
                 offset = <uint32_t>(event.data - buffer.data)
@@ -1149,9 +1301,6 @@ cdef class Acceptor:
                     self.write(buffer)
                 else:
                     self.deliver(buffer)
-            elif self.message_size > hub.limit_dataset:
-                hub.count("limit_dataset")
-                self.give_up("a data set beyond the limit", 0, 0)
             elif self.kind == MESSAGE_STORE and self.message_size > hub.limit_stream:
                 self.begin_stream(buffer)
         elif event.last:
@@ -1159,8 +1308,6 @@ cdef class Acceptor:
                 self.settle(self.request, self.refusal)
                 self.request = None
             self.kind = MESSAGE_NONE
-        elif self.message_size > hub.limit_dataset:
-            self.give_up("a data set beyond the limit", 0, 0)
         return 0
 
     cdef int add_fragment(self, Buffer buffer, uint32_t offset, uint32_t length) except -1:
@@ -1316,8 +1463,7 @@ cdef class Acceptor:
     cdef int wait_for_answer(self, StoreRequest request) except -1:
         request._waits = True
         self.unanswered += 1
-        self.hub.in_flight += MESSAGE_COST
-        self.host.in_flight += MESSAGE_COST
+        self.hub.charge(self.host, MESSAGE_COST)
         return 0
 
     cdef int checked(self, StoreRequest request, object status) except? -2:
@@ -1331,10 +1477,11 @@ cdef class Acceptor:
         cdef dicore_command answer
         cdef Hub hub = self.hub
         request._answered = True
+        request._settled = dicore_now_ns()
+        request._status = status
         if request._waits:
             self.unanswered -= 1
-            hub.in_flight -= MESSAGE_COST
-            self.host.in_flight -= MESSAGE_COST
+            hub.charge(self.host, -MESSAGE_COST)
         if status == 0 or status & 0xF000 == 0xB000:
             self.stored_bytes += request._size
             hub.stores += 1
@@ -1352,6 +1499,9 @@ cdef class Acceptor:
             answer.affected_class = span_of_text(request.sop_class_uid)
             answer.affected_instance = span_of_text(request.sop_instance_uid)
             self.respond(request._context, &answer)
+            if self.settled is None:
+                self.settled = []
+            self.settled.append(request)
         if request._buffers is not None:
             self.let_go(request._buffers)
             request._buffers = None
@@ -1364,10 +1514,10 @@ cdef class Acceptor:
     cdef int respond(self, uint8_t context_id, const dicore_command *answer) except -1:
         if self.ended:
             return 0
-        if self.current is not None or self.queue:     # one message at a time (PS3.8 annex E)
+        if self.current is not None or self.queue or self.lent:     # one message at a time (PS3.8 annex E)
             self.post(context_id, Command.of(answer))
         elif dicore_association_respond(self.core, context_id, answer) != DICORE_OK:
-            self.give_up("its answers are not read", 0, 0)
+            self.unread()
         return 0
 
     # -- messages that Python sends
@@ -1383,7 +1533,7 @@ cdef class Acceptor:
             self.queue = deque()
         self.queue.append(outgoing(self, context_id, command, pieces, size, more, done))
         if len(self.queue) > QUEUED:
-            self.give_up("its answers are not read", 0, 0)
+            self.unread()
             return True
         self.pump()
         if not self.feeding and not self.flush_due:
@@ -1402,7 +1552,7 @@ cdef class Acceptor:
         cdef dicore_command c
         cdef dicore_status status
         cdef size_t count, i, total, turn = 0
-        if self.pumping or self.queue is None:
+        if self.pumping or self.queue is None or self.lent:
             return 0
         self.pumping = True
         try:
@@ -1430,7 +1580,7 @@ cdef class Acceptor:
                     if status == DICORE_BAD_ARGUMENT:
                         self.give_up("a message that cannot be sent", 0, 0)
                         raise ValueError(f"this message cannot be sent: {message.command!r}")
-                    self.give_up("its answers are not read", 0, 0)
+                    self.unread()
                     break
                 status = dicore_sender_next(&self.out.sender, self.out.headers, sizeof(self.out.headers), self.out.pieces, PIECES,
                                             &count)
@@ -1481,6 +1631,9 @@ cdef class Acceptor:
                 self.add_to_batch(pieces[i].data, pieces[i].size)
             return 0
         self.write_batch(MSG_MORE)             # a command and its data set wake the peer once
+        if self.shown is not None:
+            for i in range(count):
+                self.show(True, pieces[i].data, pieces[i].size)
         if self.fd >= 0 and not self.is_queued():
             for i in range(count):
                 vector[i].iov_base = <void *>pieces[i].data
@@ -1536,6 +1689,8 @@ cdef class Acceptor:
 
     cdef int write_bytes(self, const uint8_t *data, size_t size, int flags=0) except -1:
         cdef ssize_t n = 0
+        if self.shown is not None:
+            self.show(True, data, size)
         if self.fd >= 0 and not self.is_queued():
             n = c_send(self.fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT | flags)
             n = 0 if n < 0 else n              # what is wrong with the socket the transport will find out
@@ -1593,8 +1748,31 @@ cdef class Acceptor:
             self.stream_failed(error)
         elif self.fragment_count or self.stream_done:
             self.write(None)
+        self.take_rests()
         self.update_reading()
         self.flush()
+        return 0
+
+    cdef int take_rests(self) except -1:
+        """Take what has waited for a write."""
+        cdef Buffer buffer
+        cdef size_t begin, end
+        while self.rests and self.writing is None and not self.ended:
+            buffer, begin, end = self.rests.pop(0)
+            self.taking = True
+            try:
+                self.feed(buffer, begin, end - begin)
+            finally:
+                self.taking = False
+                self.hub.release(buffer)
+        return 0
+
+    cdef int drop_rests(self) except -1:
+        cdef Buffer buffer
+        rests, self.rests = self.rests, None
+        if rests is not None:
+            for buffer, _, _ in rests:
+                self.hub.release(buffer)
         return 0
 
     cdef int finish_stream(self) except -1:
@@ -1649,7 +1827,7 @@ cdef class Acceptor:
         has; who has next to nothing is not read until there is room."""
         if self.own is not None or self.writing is not None:
             return 0
-        self.hub.count("limit_in_flight")
+        self.hub.count("limit_in_flight" if self.hub.all_in_flight() >= self.hub.limit_in_flight else "limit_in_flight_per_peer")
         if self.message_size >= LANDING // 2 and self.fragment_count:
             return self.spill()
         self.paused_by_limit = True
@@ -1666,7 +1844,7 @@ cdef class Acceptor:
 
     cdef int update_reading(self) except -1:
         # who does not read our answers is not read, but for what may end an operation: a C-CANCEL, a response
-        cdef bint pause = not self.ended and (self.paused_by_limit or self.writing is not None or self.proposal != NULL or self.holds > 0 or
+        cdef bint pause = not self.ended and (self.lent or self.paused_by_limit or self.writing is not None or self.proposal != NULL or self.holds > 0 or
                                               (self.paused_by_peer and self.operations == 0))
         if self.transport is None or pause == self.paused or self.transport.is_closing():
             return 0
@@ -1691,7 +1869,7 @@ cdef class Acceptor:
         cdef const uint8_t *data
         cdef size_t size
         cdef bint batched = self.batch != NULL
-        if self.transport is None:
+        if self.transport is None or self.lent:
             return False
         if self.hub.draining and not self.ended and self.kind == MESSAGE_NONE and self.unanswered == 0 and self.operations == 0:
             self.give_up("aborted: the listener closes", 0, 0)
@@ -1700,13 +1878,92 @@ cdef class Acceptor:
         if size:
             self.write_bytes(data, size)
             dicore_association_sent(self.core, size)
+        if self.settled or self.echoed or (self.concluded and self.asked_at):
+            self.sent_all()
         if self.queued and not self.ended and self.transport.get_write_buffer_size() > BACKLOG:
-            self.give_up("its answers are not read", 0, 0)
+            self.unread()
             self.hang_up()
             return True
         if dicore_association_closing(self.core) or (self.ended and self.hub.draining):
             self.hang_up()
         return batched or size != 0
+
+    cdef int sent_all(self) except -1:
+        """Responses are with the kernel, or with the transport where the peer does not read."""
+        cdef Hub hub = self.hub
+        cdef uint64_t now = dicore_now_ns()
+        cdef uint64_t took[4]
+        cdef StoreRequest request
+        cdef list settled
+        cdef int i
+        if self.concluded and self.asked_at:
+            self.negotiate_time = now - self.asked_at
+            self.asked_at = 0
+            dicore_times_add(&hub.times[<int>DICORE_PHASE_NEGOTIATE], self.negotiate_time)
+        if self.echoed:
+            settled, self.echoed = self.echoed, None
+            for number, status, at in settled:
+                dicore_times_add(&hub.times[<int>DICORE_PHASE_ANSWER], now - <uint64_t>at)
+                if hub.on_done is not None:
+                    hub.on_done(self, "C-ECHO", number, "1.2.840.10008.1.1", "", status, 0, (0, 0, 0, now - <uint64_t>at))
+        if self.settled:
+            settled, self.settled = self.settled, None
+            for request in settled:
+                took[0] = request._first - request._commanded
+                took[1] = request._last - request._first
+                took[2] = request._settled - request._last
+                took[3] = now - request._settled
+                self.timed(took)
+                if hub.on_done is not None:
+                    hub.on_done(self, "C-STORE", request.message_id, request.sop_class_uid, request.sop_instance_uid, request._status,
+                                request._size, (took[0], took[1], took[2], took[3]))
+        return 0
+
+    cdef int timed(self, const uint64_t *took) except -1:
+        """The phases of a message."""
+        cdef int i, j
+        for i in range(4):
+            dicore_times_add(&self.hub.times[<int>DICORE_PHASE_FIRST_BYTE + i], took[i])
+        self.timed_count += 1
+        if self.timed_count == 1:
+            for i in range(4):
+                self.single[i] = took[i]
+            return 0
+        if self.times == NULL:
+            self.times = <dicore_times *>calloc(4, sizeof(dicore_times))
+            if self.times == NULL:
+                return 0                       # the first one stands for all
+            for i in range(4):
+                dicore_times_add(&self.times[i], self.single[i])
+        for i in range(4):
+            dicore_times_add(&self.times[i], took[i])
+        return 0
+
+    def operated(self, str service, int message_id, str sop_class, str sop_instance, int status, uint64_t began, uint64_t settled):
+        """A service that is none of C-STORE and C-ECHO is over, and its last response is on its way."""
+        cdef uint64_t now = dicore_now_ns()
+        dicore_times_add(&self.hub.times[<int>DICORE_PHASE_COMMIT], settled - began)
+        dicore_times_add(&self.hub.times[<int>DICORE_PHASE_ANSWER], now - settled)
+        if self.hub.on_done is not None:
+            self.hub.on_done(self, service, message_id, sop_class, sop_instance, status, 0, (0, 0, settled - began, now - settled))
+
+    @property
+    def phases(self):
+        """{phase: (count, p50, p99, longest)} in ns, of C-STOREs; the first two are the association's."""
+        cdef dicore_time_summary one
+        cdef dict out = {}
+        cdef int i
+        if self.accept_time:
+            out["accept"] = (1, self.accept_time, self.accept_time, self.accept_time)
+        if self.negotiate_time:
+            out["negotiate"] = (1, self.negotiate_time, self.negotiate_time, self.negotiate_time)
+        for i in range(4):
+            if self.times != NULL:
+                dicore_times_summary(&self.times[i], &one)
+                out[PHASES[2 + i]] = (one.count, one.p50, one.p99, one.longest)
+            elif self.timed_count:
+                out[PHASES[2 + i]] = (1, self.single[i], self.single[i], self.single[i])
+        return out
 
     cdef int hang_up(self) except -1:
         self.fd = -1
@@ -1715,10 +1972,17 @@ cdef class Acceptor:
         self.transport.close()
         return 0
 
+    cdef int unread(self) except -1:
+        if not self.ended:
+            self.hub.count("limit_unread")
+        return self.give_up("its answers are not read", 0, 0)
+
     cdef int give_up(self, str why, uint8_t source, uint8_t reason) except -1:
         """Abort from our side."""
         if self.ended:
             return 0
+        if self.lent:
+            return self.recall(why)
         if not self.why:
             self.why = why
         self.hub.count("aborted")
@@ -1727,6 +1991,9 @@ cdef class Acceptor:
 
     def stop(self, str why):
         """Abort the association now, whatever is under way."""
+        if self.lent:
+            self.recall(why)
+            return
         self.give_up(why, 0, 0)
         self.flush()
         if self.transport is not None:
@@ -1738,6 +2005,7 @@ cdef class Acceptor:
             return 0
         self.ended = True
         self.drop_fragments()
+        self.drop_rests()
         if self.kind == MESSAGE_STREAM and self.writing is None:
             self.abort_stream(self.request)
         self.kind = MESSAGE_NONE
@@ -1756,7 +2024,7 @@ cdef class Acceptor:
 
     cdef int tick(self, uint64_t now) except -1:
         cdef dicore_event event
-        if self.transport is None:
+        if self.transport is None or self.lent:
             return 0
         if self.closing_since:
             if now > self.closing_since + self.hub.options.artim_timeout:
@@ -1767,19 +2035,23 @@ cdef class Acceptor:
             return 0
         if self.paused or self.resumed:
             self.resumed = False
+            dicore_association_touch(self.core)
+            dicore_association_deadline(self.core, now)
             return 0
         if dicore_association_deadline(self.core, now) > now:
             return 0
         dicore_association_tick(self.core, now, &event)
         if event.kind == DICORE_EVENT_TIMEOUT:
-            name = TIMEOUT_NAMES.get(<int>event.timeout, "artim")
-            if not self.why:
-                self.why = f"timeout: {name}"
-            self.hub.count("timeout_" + name)
-            self.end()
+            self.timed_out(&event)
         self.flush()
         return 0
 
+    cdef int timed_out(self, const dicore_event *event) except -1:
+        name = TIMEOUT_NAMES.get(<int>event.timeout, "artim")
+        if not self.why:
+            self.why = f"timeout: {name}"
+        self.hub.count("timeout_" + name)
+        return self.end()
 
     cdef int watch_stall(self, uint64_t now) except -1:
         cdef size_t size = self.transport.get_write_buffer_size()
@@ -1787,17 +2059,99 @@ cdef class Acceptor:
             self.stalled_since = now
             self.stalled_size = size
         elif now - self.stalled_since >= self.hub.options.network_timeout > 0:
-            self.hub.count("timeout_network")
-            self.why = "timeout: network (it does not read)"
-            self.give_up(self.why, 0, 0)
-            self.flush()
-            self.transport.abort()
+            self.reads_nothing()
+        return 0
+
+    cdef int reads_nothing(self) except -1:
+        self.hub.count("timeout_network")
+        self.why = "timeout: network (it does not read)"
+        self.give_up(self.why, 0, 0)
+        self.flush()
+        self.transport.abort()
+        return 0
+
+    # -- lending it to threads that send (dicore/retrieve.h)
+
+    def lend(self):
+        """Give the association and its socket away until `take_back`: (address of the core, a duplicate of the socket, network
+        timeout in ms); None: something is under way on it, it is not a plain socket, or a capture shows it. Then `loan` is to be
+        set."""
+        cdef const uint8_t *data
+        cdef size_t size
+        if (self.shown is not None or self.lent or self.ended or self.transport is None or self.fd < 0 or self.secure or self.kind != MESSAGE_NONE or
+                self.unanswered or self.proposal != NULL or self.paused_by_peer or self.paused_by_limit or self.holds):
+            return None
+        self.pump()
+        self.flush()
+        if self.ended or self.transport is None or self.current is not None or self.queue or self.batch != NULL or self.is_queued():
+            return None
+        dicore_association_output(self.core, &data, &size)
+        if size:
+            return None
+        fd = os.dup(self.fd)
+        self.lent = True
+        self.recalled = None
+        self.update_reading()
+        return <size_t>self.core, fd, self.hub.options.network_timeout
+
+    cdef int recall(self, str why) except -1:
+        if self.recalled is None:
+            self.recalled = why
+            if self.loan is not None:
+                self.loan.stop()
+        return 0
+
+    def take_back(self, size_t address):
+        """It is ours again: what `address`, of a dicore_retrieval_end, has is dealt with here. 0: nothing came of it."""
+        cdef const dicore_retrieval_end *end = <const dicore_retrieval_end *>address
+        cdef Buffer buffer
+        self.lent = False
+        self.loan = None
+        if self.lost:
+            return self.connection_lost(None)
+        if end != NULL:
+            if end.why == DICORE_RETRIEVAL_EVENT:
+                self.happened(end)
+            elif end.why == DICORE_RETRIEVAL_STALLED:
+                self.reads_nothing()
+            elif end.why == DICORE_RETRIEVAL_CUT:
+                self.give_up("an instance could not be read any more when half of it was sent", 0, 0)
+            if end.amid and self.transport is not None and end.why != DICORE_RETRIEVAL_STALLED:
+                if end.why == DICORE_RETRIEVAL_STOPPED:
+                    self.give_up(self.recalled or "stopped", 0, 0)
+                self.fd = -1
+                self.transport.abort()         # it has half a PDU: nothing that we say would be understood
+                return None
+        if self.recalled is not None:
+            self.stop(self.recalled)
+        self.update_reading()
+        self.resume()
+
+    cdef int happened(self, const dicore_retrieval_end *end) except -1:
+        cdef Buffer buffer
+        if end.event.kind == DICORE_EVENT_TIMEOUT:
+            return self.timed_out(&end.event)
+        if end.event.kind != DICORE_EVENT_COMMAND:
+            return self.control(&end.event, end.status)
+        self.feeding = True
+        try:
+            self.command(&end.event)
+        finally:
+            self.feeding = False
+        if end.rest_size and not self.ended:
+            buffer = self.hub.landing()
+            memcpy(buffer.data, end.rest, end.rest_size)
+            buffer.holders += 1
+            try:
+                self.feed(buffer, 0, end.rest_size)
+            finally:
+                self.hub.release(buffer)
         return 0
 
 
 cpdef object usable_uid(object text):
     """A UID of a peer that can be repeated in an answer, or None."""
-    if text and is_uid(span_of_text(text)):
+    if text and dicore_uid_usable(span_of_text(text)):
         return text
     return None
 
@@ -1812,8 +2166,10 @@ cdef enum:
 
 cdef struct link_t:
     dicore_association *core
+    dicore_capture_stream *shown   # NULL: nobody captures
     int fd
     int error
+    bint peer_closed           # .. the connection
     bint sending               # a message is under way
     dicore_sender sender
     size_t piece, piece_count
@@ -1821,6 +2177,25 @@ cdef struct link_t:
     dicore_span data           # what the sender was supplied with last
     uint8_t headers[12 * PIECES]
     uint8_t command[512]
+
+
+cdef void link_show(link_t *link, bint ours, const uint8_t *data, size_t size) noexcept nogil:
+    cdef dicore_span piece
+    piece.data = data
+    piece.size = size
+    dicore_capture_data(link.shown, ours, &piece, 1)
+
+
+cdef void link_show_pieces(link_t *link, size_t sent) noexcept nogil:
+    """The first `sent` bytes of the pieces that are to be sent."""
+    cdef dicore_span shown[PIECES]
+    cdef size_t count = 0
+    while sent:
+        shown[count] = link.pieces[link.piece + count]
+        shown[count].size = min(sent, shown[count].size)
+        sent -= shown[count].size
+        count += 1
+    dicore_capture_data(link.shown, True, shown, count)
 
 
 cdef int link_push(link_t *link) noexcept nogil:
@@ -1836,6 +2211,8 @@ cdef int link_push(link_t *link) noexcept nogil:
         if size:
             n = c_send(link.fd, output, size, MSG_NOSIGNAL | MSG_DONTWAIT)
             if n >= 0:
+                if link.shown != NULL:
+                    link_show(link, True, output, <size_t>n)
                 dicore_association_sent(link.core, <size_t>n)
                 continue
         elif link.piece < link.piece_count:
@@ -1848,6 +2225,8 @@ cdef int link_push(link_t *link) noexcept nogil:
             message.msg_iovlen = count
             n = c_sendmsg(link.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
             if n >= 0:
+                if link.shown != NULL:
+                    link_show_pieces(link, <size_t>n)
                 while link.piece < link.piece_count and <size_t>n >= link.pieces[link.piece].size:
                     n -= <ssize_t>link.pieces[link.piece].size
                     link.piece += 1
@@ -1917,6 +2296,7 @@ cdef class Link:
     cdef readonly str implementation_uid, implementation_version   # of the peer
     cdef readonly int window_invoked, window_performed             # operations at a time: ours, the peer's
     cdef public object owner        # what is told to go on: `resume()`, `stop(why)`
+    cdef Stream shown               # of a capture
     cdef object keep                # owner of the data set that is being sent
     cdef object queue               # deque of Outgoing
     cdef Outgoing current           # the one that is being sent
@@ -2014,14 +2394,22 @@ cdef class Link:
             free(extended_items)
         self.proposed = contexts
 
-    def attach(self, int fd):
-        """The socket is connected: the request may go out."""
+    def attach(self, int fd, Stream shown=None):
+        """The socket is connected: the request may go out. `shown`: of a capture."""
         self.link.fd = fd
+        self.shown = shown
+        if shown is not None:
+            self.link.shown = shown.stream
         check(dicore_association_connected(self.link.core), NULL)
 
-    def detach(self):
-        """The socket is going to be closed."""
+    def detach(self, str why="", bint reset=False):
+        """The socket is going to be closed; `why` and whether by a reset of the peer, for the capture."""
         cdef dicore_event event
+        self.link.shown = NULL
+        if self.shown is not None:
+            self.shown.end(DICORE_CAPTURE_CLOSED_BY_PEER if self.link.peer_closed else
+                           DICORE_CAPTURE_RESET_BY_PEER if reset else DICORE_CAPTURE_CLOSED, why)
+            self.shown = None
         if self.link.fd >= 0:
             self.link.fd = -1
             dicore_association_closed(self.link.core, &event)
@@ -2088,9 +2476,7 @@ cdef class Link:
         An empty list: nothing whole yet. Raises OSError when the socket is gone."""
         cdef uint8_t *memory = PULLED
         cdef ssize_t n
-        cdef size_t at = 0, consumed
         cdef dicore_event event
-        cdef dicore_status status
         cdef list said = []
         if self.link.fd < 0:
             return said
@@ -2100,17 +2486,63 @@ cdef class Link:
                 return said
             raise OSError(errno, "the connection is broken")
         if n == 0:
+            self.link.peer_closed = True
             dicore_association_closed(self.link.core, &event)
             said.append(("closed",))
             return said
+        if self.link.shown != NULL:
+            link_show(&self.link, False, memory, <size_t>n)
+        self.digest(said, memory, <size_t>n)
+        return said
+
+    cdef int digest(self, list said, const uint8_t *memory, size_t n) except -1:
+        cdef size_t at = 0, consumed
+        cdef dicore_event event
+        cdef dicore_status status
         while True:
-            status = dicore_association_receive(self.link.core, memory + at, <size_t>n - at, &consumed, &event)
+            status = dicore_association_receive(self.link.core, memory + at, n - at, &consumed, &event)
             at += consumed
             if event.kind == DICORE_EVENT_NONE:
-                return said
+                return 0
             self.say(said, &event)
             if status != DICORE_OK and event.kind != DICORE_EVENT_FAILED:
-                return said
+                return 0
+
+    def lend(self):
+        """Give the association and its socket away until `take_back`: (address of the core, a duplicate of the socket); None:
+        something is under way on it, or a capture shows it."""
+        cdef const uint8_t *data
+        cdef size_t size
+        if self.shown is not None or self.link.fd < 0 or self.sending or self.link.sending or self.push() or self.link.fd < 0:
+            return None
+        dicore_association_output(self.link.core, &data, &size)
+        return None if size else (<size_t>self.link.core, os.dup(self.link.fd))
+
+    def take_back(self, size_t address):
+        """(What `pull` would have said, the peer has half a PDU) of what `address`, of a dicore_retrieval_end, has."""
+        cdef const dicore_retrieval_end *end = <const dicore_retrieval_end *>address
+        cdef dicore_event event
+        cdef list said = []
+        if end == NULL:
+            return said, False
+        if end.why == DICORE_RETRIEVAL_EVENT and end.event.kind == DICORE_EVENT_TIMEOUT:
+            said.append(("timeout", 0, 0, <int>end.event.timeout))
+        elif end.why == DICORE_RETRIEVAL_EVENT:
+            self.say(said, &end.event)
+            if end.rest_size and end.event.kind == DICORE_EVENT_COMMAND:
+                self.digest(said, end.rest, end.rest_size)
+        elif end.why == DICORE_RETRIEVAL_CLOSED:
+            dicore_association_closed(self.link.core, &event)
+            said.append(("closed",))
+        elif end.why == DICORE_RETRIEVAL_BROKEN:
+            said.append(("broken", 0, end.system, 0))
+        elif end.why == DICORE_RETRIEVAL_STALLED:
+            said.append(("timeout", 0, 0, <int>DICORE_TIMEOUT_NETWORK))
+        elif end.why == DICORE_RETRIEVAL_STOPPED:
+            said.append(("stopped",))
+        elif end.why == DICORE_RETRIEVAL_CUT:
+            said.append(("cut",))
+        return said, bool(end.amid)
 
     cdef int say(self, list said, const dicore_event *event) except -1:
         if event.kind == DICORE_EVENT_COMMAND:
@@ -2227,72 +2659,13 @@ def associate_rebuilt(const uint8_t[::1] pdu not None):
 
 # ---- files -----------------------------------------------------------------------------------------------------------
 
-cdef dicore_span span_of_chars(const char *text, size_t size) noexcept nogil:
-    cdef dicore_span span
-    span.data = <const uint8_t *>text
-    span.size = size
-    return span
-
-
-cdef struct identity:
-    dicore_span sop_class, sop_instance, transfer_syntax
-    uint64_t start             # of the data set
-    bint deflated
-
-
-cdef dicore_status identify(const uint8_t *data, size_t size, bint partial, identity *out) noexcept nogil:
-    """What a C-STORE needs to know of a file. The data set's own UIDs count before those of group 0002, and the encoding it
-    really has before the one it declares. DICORE_TRUNCATED (partial only): more bytes are needed."""
-    cdef dicore_read_options options
-    cdef dicore_part10 part
-    cdef dicore_selected found[2]
-    cdef uint32_t tags[2]
-    cdef uint64_t position
-    cdef dicore_status status
-    cdef int deflated = 0
-    memset(&options, 0, sizeof(options))
-    options.partial = partial
-    status = dicore_part10_parse(data, size, &options, &part, NULL)
-    if status != DICORE_OK:
-        return status
-    out.sop_class = part.sop_class
-    out.sop_instance = part.sop_instance
-    out.transfer_syntax = part.transfer_syntax
-    out.start = part.dataset_offset
-    out.deflated = part.deflated
-    if not part.deflated:
-        tags[0] = 0x00080016
-        tags[1] = 0x00080018
-        status = dicore_select(data, size, part.dataset_offset, <dicore_encoding>part.encoding, &options, tags, 2, found,
-                               &position, NULL)
-        if status != DICORE_OK:
-            return status
-        if found[0].flags & DICORE_SELECTED and found[0].offset + found[0].length <= size and found[0].length:
-            out.sop_class.data = data + found[0].offset
-            out.sop_class.size = dicore_value_trim(data + found[0].offset, <size_t>found[0].length)
-        if found[1].flags & DICORE_SELECTED and found[1].offset + found[1].length <= size and found[1].length:
-            out.sop_instance.data = data + found[1].offset
-            out.sop_instance.size = dicore_value_trim(data + found[1].offset, <size_t>found[1].length)
-        if part.guessed or dicore_syntax_encoding(part.transfer_syntax.data, part.transfer_syntax.size, &deflated) != \
-                <dicore_encoding>part.encoding:
-            if part.encoding == DICORE_IMPLICIT_LE:
-                out.transfer_syntax = span_of_chars("1.2.840.10008.1.2", 17)
-            elif part.encoding == DICORE_EXPLICIT_BE:
-                out.transfer_syntax = span_of_chars("1.2.840.10008.1.2.2", 19)
-            else:
-                out.transfer_syntax = span_of_chars("1.2.840.10008.1.2.1", 19)
-    if not is_uid(out.sop_class) or not is_uid(out.sop_instance) or not is_uid(out.transfer_syntax):
-        return DICORE_BAD_META
-    return DICORE_OK
-
-
 def identify_bytes(const uint8_t[::1] data not None, *, bint partial=False):
     """(SOP class, SOP instance, transfer syntax, offset of the data set) of a Part 10 file in memory, or of the beginning
     of one. Raises DicomFormatError when a C-STORE cannot be made of it."""
-    cdef identity found
+    cdef dicore_identity found
     if data.shape[0] == 0:
         raise errors.DicomFormatError("no bytes", expected="a DICOM file")
-    check(identify(&data[0], <size_t>data.shape[0], partial, &found), NULL, None,
+    check(dicore_part10_identify(&data[0], <size_t>data.shape[0], partial, &found), NULL, None,
           "SOP Class UID, SOP Instance UID and a transfer syntax")
     return text_of(found.sop_class), text_of(found.sop_instance), text_of(found.transfer_syntax), found.start
 
@@ -2319,7 +2692,7 @@ cdef struct source:
     uint64_t position          # of the next byte to read, when streamed
     int fd                     # open while streamed, else -1
     size_t index
-    identity id
+    dicore_identity id
 
 
 cdef ssize_t read_all(int fd, uint8_t *memory, size_t size, uint64_t position) noexcept nogil:
@@ -2389,7 +2762,7 @@ cdef uint8_t load(const char *path, source *out, size_t whole, size_t chunk, int
         out.size = size
         out.position = <uint64_t>got
         out.fd = fd
-    status = identify(out.memory, out.loaded, out.fd >= 0, &out.id)
+    status = dicore_part10_identify(out.memory, out.loaded, out.fd >= 0, &out.id)
     if status == DICORE_OK and out.id.start > out.loaded:
         status = DICORE_TRUNCATED
     if status == DICORE_OK and (out.size - out.id.start) % 2:
@@ -2435,6 +2808,20 @@ cdef class Paths:
     def __len__(self):
         return self.count
 
+    def folders(self):
+        """The indexes of those that are folders. Releases the GIL."""
+        cdef size_t i = 0
+        cdef c_stat info
+        cdef list found = []
+        while True:
+            with nogil:
+                while i < self.count and not (c_stat_path(self.array[i], &info) == 0 and S_ISDIR(info.st_mode)):
+                    i += 1
+            if i >= self.count:
+                return found
+            found.append(i)
+            i += 1
+
 
 def survey(Paths paths not None, list indexes not None):
     """Read the headers of the files with these indexes: {(SOP class, transfer syntax): [indexes]}. Files that cannot be
@@ -2445,7 +2832,7 @@ def survey(Paths paths not None, list indexes not None):
     cdef size_t wanted
     cdef ssize_t got
     cdef int fd, error
-    cdef identity id
+    cdef dicore_identity id
     cdef dicore_status status
     cdef const char *path
     cdef object last_key = None
@@ -2465,7 +2852,7 @@ def survey(Paths paths not None, list indexes not None):
                         got = read_all(fd, memory, wanted, 0)
                         if got < 0:
                             break
-                        status = identify(memory, <size_t>got, <uint64_t>got < size, &id)
+                        status = dicore_part10_identify(memory, <size_t>got, <uint64_t>got < size, &id)
                         if status != DICORE_TRUNCATED or wanted >= SURVEY_LONGEST or <size_t>got < wanted:
                             break
                         wanted *= 4
@@ -2632,6 +3019,18 @@ cdef class Pump:
             out.append((j, self.outcomes[j], self.statuses[j], self.details[j]))
         return out
 
+    def settled(self):
+        """How many files were acknowledged with status 0000, and the results of all the others."""
+        cdef size_t i, j, plain = 0
+        cdef list out = []
+        for i in range(self.order_count):
+            j = self.order[i]
+            if self.outcomes[j] == OUTCOME_SENT and self.statuses[j] == 0:
+                plain += 1
+            else:
+                out.append((j, self.outcomes[j], self.statuses[j], self.details[j]))
+        return plain, out
+
     def ended(self, size_t number):
         """What ended association `number`: None while it stands, else (kind, source or 0, reason or errno, detail)."""
         cdef lane *one
@@ -2733,7 +3132,7 @@ cdef class Pump:
         self.spare[self.spare_count] = file
         self.spare_count += 1
 
-    cdef int context_for(self, lane *one, const identity *id) noexcept nogil:
+    cdef int context_for(self, lane *one, const dicore_identity *id) noexcept nogil:
         cdef size_t i, at
         for i in range(one.offer_count):
             at = (one.last_offer + i) % one.offer_count
@@ -2827,9 +3226,12 @@ cdef class Pump:
                 self.die(one, 0, 0, 0, 0)
             return
         if n == 0:
+            one.link.peer_closed = True
             dicore_association_closed(one.link.core, &event)
             self.die(one, DICORE_EVENT_CLOSED, 0, 0, 0)
             return
+        if one.link.shown != NULL:
+            link_show(one.link, False, memory, <size_t>n)
         while True:
             status = dicore_association_receive(one.link.core, memory + at, <size_t>n - at, &consumed, &event)
             at += consumed
@@ -2898,3 +3300,794 @@ cdef class Pump:
         if event.kind == DICORE_EVENT_TIMEOUT:
             link_push(one.link)
             self.die(one, <uint8_t>event.kind, 0, 0, <int>event.timeout)
+
+
+# ---- a load of C-STOREs ----------------------------------------------------------------------------------------------
+
+cdef extern from "sys/epoll.h" nogil:
+    ctypedef union epoll_data_t:
+        uint64_t u64
+    cdef struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int flags)
+    int epoll_ctl(int epoll, int operation, int fd, epoll_event *event)
+    int epoll_wait(int epoll, epoll_event *events, int count, int timeout)
+    int EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
+    uint32_t EPOLLIN, EPOLLOUT
+
+cdef extern from "sys/timerfd.h" nogil:
+    cdef struct itimerspec:
+        timespec it_interval
+        timespec it_value
+    int timerfd_create(int clock, int flags)
+    int timerfd_settime(int fd, int flags, const itimerspec *new, itimerspec *old)
+
+cdef extern from "pthread.h" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t *mutex, void *attributes)
+    int pthread_mutex_lock(pthread_mutex_t *mutex)
+    int pthread_mutex_unlock(pthread_mutex_t *mutex)
+    int pthread_mutex_destroy(pthread_mutex_t *mutex)
+
+cdef enum:
+    SHOT_ANSWERED = 0          # `status` is the peer's
+    SHOT_LOST = 1              # the association ended before the answer
+    SHOT_CUT = 2               # the run ended before the answer
+    SHOT_NO_CONTEXT = 3        # the peer refused it: nothing was sent
+    SHOT_NO_NUMBER = 4         # there are no more study numbers
+    LANE_PARKED = 0            # without an association, free
+    LANE_OPENING = 1           # Python makes one, for an operation that is due
+    LANE_OPEN = 2
+    LANE_DRAINING = 3          # the answers are awaited, then it is released
+    LANE_CLOSING = 4           # Python ends it
+    TELL_OPEN = 0
+    TELL_RELEASE = 1
+    TELL_ENDED = 2
+    LAST_OF_SERIES = 1
+    LAST_OF_STUDY = 2
+    INSTANCE = 64              # characters of a UID
+
+cdef struct pattern_t:         # an instance but for the number of its study, which stands at `places` in decimal digits
+    dicore_span head, tail
+    uint32_t *places
+    size_t place_count, pair, last
+    const char *sop_class
+    size_t sop_class_size, instance_size, instance_place
+    char instance[INSTANCE]
+
+cdef struct shot_record:       # of 72 bytes: what `Volley.take` gives
+    double due, start, begun, sent, end
+    uint64_t size
+    uint32_t study, pattern, lane, generation
+    uint16_t status
+    uint8_t outcome, free
+    uint32_t unused
+
+cdef struct shot_t:
+    shot_record record
+    uint16_t message_id
+    bint active, answered
+    uint8_t *head
+    char instance[INSTANCE]
+    dicore_span data[2]
+
+cdef struct volley_lane:
+    link_t *link
+    shot_t *shots
+    shot_t *sending
+    uint8_t *contexts          # of each pair, 0: refused
+    size_t window, outstanding
+    int state
+    bint blocked, queued
+    uint16_t message_id
+    uint32_t study, at, generation
+    double ready               # closed model: when its user has thought
+
+cdef struct volley_order:      # from Python: lane `lane` has an association, or is free again
+    size_t lane
+    bint attached
+    link_t *link
+    size_t window
+    uint16_t message_id
+    double due, start
+    bint free
+
+cdef struct volley_word:       # to Python
+    int kind
+    size_t lane
+    double due, start
+    bint free
+    uint8_t end_kind, end_source, end_reason
+    int end_detail
+
+
+cdef dicore_span span_of_chars(const char *text, size_t size) noexcept nogil:
+    cdef dicore_span span
+    span.data = <const uint8_t *>text
+    span.size = size
+    return span
+
+
+@cython.final
+cdef class Volley:
+    """C-STOREs of made-up instances, each begun at its time, driven without the GIL by the thread that calls `run`.
+
+    `patterns` are (pair, SOP Instance UID, place, head, tail, places, last): `pair` indexes `pairs` of (SOP class, transfer
+    syntax); the data set is `head` + `tail`; at each of `places` in the head, and at `place` in the UID, stand the digits of
+    the study number, as many as `first` has. `last` is 1 for the last of a series, 2 of a study, 3 of both. Studies are
+    numbered from `first`; each lane sends one study after the other.
+
+    Times are seconds from `origin` (of CLOCK_MONOTONIC, in ns). With `users` each lane begins the next as soon as it has
+    its answer and has thought, until `end` or `limit` operations (0: no limit); without, operations begin at the times that
+    `feed` brings. An operation that is due takes a lane with an association before it has one made: `events` then says
+    "open", and `attach` or `park` answers it. `association` is how long one lives: 0 for good, 1 a series, 2 a study, 3 an
+    image."""
+    cdef readonly uint64_t given, begun, done, studies
+    cdef readonly bint over    # users begin nothing more
+    cdef list keep
+    cdef list pairs
+    cdef dict links
+    cdef pattern_t *patterns
+    cdef size_t pattern_count, widest, digits
+    cdef uint64_t first
+    cdef volley_lane *lanes
+    cdef size_t lane_count, most
+    cdef bint users
+    cdef double end, think
+    cdef uint64_t limit
+    cdef int association
+    cdef int64_t origin
+    cdef int epoll, wake, bell, timer
+    cdef bint stopping, running
+    cdef size_t *idle          # ring of lanes
+    cdef size_t idle_head, idle_count
+    cdef size_t *parked        # stack of lanes
+    cdef size_t parked_count
+    cdef double *due           # times, from the one that is next; those up to `given` have come
+    cdef size_t due_at, due_count, due_capacity
+    cdef uint64_t taken
+    # shared with Python, under the lock
+    cdef pthread_mutex_t lock
+    cdef double *fed
+    cdef size_t fed_count, fed_capacity
+    cdef volley_order *orders
+    cdef size_t order_count, order_capacity
+    cdef volley_word *words
+    cdef size_t word_count, word_capacity
+    cdef shot_record *records
+    cdef size_t record_count, record_capacity
+    cdef bint failed           # no memory
+
+    def __cinit__(self, list patterns not None, list pairs not None, *, size_t lanes, size_t window, uint64_t first,
+                  int association, bint users, double think, int64_t origin, double end, uint64_t limit):
+        cdef size_t i, j
+        cdef pattern_t *one
+        self.epoll = self.wake = self.bell = self.timer = -1
+        pthread_mutex_init(&self.lock, NULL)
+        if not patterns or not 0 < lanes or not 0 < window <= 64:
+            raise ValueError("patterns, lanes, and a window from 1 to 64")
+        self.keep = []
+        self.pairs = pairs
+        self.links = {}
+        self.first = first
+        self.digits = <size_t>len(str(first))
+        self.association, self.users, self.think = association, users, think
+        self.origin, self.end, self.limit, self.most = origin, end, limit, window
+        self.pattern_count = <size_t>len(patterns)
+        self.patterns = <pattern_t *>calloc(self.pattern_count, sizeof(pattern_t))
+        self.lane_count = lanes
+        self.lanes = <volley_lane *>calloc(lanes, sizeof(volley_lane))
+        self.idle = <size_t *>calloc(lanes, sizeof(size_t))
+        self.parked = <size_t *>calloc(lanes, sizeof(size_t))
+        if self.patterns == NULL or self.lanes == NULL or self.idle == NULL or self.parked == NULL:
+            raise MemoryError()
+        for i in range(self.pattern_count):
+            one = &self.patterns[i]
+            pair, instance, place, head, tail, places, last = patterns[i]
+            sop_class, _ = pairs[pair]
+            text = instance.encode()
+            self.keep += [head, tail, sop_class]
+            one.pair = pair
+            one.last = last
+            one.head = span_of_bytes(head)
+            one.tail = span_of_bytes(tail)
+            one.sop_class = <const char *>span_of_text(sop_class).data
+            one.sop_class_size = span_of_text(sop_class).size
+            one.instance_size = <size_t>len(text)
+            one.instance_place = place
+            one.place_count = <size_t>len(places)
+            if one.instance_size > INSTANCE or one.instance_place + self.digits > one.instance_size:
+                raise ValueError("a UID has at most 64 characters, and the study number among them")
+            memcpy(one.instance, PyBytes_AS_STRING(text), one.instance_size)
+            one.places = <uint32_t *>calloc(one.place_count + 1, sizeof(uint32_t))
+            if one.places == NULL:
+                raise MemoryError()
+            for j in range(one.place_count):
+                one.places[j] = places[j]
+                if one.places[j] + self.digits > one.head.size:
+                    raise ValueError("a study number stands outside the head")
+            if (one.head.size + one.tail.size) % 2:
+                raise ValueError("a data set of odd length")
+            self.widest = max(self.widest, one.head.size)
+        self.epoll = epoll_create1(EFD_CLOEXEC)
+        self.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        self.bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        self.timer = timerfd_create(CLOCK_MONOTONIC, EFD_CLOEXEC | EFD_NONBLOCK)
+        if self.epoll < 0 or self.wake < 0 or self.bell < 0 or self.timer < 0:
+            raise OSError(errno, "epoll")
+        self.listen(self.wake, lanes, EPOLLIN, EPOLL_CTL_ADD)
+        self.listen(self.timer, lanes + 1, EPOLLIN, EPOLL_CTL_ADD)
+        for i in range(lanes):
+            self.free_lane(lanes - 1 - i if not users else i, 0.0)
+
+    def __dealloc__(self):
+        cdef size_t i, j
+        if self.patterns != NULL:
+            for i in range(self.pattern_count):
+                free(self.patterns[i].places)
+        if self.lanes != NULL:
+            for i in range(self.lane_count):
+                free(self.lanes[i].contexts)
+                if self.lanes[i].shots != NULL:
+                    for j in range(self.most):
+                        free(self.lanes[i].shots[j].head)
+                free(self.lanes[i].shots)
+        free(self.patterns)
+        free(self.lanes)
+        free(self.idle)
+        free(self.parked)
+        free(self.due)
+        free(self.fed)
+        free(self.orders)
+        free(self.words)
+        free(self.records)
+        for fd in (self.epoll, self.wake, self.bell, self.timer):
+            if fd >= 0:
+                c_close(fd)
+        pthread_mutex_destroy(&self.lock)
+
+    def fileno(self):
+        """Readable when there are `events`."""
+        return self.bell
+
+    @property
+    def waiting(self):
+        """Operations that are due and have no lane."""
+        return <int64_t>(self.given - self.taken)
+
+    def feed(self, const double[::1] times not None):
+        """Arrivals to come, in order."""
+        cdef size_t count = <size_t>times.shape[0]
+        if count == 0:
+            return
+        pthread_mutex_lock(&self.lock)
+        self.fed = <double *>self.grown(self.fed, &self.fed_capacity, self.fed_count + count, sizeof(double))
+        if not self.failed:
+            memcpy(self.fed + self.fed_count, &times[0], count * sizeof(double))
+            self.fed_count += count
+        pthread_mutex_unlock(&self.lock)
+        self.rouse()
+
+    def attach(self, size_t lane, Link link not None, double due, double start, bint free):
+        """A lane's association is open; `due`, `start` and `free` are those of the operation that it was opened for. The link
+        is the volley's until `events` gives it back."""
+        cdef volley_order order
+        cdef volley_lane *one
+        cdef size_t i
+        if lane >= self.lane_count or self.lanes[lane].state != LANE_OPENING:
+            raise IndexError(lane)
+        one = &self.lanes[lane]
+        if one.shots == NULL:                  # in this thread: the other has not seen it yet
+            one.shots = <shot_t *>calloc(self.most, sizeof(shot_t))
+            one.contexts = <uint8_t *>calloc(<size_t>len(self.pairs), 1)
+            if one.shots == NULL or one.contexts == NULL:
+                raise MemoryError()
+            for i in range(self.most):
+                one.shots[i].head = <uint8_t *>malloc(self.widest + 1)
+                if one.shots[i].head == NULL:
+                    raise MemoryError()
+        for i in range(<size_t>len(self.pairs)):
+            one.contexts[i] = link.contexts.get(self.pairs[i], 0)
+        memset(&order, 0, sizeof(order))
+        order.lane, order.attached, order.link = lane, True, &link.link
+        order.due, order.start, order.free = due, start, free
+        order.message_id = link.message_id
+        order.window = min(self.most, <size_t>link.window_invoked if link.window_invoked > 0 else self.most)
+        self.links[lane] = link
+        self.post(&order)
+
+    def park(self, size_t lane):
+        """A lane's association is over, or was not to be had: the lane is free."""
+        cdef volley_order order
+        if lane >= self.lane_count or self.lanes[lane].state not in (LANE_OPENING, LANE_CLOSING):
+            raise IndexError(lane)
+        self.links.pop(lane, None)
+        memset(&order, 0, sizeof(order))
+        order.lane = lane
+        self.post(&order)
+
+    def halt(self):
+        """Begin nothing more."""
+        self.end = 0.0
+        self.rouse()
+
+    def cancel(self):
+        """Make `run` return: what is under way is cut off, its associations aborted; the others are given back."""
+        self.stopping = True
+        self.rouse()
+
+    def events(self):
+        """What Python has to do, as tuples: ("open", lane, due, start, free); ("release", lane); ("ended", lane, end), where
+        `end` is as of `Pump.ended`, or None when the run was cut off."""
+        cdef list out = []
+        cdef volley_word *words
+        cdef size_t i, count
+        cdef uint64_t drained
+        pthread_mutex_lock(&self.lock)
+        words, count = self.words, self.word_count
+        self.words, self.word_count, self.word_capacity = NULL, 0, 0
+        c_read(self.bell, &drained, sizeof(drained))
+        pthread_mutex_unlock(&self.lock)
+        for i in range(count):
+            if words[i].kind == TELL_OPEN:
+                out.append(("open", words[i].lane, words[i].due, words[i].start, bool(words[i].free)))
+            elif words[i].kind == TELL_RELEASE:
+                out.append(("release", words[i].lane))
+            else:
+                out.append(("ended", words[i].lane, ending(&words[i])))
+        free(words)
+        return out
+
+    def take(self):
+        """The records of what has ended since the last call, as they stand in memory: `shot_record`."""
+        cdef shot_record *records
+        cdef size_t count
+        pthread_mutex_lock(&self.lock)
+        records, count = self.records, self.record_count
+        self.records, self.record_count, self.record_capacity = NULL, 0, 0
+        pthread_mutex_unlock(&self.lock)
+        try:
+            if self.failed:
+                raise MemoryError()
+            return PyBytes_FromStringAndSize(<const char *>records, <Py_ssize_t>(count * sizeof(shot_record)))
+        finally:
+            free(records)
+
+    def left(self):
+        """When `run` has returned: the times of those that were due and never began."""
+        cdef size_t i
+        return [self.due[self.due_at + i] for i in range(<size_t>(self.given - self.taken))]
+
+    def run(self):
+        """Drive until `cancel`."""
+        with nogil:
+            self.loop()
+        if self.failed:
+            raise MemoryError()
+
+    # -- without the GIL from here on
+
+    cdef void *grown(self, void *array, size_t *capacity, size_t wanted, size_t size) noexcept nogil:
+        """Room for so many; `failed` when there is none."""
+        cdef void *more
+        if wanted <= capacity[0]:
+            return array
+        more = realloc(array, max(wanted, 2 * capacity[0] + 16) * size)
+        if more == NULL:
+            self.failed = True
+            return array
+        capacity[0] = max(wanted, 2 * capacity[0] + 16)
+        return more
+
+    cdef void rouse(self) noexcept nogil:
+        cdef uint64_t one = 1
+        c_write(self.wake, &one, sizeof(one))
+
+    cdef void post(self, const volley_order *order) noexcept nogil:
+        pthread_mutex_lock(&self.lock)
+        self.orders = <volley_order *>self.grown(self.orders, &self.order_capacity, self.order_count + 1, sizeof(volley_order))
+        if not self.failed:
+            self.orders[self.order_count] = order[0]
+            self.order_count += 1
+        pthread_mutex_unlock(&self.lock)
+        self.rouse()
+
+    cdef void tell(self, const volley_word *word) noexcept nogil:
+        cdef uint64_t one = 1
+        pthread_mutex_lock(&self.lock)
+        self.words = <volley_word *>self.grown(self.words, &self.word_capacity, self.word_count + 1, sizeof(volley_word))
+        if not self.failed:
+            self.words[self.word_count] = word[0]
+            self.word_count += 1
+        c_write(self.bell, &one, sizeof(one))
+        pthread_mutex_unlock(&self.lock)
+
+    cdef void note(self, const shot_record *record) noexcept nogil:
+        pthread_mutex_lock(&self.lock)
+        self.records = <shot_record *>self.grown(self.records, &self.record_capacity, self.record_count + 1, sizeof(shot_record))
+        if not self.failed:
+            self.records[self.record_count] = record[0]
+            self.record_count += 1
+        pthread_mutex_unlock(&self.lock)
+
+    cdef void listen(self, int fd, uint64_t key, uint32_t events, int operation) noexcept nogil:
+        cdef epoll_event event
+        event.events = events
+        event.data.u64 = key
+        epoll_ctl(self.epoll, operation, fd, &event)
+
+    cdef double now(self) noexcept nogil:
+        cdef timespec t
+        clock_gettime(CLOCK_MONOTONIC, &t)
+        return <double>(<int64_t>t.tv_sec * 1000000000 + t.tv_nsec - self.origin) * 1e-9
+
+    cdef void loop(self) noexcept nogil:
+        cdef epoll_event events[64]
+        cdef int n, i
+        cdef size_t key
+        cdef uint64_t drained, checked = now_ms(), coarse
+        cdef volley_lane *one
+        while not self.stopping and not self.failed:
+            self.arm()
+            n = epoll_wait(self.epoll, events, 64, 250)
+            for i in range(n):
+                key = <size_t>events[i].data.u64
+                if key >= self.lane_count:
+                    c_read(self.wake if key == self.lane_count else self.timer, &drained, sizeof(drained))
+                    continue
+                one = &self.lanes[key]
+                if one.state != LANE_OPEN and one.state != LANE_DRAINING:
+                    continue
+                if events[i].events & EPOLLOUT:
+                    self.push(one)
+                if events[i].events & ~EPOLLOUT and (one.state == LANE_OPEN or one.state == LANE_DRAINING):
+                    self.pull(one)
+            self.obey()
+            self.dispatch()
+            coarse = now_ms()
+            if coarse - checked >= 250:
+                checked = coarse
+                for key in range(self.lane_count):
+                    if self.lanes[key].outstanding:
+                        self.check_time(&self.lanes[key], coarse)
+        self.obey()                            # what came in time to be cut off
+        for key in range(self.lane_count):
+            one = &self.lanes[key]
+            if one.state != LANE_OPEN and one.state != LANE_DRAINING:
+                continue
+            if one.outstanding:
+                dicore_association_abort(one.link.core, 0, 0)
+                if one.link.piece == one.link.piece_count:     # else amid a PDU: nobody could read it
+                    one.link.sending = False
+                    link_push(one.link)
+                self.die(one, 255, 0, 0, 0)
+            else:
+                self.give_back(one)
+
+    cdef void arm(self) noexcept nogil:
+        """Be woken for the next arrival, or the next user that has thought."""
+        cdef itimerspec at
+        cdef int64_t when
+        cdef double moment = -1.0
+        if self.users:
+            if self.idle_count:
+                moment = self.lanes[self.idle[self.idle_head]].ready
+                if moment <= self.now():
+                    return                     # it is over
+        elif <size_t>(self.given - self.taken) < self.due_count:
+            moment = self.due[self.due_at + <size_t>(self.given - self.taken)]
+        if moment < 0:
+            return
+        when = self.origin + <int64_t>(moment * 1e9)
+        memset(&at, 0, sizeof(at))
+        at.it_value.tv_sec = <time_t>(when // 1000000000)
+        at.it_value.tv_nsec = <long>(when % 1000000000)
+        timerfd_settime(self.timer, 1, &at, NULL)              # 1: absolute; a time that has passed wakes at once
+
+    cdef void obey(self) noexcept nogil:
+        """Take what Python has brought."""
+        cdef volley_order *orders
+        cdef size_t i, count
+        cdef volley_lane *one
+        if self.order_count == 0 and self.fed_count == 0:      # a look without the lock: `wake` rings again
+            return
+        pthread_mutex_lock(&self.lock)
+        if self.fed_count:
+            memmove(self.due, self.due + self.due_at, self.due_count * sizeof(double))
+            self.due_at = 0
+            self.due = <double *>self.grown(self.due, &self.due_capacity, self.due_count + self.fed_count, sizeof(double))
+            if not self.failed:
+                memcpy(self.due + self.due_count, self.fed, self.fed_count * sizeof(double))
+                self.due_count += self.fed_count
+                self.fed_count = 0
+        orders, count = self.orders, self.order_count
+        self.orders, self.order_count, self.order_capacity = NULL, 0, 0
+        pthread_mutex_unlock(&self.lock)
+        for i in range(count):
+            one = &self.lanes[orders[i].lane]
+            if not orders[i].attached:
+                if one.state == LANE_OPENING:
+                    self.done += 1
+                self.free_lane(orders[i].lane, self.now() + self.think)
+                continue
+            one.link = orders[i].link
+            one.window = orders[i].window
+            one.message_id = orders[i].message_id
+            one.state = LANE_OPEN
+            one.generation += 1
+            one.blocked = False
+            self.listen(one.link.fd, orders[i].lane, EPOLLIN, EPOLL_CTL_ADD)
+            self.start(one, orders[i].due, orders[i].start, orders[i].free)
+        free(orders)
+
+    cdef void free_lane(self, size_t lane, double ready) noexcept nogil:
+        """A lane without an association."""
+        self.lanes[lane].state = LANE_PARKED
+        if self.users:
+            self.queue(lane, ready)
+        else:
+            self.parked[self.parked_count] = lane
+            self.parked_count += 1
+
+    cdef void queue(self, size_t lane, double ready) noexcept nogil:
+        cdef size_t at
+        if self.lanes[lane].queued:
+            return
+        self.lanes[lane].queued = True
+        self.lanes[lane].ready = ready
+        at = self.idle_head + self.idle_count
+        self.idle[at if at < self.lane_count else at - self.lane_count] = lane
+        self.idle_count += 1
+
+    cdef ssize_t next_idle(self) noexcept nogil:
+        """A lane with an association that can send, -1: none."""
+        cdef size_t lane
+        while self.idle_count:
+            lane = self.idle[self.idle_head]
+            self.idle_head = self.idle_head + 1 if self.idle_head + 1 < self.lane_count else 0
+            self.idle_count -= 1
+            self.lanes[lane].queued = False
+            if self.lanes[lane].state == LANE_PARKED or self.can_send(&self.lanes[lane]):
+                return <ssize_t>lane
+        return -1
+
+    cdef bint can_send(self, const volley_lane *one) noexcept nogil:
+        return one.state == LANE_OPEN and one.sending == NULL and one.outstanding < one.window
+
+    cdef void dispatch(self) noexcept nogil:
+        """Begin what is due, where a lane is free."""
+        cdef ssize_t lane
+        cdef bint fresh
+        cdef size_t ahead
+        cdef double now = self.now(), due
+        if self.users:
+            if now >= self.end or (self.limit and self.begun >= self.limit):
+                self.over = True
+                return
+            while self.idle_count and self.lanes[self.idle[self.idle_head]].ready <= now:
+                if now >= self.end or (self.limit and self.begun >= self.limit):
+                    break
+                lane = self.next_idle()
+                if lane < 0:
+                    break
+                self.begin(<size_t>lane, now, now, True)
+                now = self.now()
+            return
+        while self.due_count:
+            fresh = self.given == self.taken
+            due = self.due[self.due_at]
+            if fresh and due > now:
+                return
+            lane = self.next_idle()
+            if lane < 0 and self.parked_count:
+                self.parked_count -= 1
+                lane = <ssize_t>self.parked[self.parked_count]
+            if lane < 0:
+                break
+            self.due_at += 1
+            self.due_count -= 1
+            self.taken += 1
+            self.given += fresh
+            self.begin(<size_t>lane, due, self.now(), fresh)
+            now = self.now()
+        ahead = <size_t>(self.given - self.taken)
+        while ahead < self.due_count and self.due[self.due_at + ahead] <= now:
+            ahead += 1
+            self.given += 1                    # it waits
+
+    cdef void begin(self, size_t lane, double due, double now, bint free) noexcept nogil:
+        cdef volley_word word
+        self.begun += 1
+        if self.lanes[lane].state == LANE_OPEN:
+            self.start(&self.lanes[lane], due, now, free)
+            return
+        self.lanes[lane].state = LANE_OPENING
+        memset(&word, 0, sizeof(word))
+        word.kind, word.lane, word.due, word.start, word.free = TELL_OPEN, lane, due, now, free
+        self.tell(&word)
+
+    cdef void start(self, volley_lane *one, double due, double start, bint free) noexcept nogil:
+        """The next instance of this lane, sent."""
+        cdef shot_t *shot = one.shots
+        cdef pattern_t *pattern = &self.patterns[one.at]
+        cdef dicore_command command
+        cdef size_t i, j
+        cdef uint64_t number
+        cdef char digits[20]
+        while shot.active:
+            shot += 1
+        if one.at == 0:
+            self.studies += 1
+            one.study = <uint32_t>self.studies
+        memset(&shot.record, 0, sizeof(shot.record))
+        shot.record.due, shot.record.start, shot.record.free = due, start, free
+        shot.record.begun = shot.record.sent = self.now()
+        shot.record.lane, shot.record.generation = <uint32_t>(one - self.lanes), one.generation
+        shot.record.study, shot.record.pattern = one.study, one.at
+        shot.record.size = pattern.head.size + pattern.tail.size
+        one.at = one.at + 1 if one.at + 1 < self.pattern_count else 0
+        one.outstanding += 1
+        shot.active = True
+        shot.answered = False
+        if self.association == 3 or self.association & <int>pattern.last:
+            one.state = LANE_DRAINING
+        number = self.first + one.study - 1
+        for i in range(self.digits):
+            digits[self.digits - 1 - i] = <char>(48 + number % 10)
+            number //= 10
+        if number or not one.contexts[pattern.pair]:
+            self.finish(one, shot, SHOT_NO_NUMBER if number else SHOT_NO_CONTEXT)
+            return
+        memcpy(shot.head, pattern.head.data, pattern.head.size)
+        for i in range(pattern.place_count):
+            memcpy(shot.head + pattern.places[i], digits, self.digits)
+        memcpy(shot.instance, pattern.instance, pattern.instance_size)
+        memcpy(shot.instance + pattern.instance_place, digits, self.digits)
+        shot.data[0].data, shot.data[0].size = shot.head, pattern.head.size
+        shot.data[1] = pattern.tail
+        one.message_id += 1
+        shot.message_id = one.message_id
+        memset(&command, 0, sizeof(command))
+        command.present = DICORE_HAS_COMMAND_FIELD | DICORE_HAS_MESSAGE_ID | DICORE_HAS_PRIORITY | DICORE_HAS_DATA_SET_TYPE
+        command.command_field = DICORE_C_STORE_RQ
+        command.message_id = one.message_id
+        command.data_set_type = DICORE_DATA_SET
+        command.affected_class = span_of_chars(pattern.sop_class, pattern.sop_class_size)
+        command.affected_instance = span_of_chars(shot.instance, pattern.instance_size)
+        one.link.piece = one.link.piece_count = 0
+        one.sending = shot
+        if (dicore_association_send(one.link.core, one.contexts[pattern.pair], &command, shot.record.size, 0, one.link.command,
+                                    sizeof(one.link.command), &one.link.sender) != DICORE_OK or
+                dicore_sender_supply(&one.link.sender, shot.data, 2 if pattern.tail.size else 1) != DICORE_OK):
+            self.die(one, DICORE_EVENT_CLOSED, 0, 0, 0)
+            return
+        one.link.sending = True
+        self.push(one)
+
+    cdef void push(self, volley_lane *one) noexcept nogil:
+        cdef int result = link_push(one.link)
+        cdef shot_t *shot = one.sending
+        if result == PUSH_BROKEN or result == PUSH_DRY:
+            self.die(one, 0, 0, 0, 0)
+            return
+        if (result == PUSH_BLOCKED) != one.blocked:
+            one.blocked = result == PUSH_BLOCKED
+            self.listen(one.link.fd, <size_t>(one - self.lanes), EPOLLIN | EPOLLOUT if one.blocked else EPOLLIN, EPOLL_CTL_MOD)
+        if result == PUSH_DONE and shot != NULL:
+            one.sending = NULL
+            shot.record.sent = self.now()
+            if shot.answered:
+                self.finish(one, shot, SHOT_ANSWERED)
+            elif self.can_send(one):
+                self.queue(<size_t>(one - self.lanes), 0.0)
+
+    cdef void pull(self, volley_lane *one) noexcept nogil:
+        cdef uint8_t memory[8192]
+        cdef size_t at = 0, consumed, i
+        cdef dicore_event event
+        cdef dicore_status status
+        cdef ssize_t n = c_recv(one.link.fd, memory, sizeof(memory), MSG_DONTWAIT)
+        if n < 0:
+            if errno != EAGAIN and errno != EINTR:
+                one.link.error = errno
+                self.die(one, 0, 0, 0, 0)
+            return
+        if n == 0:
+            dicore_association_closed(one.link.core, &event)
+            self.die(one, DICORE_EVENT_CLOSED, 0, 0, 0)
+            return
+        while True:
+            status = dicore_association_receive(one.link.core, memory + at, <size_t>n - at, &consumed, &event)
+            at += consumed
+            if event.kind == DICORE_EVENT_NONE:
+                return
+            if event.kind == DICORE_EVENT_COMMAND:
+                if event.command.command_field == DICORE_C_STORE_RSP:
+                    for i in range(self.most):
+                        if one.shots[i].active and one.shots[i].message_id == event.command.responded_to:
+                            one.shots[i].record.status = event.command.status
+                            one.shots[i].answered = True
+                            if one.sending != &one.shots[i]:       # else it is still being sent
+                                self.finish(one, &one.shots[i], SHOT_ANSWERED)
+                            break
+                    if one.state == LANE_CLOSING:
+                        return
+            elif event.kind != DICORE_EVENT_DATA:
+                if event.kind == DICORE_EVENT_RELEASE_RQ:
+                    dicore_association_release_reply(one.link.core)
+                link_push(one.link)
+                self.die(one, <uint8_t>event.kind, event.source, event.reason, <int>event.status)
+                return
+            if status != DICORE_OK:
+                return
+
+    cdef void finish(self, volley_lane *one, shot_t *shot, uint8_t outcome) noexcept nogil:
+        shot.record.end = self.now()
+        shot.record.outcome = outcome
+        shot.active = False
+        one.outstanding -= 1
+        self.note(&shot.record)
+        self.done += 1
+        if one.state == LANE_DRAINING and one.outstanding == 0:
+            self.give_back(one)
+        elif self.can_send(one):
+            self.queue(<size_t>(one - self.lanes), shot.record.end + max(self.think, 0.01 if outcome else 0.0) if self.users else 0.0)
+
+    cdef void give_back(self, volley_lane *one) noexcept nogil:
+        """The association is Python's, to be released."""
+        cdef volley_word word
+        self.listen(one.link.fd, 0, 0, EPOLL_CTL_DEL)
+        one.state = LANE_CLOSING
+        memset(&word, 0, sizeof(word))
+        word.kind, word.lane = TELL_RELEASE, <size_t>(one - self.lanes)
+        self.tell(&word)
+
+    cdef void die(self, volley_lane *one, uint8_t kind, uint8_t source_, uint8_t reason, int detail) noexcept nogil:
+        cdef size_t i
+        cdef volley_word word
+        cdef double now = self.now()
+        self.listen(one.link.fd, 0, 0, EPOLL_CTL_DEL)
+        one.link.sending = False
+        one.link.piece = one.link.piece_count = 0
+        one.sending = NULL
+        one.state = LANE_CLOSING
+        for i in range(self.most):
+            if one.shots[i].active:
+                one.shots[i].active = False
+                one.shots[i].record.end = now
+                one.shots[i].record.outcome = SHOT_CUT if kind == 255 else SHOT_LOST
+                self.note(&one.shots[i].record)
+                self.done += 1
+        one.outstanding = 0
+        memset(&word, 0, sizeof(word))
+        word.kind, word.lane = TELL_ENDED, <size_t>(one - self.lanes)
+        word.end_kind, word.end_source, word.end_reason = kind, source_, reason
+        word.end_detail = one.link.error if kind == 0 else detail
+        self.tell(&word)
+
+    cdef void check_time(self, volley_lane *one, uint64_t now) noexcept nogil:
+        cdef dicore_event event
+        if dicore_association_deadline(one.link.core, now) > now:
+            return
+        dicore_association_tick(one.link.core, now, &event)
+        if event.kind == DICORE_EVENT_TIMEOUT:
+            link_push(one.link)
+            self.die(one, <uint8_t>event.kind, 0, 0, <int>event.timeout)
+
+
+cdef object ending(const volley_word *word):
+    if word.end_kind == 255:
+        return None
+    if word.end_kind == 0:
+        return "broken", 0, word.end_detail, 0
+    if word.end_kind == DICORE_EVENT_ABORT:
+        return "aborted", word.end_source, word.end_reason, 0
+    if word.end_kind == DICORE_EVENT_FAILED:
+        return "failed", 0, word.end_reason, word.end_detail
+    if word.end_kind == DICORE_EVENT_TIMEOUT:
+        return "timeout", 0, 0, word.end_detail
+    if word.end_kind == DICORE_EVENT_RELEASE_RQ:
+        return "release", 0, 0, 0
+    return "closed", 0, 0, 0

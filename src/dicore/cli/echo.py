@@ -10,6 +10,7 @@ import typer
 from dicore.cli import tls
 from dicore.cli.address import ae_title, peer
 from dicore.cli.output import show, show_json
+from dicore.cli.wire import Wire
 
 
 def echo(
@@ -27,6 +28,7 @@ def echo(
     tls_ca: tls.Ca = None,
     tls_profile: tls.Profile = "bcp195",
     tls_any_name: tls.NoHostname = False,
+    wire: Wire = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON per answer.")] = False,
 ) -> None:
     """Ask a DICOM node whether it is there (C-ECHO).
@@ -45,23 +47,25 @@ def echo(
     import asyncio
 
     from dicore.net import Timeouts, connect
+    from dicore.net.capture import opened
 
     async def ask() -> None:
         timeouts = Timeouts(connect=timeout, artim=timeout, network=timeout, dimse=timeout)
-        if probing:
-            from dicore.cli.probe import probe
+        async with opened(wire) as capture:
+            if probing:
+                from dicore.cli.probe import probe
 
-            return await probe(target, title, timeouts, as_json, secure)
-        start = time.perf_counter()
-        async with connect(target, tls=secure, calling=title, timeouts=timeouts) as association:
-            for number in range(1, count + 1):
-                await association.c_echo()
-                milliseconds = (time.perf_counter() - start) * 1e3
-                if as_json:
-                    show_json({"peer": str(target), "number": number, "status": 0, "ms": round(milliseconds, 3)})
-                else:
-                    what = "associated and answered" if number == 1 else "answered"
-                    show(f"{target} {what} in {milliseconds:.1f} ms")
-                start = time.perf_counter()
+                return await probe(target, title, timeouts, as_json, secure, capture)
+            start = time.perf_counter()
+            async with connect(target, tls=secure, wire=capture, calling=title, timeouts=timeouts) as association:
+                for number in range(1, count + 1):
+                    await association.c_echo()
+                    milliseconds = (time.perf_counter() - start) * 1e3
+                    if as_json:
+                        show_json({"peer": str(target), "number": number, "status": 0, "ms": round(milliseconds, 3)})
+                    else:
+                        what = "associated and answered" if number == 1 else "answered"
+                        show(f"{target} {what} in {milliseconds:.1f} ms")
+                    start = time.perf_counter()
 
     asyncio.run(ask())

@@ -10,6 +10,7 @@ from dicore.cli import tls
 from dicore.cli.address import ae_title, keys_of, peer
 from dicore.cli.output import say, show_json, show_table
 from dicore.cli.retrieval import check_model
+from dicore.cli.wire import Wire
 
 
 def find(
@@ -31,6 +32,7 @@ def find(
     tls_ca: tls.Ca = None,
     tls_profile: tls.Profile = "bcp195",
     tls_any_name: tls.NoHostname = False,
+    wire: Wire = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of DICOM JSON per match, as it comes.")] = False,
 ) -> None:
     """Ask a DICOM node what it has (C-FIND).
@@ -61,7 +63,7 @@ def find(
         rows: list[dict[str, str]] = []
         count = 0
         options: dict[str, Any] = {"level": level, "model": model, "returns": not bare, **wanted}
-        async with connect(target, tls=secure, calling=title, contexts=[FIND[model]]) as association:
+        async with connect(target, tls=secure, wire=wire, calling=title, contexts=[FIND[model]]) as association:
             async for match in association.c_find(None, **options):
                 count += 1
                 if as_json:

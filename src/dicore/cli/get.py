@@ -11,6 +11,7 @@ from dicore.cli import tls
 from dicore.cli.address import ae_title, keys_of, peer
 from dicore.cli.output import progress, show_json
 from dicore.cli.retrieval import check_model, finish
+from dicore.cli.wire import Wire
 
 
 def get(
@@ -31,6 +32,7 @@ def get(
     tls_ca: tls.Ca = None,
     tls_profile: tls.Profile = "bcp195",
     tls_any_name: tls.NoHostname = False,
+    wire: Wire = None,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON per instance, and one for the end.")] = False,
 ) -> None:
     """Fetch instances from a DICOM node over the same association (C-GET).
@@ -65,7 +67,7 @@ def get(
                 to = stack.enter_context(Store(output))
             options: dict[str, Any] = {"to": to, "level": level, "model": model, **wanted}
             update = stack.enter_context(progress(f"getting from {target}", "instances"))
-            async with connect(target, tls=secure, calling=title, receive=True) as association:
+            async with connect(target, tls=secure, wire=wire, calling=title, receive=True) as association:
                 async for last in association.c_get(None, **options):
                     done = (last.completed or 0) + (last.failed or 0)
                     update(done, done + (last.remaining or 0))

@@ -28,6 +28,8 @@ loadtest = typer.Typer(
 Target = Annotated[str, typer.Argument(metavar="TARGET", help="AE@host:port or dicom://AE@host:port.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="PATH", help="JSON file; beside it .html.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before loading an address that is not local.")]
+Web = Annotated[str, typer.Option("--web", metavar="URL", help="The DICOMweb service, for stow, qido and wado.")]
+Ray = Annotated[str, typer.Option("--ray", metavar="HOST:PORT", help="Generate on the nodes of this Ray cluster.")]
 Processes = Annotated[int, typer.Option("--processes", "-p", min=1, max=256, help="Generator processes.")]
 
 
@@ -62,6 +64,8 @@ def run(
     duration: Annotated[str, typer.Option("--duration", help="Without a file: 30s, 10m, ...")] = "10s",
     associations: Annotated[int, typer.Option("--associations", "-n", min=1, help="Without a file: at once.")] = 8,
     processes: Processes = 1,
+    ray: Ray = "",
+    web: Web = "",
     output: Output = None,
     ledger: Annotated[Path | None, typer.Option("--ledger", help="Keep what was acknowledged in this file.")] = None,
     self_test: Annotated[bool, typer.Option("--self-test", help="First print this machine's own ceiling.")] = False,
@@ -75,7 +79,7 @@ def run(
       dicore loadtest run PACS@127.0.0.1:11112 morning.toml -o monday.json
       dicore loadtest run PACS@127.0.0.1:11112 --operation echo --rate 500 --duration 30s
     """
-    plan = _scenario(scenario, operation, rate, users, duration, associations)
+    plan = _scenario(scenario, operation, rate, users, duration, associations, web=web)
     address = _confirmed(target, plan, yes)
     import dicore.loadtest as lt
 
@@ -84,7 +88,14 @@ def run(
     with _live(plan) as (progress, hand_over):
         result = hand_over(
             lambda stop: lt.run(
-                plan, address, processes=processes, progress=progress, stop=stop, ledger_path=ledger, command=_command()
+                plan,
+                address,
+                processes=processes,
+                progress=progress,
+                stop=stop,
+                ledger_path=ledger,
+                command=_command(),
+                ray=ray,
             )
         )
     result.ceiling = ceiling
@@ -103,6 +114,8 @@ def breakpoint_(
     hold: Annotated[str, typer.Option("--hold", help="Length of each of the three holds.")] = "60s",
     associations: Annotated[int, typer.Option("--associations", "-n", min=1, help="Without a file: at once.")] = 32,
     processes: Processes = 1,
+    ray: Ray = "",
+    web: Web = "",
     output: Output = None,
     yes: Yes = False,
     as_json: Annotated[bool, typer.Option("--json", help="The whole result as JSON on stdout.")] = False,
@@ -117,7 +130,7 @@ def breakpoint_(
     """
     from dicore.loadtest.scenario import seconds
 
-    plan = _scenario(scenario, operation, start, 0, trial, associations, p99=p99, ceiling=ceiling)
+    plan = _scenario(scenario, operation, start, 0, trial, associations, p99=p99, ceiling=ceiling, web=web)
     address = _confirmed(target, plan, yes)
     import dicore.loadtest as lt
 
@@ -130,7 +143,7 @@ def breakpoint_(
         result = hand_over(
             lambda stop: lt.search(
                 plan, address, start=start, ceiling=ceiling, trial=seconds(trial), hold=seconds(hold),
-                processes=processes, progress=progress, told=told, command=_command(),
+                processes=processes, progress=progress, told=told, command=_command(), ray=ray,
             )
         )  # fmt: skip
     _finish(result, output, as_json)
@@ -303,17 +316,19 @@ def _scenario(
     associations: int,
     p99: str = "",
     ceiling: float = 0.0,
+    web: str = "",
 ) -> Scenario:
     import dicore.loadtest as lt
 
     try:
         if path is not None:
-            return lt.load(path)
+            return lt.load(path, **({"web": web} if web else {}))
         load = f"users = {users}" if users else f"arrivals = {{rate = {rate}}}"
         asked = f'[objective]\np99 = "{p99}"\nerrors = 0.001' if p99 else ""
         most = max(20_000.0, ceiling)
         return lt.parse(
-            f'name = "{operation}"\nduration = "{duration}"\n{asked}\n[safety]\nrate = {most}\n[[stream]]\n'
+            f'name = "{operation}"\nduration = "{duration}"\nweb = "{web}"\n{asked}\n[safety]\nrate = {most}\n'
+            "[[stream]]\n"
             f'name = "{operation}"\noperation = "{operation}"\n{load}\nassociations = {associations}\n',
             where="the options",
         )
@@ -325,7 +340,13 @@ def _scenario(
 def _confirmed(target: str, plan: Scenario, yes: bool) -> str:
     """The address; asks before a load goes to another machine than this one."""
     most = sum(one.arrivals.profile(plan.duration).peak for one in plan.streams if one.arrivals)
-    return _allowed(target, f"up to {most:,.0f} operations a second for {plan.duration:,.0f} s", yes)
+    what = f"up to {most:,.0f} operations a second for {plan.duration:,.0f} s"
+    if plan.web:
+        from urllib.parse import urlsplit
+
+        service = urlsplit(plan.web)
+        _allowed(f"WEB@{service.hostname}:{service.port or 80}", what, yes)
+    return _allowed(target, what, yes)
 
 
 def _allowed(target: str, what: str, yes: bool) -> str:

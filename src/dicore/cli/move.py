@@ -10,6 +10,7 @@ from dicore.cli import tls
 from dicore.cli.address import ae_title, keys_of, peer
 from dicore.cli.output import progress, show_json
 from dicore.cli.retrieval import check_model, finish
+from dicore.cli.wire import Wire
 
 
 def move(
@@ -30,6 +31,7 @@ def move(
     tls_ca: tls.Ca = None,
     tls_profile: tls.Profile = "bcp195",
     tls_any_name: tls.NoHostname = False,
+    wire: Wire = None,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON per response of the peer.")] = False,
 ) -> None:
     """Have a DICOM node send instances to another one (C-MOVE).
@@ -57,7 +59,7 @@ def move(
         last = None
         options: dict[str, Any] = {"destination": to, "level": level, "model": model, **wanted}
         with progress(f"{target} sends to {to}", "instances") as update:
-            async with connect(target, tls=secure, calling=title, contexts=[MOVE[model]]) as association:
+            async with connect(target, tls=secure, wire=wire, calling=title, contexts=[MOVE[model]]) as association:
                 async for last in association.c_move(None, **options):
                     done = (last.completed or 0) + (last.failed or 0) + (last.warning or 0)
                     update(done, done + (last.remaining or 0))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dicore.cli.output import escape, show, show_json, show_table
 
 if TYPE_CHECKING:
-    from dicore.net import Address, Timeouts
+    from dicore.net import Address, Capture, Timeouts
 
 _RESULTS = {
     1: "user rejection",
@@ -21,7 +21,12 @@ _STALL_MS = 30.0  # an answer that takes longer than twenty times the fastest, a
 
 
 async def probe(
-    target: Address, calling: str, timeouts: Timeouts, as_json: bool, tls: ssl.SSLContext | None = None
+    target: Address,
+    calling: str,
+    timeouts: Timeouts,
+    as_json: bool,
+    tls: ssl.SSLContext | None = None,
+    wire: Capture | None = None,
 ) -> None:
     """Propose everything in batches of 128 contexts, and time echoes in pairs."""
     from dicore import uid
@@ -50,6 +55,7 @@ async def probe(
             window=8 if start == 0 else 1,
             roles=roles,
             timeouts=timeouts,
+            wire=wire,
         ) as association:
             if start == 0:
                 found["associate_ms"] = round((time.perf_counter() - begun) * 1e3, 3)
@@ -67,7 +73,13 @@ async def probe(
     try:  # the peer is to be SCP's user: does it grant the role that a C-GET needs?
         first = next((one for one in accepted if is_storage(one)), storage[0])
         async with connect(
-            target, tls=tls, calling=calling, contexts=[first], roles={first: (True, True)}, timeouts=timeouts
+            target,
+            tls=tls,
+            calling=calling,
+            contexts=[first],
+            roles={first: (True, True)},
+            timeouts=timeouts,
+            wire=wire,
         ) as association:
             found["grants_scp_role"] = association.roles.get(first, (True, False))[1]
     except NetworkError as error:

@@ -10,6 +10,7 @@ import typer
 from dicore.cli import tls
 from dicore.cli.address import ae_title, peer
 from dicore.cli.output import escape, human_bytes, progress, say, show, show_json
+from dicore.cli.wire import Wire
 
 
 def send(
@@ -36,6 +37,7 @@ def send(
     tls_ca: tls.Ca = None,
     tls_profile: tls.Profile = "bcp195",
     tls_any_name: tls.NoHostname = False,
+    wire: Wire = None,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one line of JSON.")] = False,
 ) -> None:
     """Send files and folders to a DICOM node (C-STORE).
@@ -68,6 +70,7 @@ def send(
                 retries=retries,
                 journal=journal,
                 tls=secure,
+                wire=wire,
                 progress=lambda state: update(state.done, state.total),
             )
         )

@@ -230,6 +230,55 @@ def restore(
         raise typer.Exit(1)
 
 
+@store.command("worklist")
+def worklist(
+    folder: StoreDir,
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="Items to add: .wl, .json.")
+    ] = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option("--remove", metavar="KEY=VALUE", help="Take out what matches all of these; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The procedures that are scheduled, for `dicore serve --worklist-store`: add, take out, list.
+
+    \b
+    Examples:
+      dicore store worklist archive/ order1.json order2.wl
+      dicore store worklist archive/ --remove AccessionNumber=A17
+      dicore store worklist archive/ --json
+    """
+    import contextlib
+
+    from dicore.server import Schedule
+
+    wanted = dict(_key(key) for key in remove or ())
+    _is_store(folder)
+    with contextlib.closing(Schedule(folder)) as schedule:
+        if files:
+            count = schedule.add(files)
+            show_json({"added": count}) if as_json else show(f"scheduled {count} steps")
+        elif wanted:
+            try:
+                count = schedule.remove(wanted)
+            except ValueError as error:
+                raise typer.BadParameter(str(error), param_hint="--remove") from None
+            show_json({"removed": count}) if as_json else show(f"took out {count} steps")
+        elif as_json:
+            for item in schedule.rows():
+                show_json(item)
+        else:
+            head = ("PatientID", "PatientName", "AccessionNumber")
+            of_step = ("ScheduledProcedureStepStartDate", "ScheduledStationAETitle", "Modality")
+            rows = []
+            for item in schedule.items():
+                step = item["ScheduledProcedureStepSequence"][0]
+                rows.append([str(item.get(k, "")) for k in head] + [str(step.get(k, "")) for k in of_step])
+            show_table([*head, *of_step], rows)
+
+
 @store.command("stats")
 def stats(folder: StoreDir, as_json: Json = False) -> None:
     """Count what is there.
@@ -249,9 +298,13 @@ def stats(folder: StoreDir, as_json: Json = False) -> None:
 def _open(folder: Path) -> Store:
     from dicore.store import Store
 
+    _is_store(folder)
+    return Store(folder)
+
+
+def _is_store(folder: Path) -> None:
     if not (folder / "segments").is_dir():  # opening would make one there
         raise StoreError(f"{folder} is not a store: it has no folder segments/")
-    return Store(folder)
 
 
 def _key(text: str) -> tuple[str, str]:

@@ -11,7 +11,18 @@ import typer
 if TYPE_CHECKING:
     from dicore.net.address import Address
 
-__all__ = ["Ca", "Cert", "Key", "NoHostname", "Profile", "client", "server"]
+__all__ = [
+    "Ca",
+    "Cert",
+    "DestinationCa",
+    "DestinationCert",
+    "DestinationKey",
+    "Key",
+    "NoHostname",
+    "Profile",
+    "client",
+    "server",
+]
 
 Cert = Annotated[
     Path | None,
@@ -29,8 +40,31 @@ Ca = Annotated[
         "--tls-ca", metavar="PEM", exists=True, dir_okay=False, help="TLS: who signs the peers' certificates."
     ),
 ]
+DestinationCa = Annotated[
+    Path | None,
+    typer.Option(
+        "--destination-tls-ca",
+        metavar="PEM",
+        exists=True,
+        dir_okay=False,
+        help="Who signs those of dicoms:// destinations.",
+    ),
+]
+DestinationCert = Annotated[
+    Path | None,
+    typer.Option(
+        "--destination-tls-cert", metavar="PEM", exists=True, dir_okay=False, help="Our certificate for those who ask."
+    ),
+]
+DestinationKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--destination-tls-key", metavar="PEM", exists=True, dir_okay=False, help="Its key; else in the file."
+    ),
+]
 Profile = Annotated[
-    str, typer.Option("--tls-profile", help="bcp195, non-downgrading, bcp195-extended (PS3.15 annex B), or tls13.")
+    str,
+    typer.Option("--tls-profile", help="bcp195, non-downgrading, bcp195-extended, rfc9325 (PS3.15 annex B), tls13."),
 ]
 NoHostname = Annotated[
     bool, typer.Option("--tls-any-name", help="The peer's certificate need not name the host that is called.")

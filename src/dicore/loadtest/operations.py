@@ -8,7 +8,7 @@ import datetime
 import errno
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import dicore
@@ -23,18 +23,28 @@ from dicore.errors import (
     ProtocolViolation,
 )
 from dicore.loadtest.ledger import Entry
-from dicore.loadtest.material import Item, Source
-from dicore.loadtest.scenario import FAULTS, Stream
+from dicore.loadtest.scenario import Stream
 from dicore.net.client import Association
 from dicore.net.limits import Limits, Timeouts
 from dicore.net.status import describe
 
-__all__ = ["Lane", "explain", "is_exhausted"]
+__all__ = ["Failed", "Lane", "explain", "is_exhausted"]
 
 FIND = {"study": "1.2.840.10008.5.1.4.1.2.2.1", "worklist": "1.2.840.10008.5.1.4.31"}
 MPPS, COMMITMENT = "1.2.840.10008.3.1.2.3.3", "1.2.840.10008.1.20.1"
 COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"  # well known (PS3.4 J.3.5)
 GET, MOVE = "1.2.840.10008.5.1.4.1.2.2.3", "1.2.840.10008.5.1.4.1.2.2.2"
+
+
+STUDIES = 100  # that a stream of retrievals without keys asks for at a time
+
+
+class Failed(Exception):
+    """An operation that failed, with its kind and detail as `explain` gives them."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(f"{kind}: {detail}")
+        self.kind, self.detail = kind, detail
 
 
 class Lane:
@@ -43,30 +53,27 @@ class Lane:
     __slots__ = (
         "_operate",
         "association",
-        "digests",
+        "contexts",
         "entry",
-        "items",
         "phases",
         "size",
         "stream",
-        "studies",
         "target",
+        "turn",
     )
 
-    def __init__(self, stream: Stream, target: str, source: Source | None, *, digests: bool = False) -> None:
-        """`digests`: entries of the ledger have one; it costs more than to send a small instance."""
+    def __init__(self, stream: Stream, target: str, contexts: Sequence[tuple[str, tuple[str, ...]]] = ()) -> None:
+        """`contexts` to propose, where they are not those of the operation."""
         self.stream = stream
         self.target = target
-        self.digests = digests
-        self.items: Iterator[Item] | None = source.lane() if source is not None else None
+        self.contexts = contexts or self._contexts()
         self.association: Association | None = None
         self.phases: dict[str, float] = {}  # of the operation at hand, in seconds
         self.size = 0  # bytes it moved
-        self.studies = 0  # it completed
-        self.entry: Entry | None = None  # what it had acknowledged (or not, when the answer is missing)
+        self.turn: list[str] = []  # studies to retrieve next
+        self.entry: Entry | None = None  # what it had acknowledged: of operations that store
         operations: dict[str, Callable[[], Awaitable[None]]] = {
             "echo": self._echo,
-            "store": self._store,
             "find": self._find,
             "worklist": self._find,
             "get": self._get,
@@ -74,11 +81,11 @@ class Lane:
             "mpps": self._mpps,
             "commitment": self._commitment,
         }
-        self._operate = operations[stream.operation] if stream.operation not in FAULTS else self._fault
+        self._operate = operations.get(stream.operation, self._fault)
 
     async def run(self) -> None:
         """The next operation. Raises what made it fail; the association is then closed when it is of no more use."""
-        self.phases, self.size, self.studies, self.entry = {}, 0, 0, None
+        self.phases, self.size = {}, 0
         try:
             await self._operate()
         except DimseError:
@@ -96,20 +103,24 @@ class Lane:
         """The association, made when there is none."""
         if self.association is None or not self.association.open:
             begin = time.perf_counter()
-            called = self.stream.called
-            target = self.target if not called else f"{called}@{self.target.rpartition('@')[2]}"
-            self.association = await dicore.connect(
+            stream = self.stream
+            target = self.target if not stream.called else f"{stream.called}@{self.target.rpartition('@')[2]}"
+            self.association = one = await dicore.connect(
                 target,
-                calling=self.stream.calling,
-                contexts=self._contexts(),
-                timeouts=Timeouts(connect=self.stream.timeout, dimse=self.stream.timeout),
-                limits=Limits(pdu=self.stream.pdu),
-                receive=self.stream.operation == "get",
+                calling=stream.calling,
+                contexts=self.contexts,
+                timeouts=Timeouts(connect=stream.timeout, dimse=stream.timeout),
+                limits=Limits(pdu=stream.pdu),
+                receive=stream.operation == "get",
+                window=stream.window,
+                tls=stream.tls.context() if stream.tls is not None else None,
             )
             whole = time.perf_counter() - begin
-            connected = min(whole, self.association.connect_seconds)
+            connected = min(whole, one.connect_seconds)
             if connected:
-                self.phases["connect"] = connected
+                self.phases["connect"] = connected - one.tls_seconds
+            if one.tls_seconds:
+                self.phases["TLS"] = one.tls_seconds
             self.phases["negotiate"] = whole - connected
         return self.association
 
@@ -125,10 +136,6 @@ class Lane:
     def _contexts(self) -> list[tuple[str, tuple[str, ...]]]:
         plain = (uid.EXPLICIT_LITTLE, uid.IMPLICIT_LITTLE)
         match self.stream.operation:
-            case "store":
-                syntax = self.stream.material.transfer_syntax
-                own = (uid.EXPLICIT_LITTLE,) if not syntax else (uid.transfer_syntax(syntax).uid,)
-                return [(one, own) for one in uid.SOP_CLASSES]
             case "find":
                 return [(FIND["study"], plain)]
             case "worklist":
@@ -150,20 +157,6 @@ class Lane:
         await association.c_echo()
         self.phases["answer"] = time.perf_counter() - begin
 
-    async def _store(self) -> None:
-        assert self.items is not None
-        item = next(self.items)
-        self.entry = Entry(item.sop_instance_uid, item.study, item.series, item.digest if self.digests else "-")
-        association = await self.open()
-        begin = time.perf_counter()
-        await association.c_store(item.data)
-        self.entry.acknowledged = True
-        self.phases["transfer"] = time.perf_counter() - begin
-        self.size, self.studies = len(item.data), int(item.last_of_study)
-        kind = self.stream.association
-        if (kind == "series" and item.last_of_series) or (kind == "study" and item.last_of_study):
-            await self.close()
-
     async def _find(self) -> None:
         association = await self.open()
         begin = time.perf_counter()
@@ -182,7 +175,10 @@ class Lane:
         association = await self.open()
         begin = time.perf_counter()
         first = True
-        answers = association.c_get(level=self.stream.level, **dict[str, Any](self.stream.keys))
+        keys = await self._reading()
+        if not keys:
+            return
+        answers = association.c_get(level=self.stream.level, **keys)
         async for ds in answers:
             if first:
                 self.phases["first response"] = time.perf_counter() - begin
@@ -190,11 +186,31 @@ class Lane:
             self.size += len(ds.part10_bytes())
         self.phases["transfer"] = time.perf_counter() - begin
 
+    async def _reading(self) -> dict[str, Any]:
+        """What to retrieve: the stream's keys, or without them one study after the other of those that load tests have
+        made at the target; nothing while there is none: then the operation is its query."""
+        if self.stream.keys:
+            return dict(self.stream.keys)
+        if not self.turn:
+            assert self.association is not None
+            root = FIND["study"]
+            async with dicore.connect(
+                self.association.address, calling=self.stream.calling, contexts=[root],
+                tls=self.stream.tls.context() if self.stream.tls is not None else None,
+            ) as other:  # fmt: skip
+                async for match in other.c_find(level="STUDY", PatientID="LT-*", StudyInstanceUID="", returns=False):
+                    self.turn.append(str(match.StudyInstanceUID))
+                    if len(self.turn) == STUDIES:
+                        break
+        return {"StudyInstanceUID": self.turn.pop()} if self.turn else {}
+
     async def _move(self) -> None:
         association = await self.open()
         begin = time.perf_counter()
         first = True
-        keys: dict[str, Any] = dict(self.stream.keys)
+        keys = await self._reading()
+        if not keys:
+            return
         answers = association.c_move(destination=self.stream.destination, level=self.stream.level, **keys)
         async for _ in answers:
             if first:
@@ -288,6 +304,8 @@ def fresh_uid() -> str:
 def explain(error: BaseException) -> tuple[str, str]:
     """(kind, detail) of a failed operation: kinds are few, details few per kind, so that they can be counted."""
     match error:
+        case Failed():
+            return error.kind, error.detail
         case DimseError():
             return "DIMSE status", describe(error.status or 0)
         case AssociationRejected():

@@ -17,8 +17,8 @@ from dicore.loadtest.verdict import Check, Judgement, Verdict
 
 __all__ = ["SCHEMA", "Failure", "Heat", "LedgerResult", "Result", "Second", "StreamResult", "Trial"]
 
-SCHEMA = "https://dicore.dev/schema/loadtest-result-1.json"
-PHASES = ("connect", "negotiate", "first response", "transfer", "answer", "release")
+SCHEMA = "urn:dicore:loadtest-result:1"
+PHASES = ("connect", "TLS", "negotiate", "first response", "transfer", "answer", "release")
 
 
 class Heat:

@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 import dicore
 from dicore.loadtest import ledger as ledgers
 from dicore.loadtest.breakpoint import Search
+from dicore.loadtest.meter import Job
 from dicore.loadtest.result import LedgerResult, Result, StreamResult, Trial
 from dicore.loadtest.scenario import Scenario
 from dicore.loadtest.verdict import (
@@ -36,7 +37,7 @@ from dicore.loadtest.verdict import (
     judge,
     nagle_signature,
 )
-from dicore.loadtest.work import Job, Tick, work
+from dicore.loadtest.work import Tick, work
 
 __all__ = ["State", "run", "search"]
 
@@ -111,18 +112,26 @@ async def run(
     stop: asyncio.Event | None = None,
     command: str = "",
     find_at: str = "",
+    trial: int = 0,
+    ray: str = "",
 ) -> Result:
     """Put the scenario's load on `target` ("AE@host:port") and measure.
 
     `processes` generators share it; one that dies is left out and reported. `ledger_path` keeps what was acknowledged
     (default: a file that goes with the run); `find_at` is the address that is asked for it, when that is another one.
-    Setting `stop` ends the load early, with a result of what there was. Whether the figures may be believed is in
-    `Result.judgement`, whether the objective held in `Result.checks`.
+    `ray` is the address of a Ray cluster: the generators run there, one on each node where `processes` is 1.
+    `trial` tells apart what runs of one `run_id` make. Setting `stop` ends the load early, with a result of what there
+    was. Whether the figures may be believed is in `Result.judgement`, whether the objective held in `Result.checks`.
 
     Raises ValueError for a number of processes below one; what the target does wrong is measured, not raised.
     """
     if processes < 1:
         raise ValueError("a run has one process or more")
+    if ray:
+        from dicore.loadtest import far
+
+        nodes = await asyncio.to_thread(far.places, ray)
+        processes = processes if processes > 1 else nodes
     run_id = run_id or str(uuid.uuid4())
     state = State(scenario, target, run_id)
     ending = asyncio.Event()  # by the caller, or when safety.data is reached
@@ -144,10 +153,12 @@ async def run(
 
         passing = asyncio.create_task(_pass_on(stop, ending))
         try:
-            if processes == 1:
-                await work(Job(scenario, target, run_id, 0, 1), take, ending)
+            if ray:
+                await far.fan_out(Job(scenario, target, run_id, 0, processes, trial), take, state.dead.add, ending)
+            elif processes == 1:
+                await work(Job(scenario, target, run_id, 0, 1, trial), take, ending)
             else:
-                await _fan_out(scenario, target, run_id, processes, take, state, ending)
+                await _fan_out(Job(scenario, target, run_id, 0, processes, trial), take, state, ending)
         finally:
             passing.cancel()
         found: LedgerResult | None = None
@@ -221,11 +232,13 @@ async def search(
     progress: Callable[[State], object] | None = None,
     told: Callable[[Search], object] | None = None,
     command: str = "",
+    ray: str = "",
 ) -> Result:
     """Find the highest rate of the open streams at which the objective holds: `Search` over runs of `run`.
 
-    The scenario's rates are scaled so that they add up to the rate of the trial. ValueError when no stream is open or
-    nothing is asked of it.
+    The scenario's rates are scaled so that they add up to the rate of the trial. What the result says of latencies and
+    errors is of the last hold at the breakpoint (where nothing held: of the last trial). All trials have one run id.
+    ValueError when no stream is open or nothing is asked of it.
     """
     base = sum(one.arrivals.profile(scenario.duration).peak for one in scenario.streams if one.arrivals)
     asked = scenario.objective.model_dump(exclude_none=True, exclude={"streams"})
@@ -234,14 +247,24 @@ async def search(
     machine = Search(start, ceiling)
     trials: list[Trial] = []
     last: Result | None = None
-    held: Result | None = None
+    passes: dict[float, Result] = {}  # the last one at each rate; holds come after trials
+    run_id = str(uuid.uuid4())
     while (rate := machine.next()) is not None:
         phase = machine.phase
         seconds = hold if phase in ("hold", "beyond") else trial
         one = scenario.scaled(rate / base).model_copy(
             update={"duration": seconds, "warmup": min(scenario.warmup, seconds / 4)}
         )
-        last = await run(one, target, processes=processes, progress=progress, command=command)
+        last = await run(
+            one,
+            target,
+            processes=processes,
+            run_id=run_id,
+            progress=progress,
+            command=command,
+            trial=len(trials),
+            ray=ray,
+        )
         status = exit_status(last.judgement, last.checks)
         passed = None if status == 4 else status == 0
         note = last.judgement.reasons[0] if last.judgement.verdict is not Verdict.VALID else ""
@@ -256,12 +279,12 @@ async def search(
                 errors / operations if operations else 0.0, note,
             )
         )  # fmt: skip
-        if phase == "hold" and passed:
-            held = last
+        if passed:
+            passes[rate] = last
         if told is not None:
             told(machine)
     assert last is not None
-    result = held or last
+    result = passes.get(machine.answer, last)
     result.trials, result.breakpoint, result.command = trials, machine.answer, command or " ".join(sys.argv)
     if not machine.bounded:
         result.remarks.append("The search ended at the generator's limit: the target may carry more.")
@@ -273,14 +296,12 @@ async def search(
 
 
 async def _fan_out(
-    scenario: Scenario,
-    target: str,
-    run_id: str,
-    processes: int,
+    whole: Job,
     take: Callable[[Tick], None],
     state: State,
     stop: asyncio.Event,
 ) -> None:
+    scenario = whole.scenario
     loop = asyncio.get_running_loop()
     spawn = multiprocessing.get_context("spawn")
     children: list[SpawnProcess] = []
@@ -288,10 +309,10 @@ async def _fan_out(
     ready: list[asyncio.Future[None]] = []
     orders: list[Connection] = []
     try:
-        for number in range(processes):
+        for number in range(whole.processes):
             ours, theirs = spawn.Pipe(duplex=False)
             hear, say = spawn.Pipe(duplex=False)  # apart: a loop makes what it reads non-blocking
-            job = Job(scenario, target, run_id, number, processes)
+            job = replace(whole, number=number)
             child = spawn.Process(target=_child, args=(job, theirs, hear), daemon=True, name=f"dicore-load-{number}")
             child.start()
             theirs.close()

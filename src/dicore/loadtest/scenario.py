@@ -5,7 +5,9 @@ A scenario is TOML, or these models. Times are "250ms", "10s", "5m", "2h" or a n
 
 from __future__ import annotations
 
+import functools
 import os
+import ssl
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,14 +15,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from dicore.loadtest import arrivals
+from dicore.net.tls import client_context
 from dicore.synth.studies import Modality
 
-__all__ = ["Arrivals", "Objective", "Safety", "Scenario", "ScenarioError", "Stream", "load", "parse"]
+__all__ = ["Arrivals", "Objective", "Safety", "Scenario", "ScenarioError", "Stream", "Tls", "load", "parse"]
 
 Operation = Literal[
-    "echo", "store", "find", "worklist", "move", "get", "mpps", "commitment",
+    "echo", "store", "find", "worklist", "move", "get", "mpps", "commitment", "stow", "qido", "wado",
     "abort", "half-open", "slow-reader", "malformed",
 ]  # fmt: skip
+WEB = ("stow", "qido", "wado")
 FAULTS = ("abort", "half-open", "slow-reader", "malformed")
 
 
@@ -125,6 +129,27 @@ class Material(_Model):
     template: str = ""  # a folder of real files
 
 
+class Tls(_Model):
+    """How a stream's connections are encrypted: files in PEM, names as of `dicore.net.tls.client_context`."""
+
+    ca: str = ""  # who signs the target's certificate; "": whom the system trusts
+    cert: str = ""  # ours, when the target wants one
+    key: str = ""  # its key; "": in the same file
+    profile: str = "bcp195"
+    any_name: bool = False  # the certificate need not name the target's host
+
+    def context(self) -> ssl.SSLContext:
+        """Made once. ValueError for files that are no certificates, OSError for those that cannot be read."""
+        return _context(self)
+
+
+@functools.lru_cache(maxsize=16)
+def _context(tls: Tls) -> ssl.SSLContext:
+    return client_context(
+        tls.ca or None, tls.cert or None, tls.key or None, tls.profile, check_hostname=not tls.any_name
+    )
+
+
 class Stream(_Model):
     """One kind of work. Open model: `arrivals`. Closed model: `users`, each of whom waits for an answer and thinks."""
 
@@ -138,6 +163,8 @@ class Stream(_Model):
     calling: Annotated[str, Field(min_length=1, max_length=16)] = "DICORELOAD"
     called: Annotated[str, Field(max_length=16)] = ""  # "": the target's
     pdu: Annotated[int, Field(ge=4096, le=1 << 27)] = 1 << 20
+    window: Annotated[int, Field(ge=1, le=64)] = 1  # of a store: so many under way on an association (PS3.7 D.3.3.3)
+    tls: Annotated[Tls | None, BeforeValidator(lambda value: {} if value is True else value or None)] = None
     timeout: Seconds = 60.0
     material: Material = Material()
     level: Literal["PATIENT", "STUDY", "SERIES", "IMAGE"] = "STUDY"
@@ -149,6 +176,8 @@ class Stream(_Model):
     def _open_or_closed(self) -> Stream:
         if (self.arrivals is None) == (self.users == 0):
             raise ValueError("a stream is open (arrivals) or closed (users), one of the two")
+        if self.window > 1 and (self.operation != "store" or self.think):
+            raise ValueError("window is for stores, of users who do not think")
         if self.operation == "move" and not self.destination:
             raise ValueError("move needs a destination: an AE title that the target knows")
         return self
@@ -184,6 +213,7 @@ class Scenario(_Model):
     warmup: Seconds = 0.0  # measured and shown, left out of the percentiles
     grace: Seconds = 30.0  # how long operations that have begun may take after the end
     ledger: Literal["off", "find", "get"] = "find"
+    web: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""  # of DICOMweb: "http://host:8042/dicom-web"
     streams: Annotated[tuple[Stream, ...], Field(alias="stream", min_length=1)]
     objective: Objective = Objective()
     safety: Safety = Safety()
@@ -199,6 +229,8 @@ class Scenario(_Model):
             raise ValueError(f"objective.streams names {', '.join(sorted(unknown))}, which is no stream")
         if self.duration <= 0 or self.warmup >= self.duration:
             raise ValueError("duration is positive and longer than warmup")
+        if not self.web and any(one.operation in WEB for one in self.streams):
+            raise ValueError("stow, qido and wado need web, the URL of the DICOMweb service")
         peak = sum(one.arrivals.profile(self.duration).peak for one in self.streams if one.arrivals)
         if peak > self.safety.rate:
             raise ValueError(f"{peak:,.0f} arrivals a second at the peak, safety.rate allows {self.safety.rate:,.0f}")
@@ -255,19 +287,21 @@ def _key(name: str) -> str:
     return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else _toml(name)
 
 
-def parse(text: str, *, where: str = "scenario") -> Scenario:
-    """A scenario out of TOML. ScenarioError names every mistake with its path ('stream[2].arrivals.rate')."""
+def parse(text: str, *, where: str = "scenario", **changes: Any) -> Scenario:
+    """A scenario out of TOML, with `changes` to its own keys.
+
+    ScenarioError names every mistake with its path ('stream[2].arrivals.rate')."""
     try:
-        return Scenario.model_validate(tomllib.loads(text))
+        return Scenario.model_validate(tomllib.loads(text) | changes)
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{where} is not TOML: {error}") from None
     except ValidationError as error:
         raise ScenarioError(f"{where}:\n" + "\n".join(_mistakes(error))) from None
 
 
-def load(path: str | os.PathLike[str]) -> Scenario:
+def load(path: str | os.PathLike[str], **changes: Any) -> Scenario:
     """`parse` of a file. OSError when it cannot be read."""
-    return parse(Path(path).read_text(encoding="utf-8"), where=os.fspath(path))
+    return parse(Path(path).read_text(encoding="utf-8"), where=os.fspath(path), **changes)
 
 
 def _mistakes(error: ValidationError) -> list[str]:

@@ -7,35 +7,20 @@ import contextlib
 import os
 import resource
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from dicore.loadtest.clock import Timer
 from dicore.loadtest.histogram import Histogram
 from dicore.loadtest.ledger import Entry
-from dicore.loadtest.material import Source
-from dicore.loadtest.operations import Lane, explain, is_exhausted
-from dicore.loadtest.result import Second, StreamResult
-from dicore.loadtest.scenario import Scenario, Stream
+from dicore.loadtest.meter import Job, Meter
+from dicore.loadtest.result import StreamResult
+from dicore.loadtest.stores import Stores
 from dicore.loadtest.verdict import Health
 
 __all__ = ["Job", "Tick", "work"]
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What one of `processes` generators has to do."""
-
-    scenario: Scenario
-    target: str
-    run: str
-    number: int
-    processes: int
-    start: float = 0.0  # on CLOCK_MONOTONIC, for all of them; set when each is ready
 
 
 @dataclass(slots=True)
@@ -62,7 +47,10 @@ async def work(
 
     When all that it sends is made, `go` says when to start (default: at once).
     """
-    meters = [_Meter(job, index, stream) for index, stream in enumerate(job.scenario.streams)]
+    meters = [
+        (Stores if stream.operation == "store" else Meter)(job, index, stream)
+        for index, stream in enumerate(job.scenario.streams)
+    ]
     job = replace(job, start=await go() if go is not None else time.monotonic() + 0.1)
     for meter in meters:
         meter.job = job
@@ -91,7 +79,7 @@ async def work(
         emit(final)
 
 
-def _tick(job: Job, meters: list[_Meter], watch: _Watch, second: int) -> Tick:
+def _tick(job: Job, meters: list[Meter], watch: _Watch, second: int) -> Tick:
     health = watch.take()
     tick = Tick(job.number, second, [meter.take(second) for meter in meters], health, cpu_seconds=watch.cpu_seconds)
     for meter in meters:
@@ -110,265 +98,20 @@ def _tick(job: Job, meters: list[_Meter], watch: _Watch, second: int) -> Tick:
     return tick
 
 
-class _Meter:
-    """One stream: its arrivals, its lanes, and what they measured since the last tick."""
-
-    def __init__(self, job: Job, index: int, stream: Stream) -> None:
-        self.job, self.index, self.stream = job, index, stream
-        self.source: Source | None = None
-        if stream.operation == "store":
-            branch = f"{job.number + 1}.{index + 1}"
-            self.source = Source(stream.material, job.run, branch, job.scenario.seed + index)
-        share, rest = divmod(stream.users or stream.associations, job.processes)
-        self.most = max(1, share + (job.number < rest))
-        self.lanes: list[asyncio.Task[None]] = []
-        self.waiting: deque[float] = deque()
-        self.idle: deque[asyncio.Future[float]] = deque()
-        self.busy = 0
-        self.due_count = self.counted_intended = self.counted_started = 0  # the latter two without the warm-up
-        self.times: list[tuple[float, float, float, int]] = []  # due, start, end (from job.start), bytes
-        self.phases: dict[str, list[float]] = {}
-        self.failed: list[tuple[float, str, str, str]] = []
-        self.entries: list[Entry] = []
-        self.start_lag = Histogram()
-        self.lags: list[float] = []
-        self.exhausted = self.studies = self.unserved = 0
-        self.intended: dict[int, int] = {}
-        self.started: dict[int, int] = {}
-        self.waited = 0
-        self.result_intended = self.result_started = self.result_waited = 0
-        self.ledger = job.scenario.ledger != "off"
-        self.open_associations = 0
-
-    # -- the load
-
-    async def run(self, stop: asyncio.Event) -> None:
-        end = self.job.start + self.job.scenario.duration
-        if self.stream.arrivals is None:
-            await asyncio.sleep(max(0.0, self.job.start - time.monotonic()))
-            users = [asyncio.create_task(self._user(end, stop)) for _ in range(self.most)]
-            await self._until_done(users, end, stop)
-            return
-        timer = Timer()
-        try:
-            ending = asyncio.create_task(stop.wait())
-            giving = asyncio.create_task(self._arrive(timer))
-            await asyncio.wait([ending, giving], return_when=asyncio.FIRST_COMPLETED)
-            ending.cancel()
-            if not giving.done():
-                giving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await giving
-        finally:
-            timer.close()
-        if stop.is_set():
-            self.waiting.clear()  # whoever ends a run early does not wait for its queue
-        deadline = time.monotonic() + self.job.scenario.grace
-        while (self.waiting or self.busy) and time.monotonic() < deadline:  # noqa: ASYNC110 - it has a deadline
-            await asyncio.sleep(0.02)
-        self._give_up()
-        await self._end(self.lanes)
-
-    def _give_up(self) -> None:
-        """What still waits for an association has failed, after the time that it has waited."""
-        now = time.monotonic() - self.job.start
-        for due in self.waiting:
-            self.times.append((due, due, now, 0))
-            self.failed.append((due, "time-out", "never began: no association came free", f"{due:.3f} s"))
-        self.unserved += sum(due >= self.job.scenario.warmup for due in self.waiting)
-        self.waiting.clear()
-
-    async def _arrive(self, timer: Timer) -> None:
-        """Hand out each arrival at its time; the n-th of all belongs to process n modulo their number."""
-        job, stream = self.job, self.stream
-        assert stream.arrivals is not None
-        poisson = stream.arrivals.model == "poisson"
-        generator = np.random.default_rng([job.scenario.seed, self.index]) if poisson else None
-        number = 0
-        for times in stream.arrivals.profile(job.scenario.duration).times(generator):
-            mine = times[(job.number - number) % job.processes :: job.processes].tolist()
-            number += len(times)
-            for due in mine:
-                if due >= job.scenario.duration or (stream.count and self.due_count * job.processes >= stream.count):
-                    return
-                moment = job.start + due
-                if moment > time.monotonic():
-                    await timer.until(moment)
-                elif self.due_count % 64 == 0:
-                    await asyncio.sleep(0)  # far behind: the lanes must get on all the same
-                self.due_count += 1
-                self._is_due(due)
-                self._give(due)
-
-    def _is_due(self, due: float) -> None:
-        self.intended[int(due)] = self.intended.get(int(due), 0) + 1
-        self.counted_intended += due >= self.job.scenario.warmup
-
-    def _give(self, due: float) -> None:
-        while self.idle:
-            future = self.idle.popleft()
-            if not future.done():
-                future.set_result(due)
-                return
-        if len(self.lanes) < self.most:
-            self.lanes.append(asyncio.create_task(self._lane(due)))
-        else:
-            self.waiting.append(due)
-            self.waited += due >= self.job.scenario.warmup
-
-    async def _lane(self, due: float) -> None:
-        lane = Lane(self.stream, self.job.target, self.source, digests=self.job.scenario.ledger == "get")
-        free = True  # no wait for a lane
-        try:
-            while True:
-                await self._operate(lane, due, free)
-                if self.waiting:
-                    due, free = self.waiting.popleft(), False
-                    continue
-                future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-                self.idle.append(future)
-                due, free = await future, True
-        finally:
-            with contextlib.suppress(Exception):
-                await lane.close()
-
-    async def _user(self, end: float, stop: asyncio.Event) -> None:
-        lane = Lane(self.stream, self.job.target, self.source, digests=self.job.scenario.ledger == "get")
-        try:
-            while time.monotonic() < end and not stop.is_set():
-                if self.stream.count and self.due_count * self.job.processes >= self.stream.count:
-                    return
-                self.due_count += 1
-                due = time.monotonic() - self.job.start
-                self._is_due(due)
-                await self._operate(lane, due, True)
-                if self.stream.think:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(stop.wait(), self.stream.think)
-        finally:
-            with contextlib.suppress(Exception):
-                await lane.close()
-
-    async def _operate(self, lane: Lane, due: float, free: bool) -> None:
-        origin = self.job.start
-        start = time.monotonic() - origin
-        self.started[int(start)] = self.started.get(int(start), 0) + 1
-        self.counted_started += due >= self.job.scenario.warmup
-        if free:
-            self.lags.append(start - due)
-        self.busy += 1
-        had = lane.association is not None
-        try:
-            await lane.run()
-        except Exception as error:  # every failure of a peer is a measurement
-            kind, detail = explain(error)
-            self.failed.append((due, kind, detail, f"{start:.3f} s: {error}"))
-            if is_exhausted(error):
-                self.exhausted += 1
-            if not had and lane.association is None:
-                await asyncio.sleep(0.01)  # a target that refuses is not asked a thousand times a second by each lane
-        except asyncio.CancelledError:  # the grace is over
-            self._measured(lane, due, start)
-            self.failed.append((due, "time-out", "no answer when the run ended", f"{start:.3f} s"))
-            raise
-        finally:
-            self.busy -= 1
-        self.open_associations += (lane.association is not None) - had
-        self._measured(lane, due, start)
-
-    def _measured(self, lane: Lane, due: float, start: float) -> None:
-        end = time.monotonic() - self.job.start
-        self.times.append((due, start, end, lane.size))
-        self.studies += lane.studies
-        for name, seconds in lane.phases.items():
-            self.phases.setdefault(name, []).append(seconds)
-        if self.ledger and lane.entry is not None:
-            lane.entry.when = end
-            self.entries.append(lane.entry)
-
-    async def _until_done(self, tasks: list[asyncio.Task[None]], end: float, stop: asyncio.Event) -> None:
-        left = end - time.monotonic() + self.job.scenario.grace
-        ending = asyncio.create_task(stop.wait())
-        whole = asyncio.gather(*tasks)
-        both: list[asyncio.Future[Any]] = [ending, whole]
-        try:
-            await asyncio.wait(both, timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
-            if not whole.done():
-                await asyncio.wait([whole], timeout=self.job.scenario.grace)
-        finally:
-            ending.cancel()
-            await self._end(tasks)
-
-    @staticmethod
-    async def _end(tasks: list[asyncio.Task[None]]) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    # -- what came of it
-
-    def take(self, second: int) -> StreamResult:
-        """What ended since the last call."""
-        job = self.job
-        result = StreamResult(self.stream.name, self.stream.operation, self.stream.arrivals is not None)
-        times, self.times = self.times, []
-        failed, self.failed = self.failed, []
-        warmup = job.scenario.warmup
-        self.start_lag.add(np.asarray(self.lags) * 1e6)
-        self.lags = []
-        for number, count in self.intended.items():
-            result.seconds.setdefault(number, Second()).intended += count
-        for number, count in self.started.items():
-            result.seconds.setdefault(number, Second()).started += count
-        result.intended, result.started = self.counted_intended, self.counted_started
-        self.counted_intended = self.counted_started = 0
-        result.waited, self.waited = self.waited, 0
-        self.result_intended, self.result_started = result.intended, result.started
-        self.result_waited = result.waited
-        self.intended, self.started = {}, {}
-        if second * 1.0 < job.scenario.duration:
-            at = result.seconds.setdefault(second, Second())
-            at.waiting, at.associations = len(self.waiting), self.open_associations
-        if times:
-            due, start, end, size = (np.asarray(column) for column in zip(*times, strict=True))
-            response, service = (end - due) * 1e6, (end - start) * 1e6
-            counts = due >= warmup
-            result.operations = int(counts.sum())
-            result.size = int(size[counts].sum())
-            result.response.add(np.rint(response[counts]))
-            result.service.add(np.rint(service[counts]))
-            for number in np.unique(due.astype(int)).tolist():
-                result.heat.add(number, response[due.astype(int) == number])
-            for number in np.unique(end.astype(int)).tolist():
-                inside = end.astype(int) == number
-                one = result.seconds.setdefault(number, Second())
-                one.done, one.size = int(inside.sum()), int(size[inside].sum())
-                one.response, one.service = _three(response[inside]), _three(service[inside])
-        for due_at, kind, detail, sample in failed:
-            if due_at >= warmup:
-                result.fail(kind, detail, sample)
-            result.seconds.setdefault(int(due_at), Second()).errors += 1
-        phases, self.phases = self.phases, {}
-        for name, values in phases.items():
-            result.phases.setdefault(name, Histogram()).add(np.rint(np.asarray(values) * 1e6))
-        return result
-
-
-def _three(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float, float]:
-    p50, p99 = np.percentile(values, [50, 99], method="higher")
-    return round(float(p50), 1), round(float(p99), 1), round(float(values.max()), 1)
-
-
 class _Watch:
-    """How this process is: its loop's lag, its CPU, how long it waited for one, its descriptors."""
+    """How this process is: its loop's lag, its busiest thread's CPU, how long one waited for a CPU, its descriptors."""
 
     def __init__(self, start: float) -> None:
-        self.cpu_seconds = 0.0
         self._late: list[float] = []
         self._clock = time.monotonic()
-        self._cpu = _cpu()
-        self._waited = _runnable()
+        self._begin = _cpu()
+        self._threads = _threads()
         self._limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of the whole process since the beginning."""
+        return _cpu() - self._begin
 
     async def lag(self) -> None:
         """Look every 20 ms how late the loop comes."""
@@ -380,12 +123,13 @@ class _Watch:
     def take(self) -> Health:
         """Since the last call."""
         health = Health()
-        now, cpu, waited = time.monotonic(), _cpu(), _runnable()
+        now, threads = time.monotonic(), _threads()
         span = max(now - self._clock, 1e-6)
-        health.cpu = (cpu - self._cpu) / span
-        health.steal = min(1.0, (waited - self._waited) / span)
-        self.cpu_seconds += cpu - self._cpu
-        self._clock, self._cpu, self._waited = now, cpu, waited
+        for thread, (ran, waited) in threads.items():
+            before = self._threads.get(thread, (0.0, 0.0))
+            health.cpu = max(health.cpu, (ran - before[0]) / span)
+            health.steal = max(health.steal, min(1.0, (waited - before[1]) / span))
+        self._clock, self._threads = now, threads
         health.loop_lag.add(np.rint(np.asarray(self._late) * 1e6))
         self._late = []
         with contextlib.suppress(OSError):
@@ -398,10 +142,16 @@ def _cpu() -> float:
     return use.ru_utime + use.ru_stime
 
 
-def _runnable() -> float:
-    """Seconds that this process's main thread was ready to run and did not (Linux: schedstat)."""
+def _threads() -> dict[str, tuple[float, float]]:
+    """Of each thread the seconds that it ran, and that it was ready to run and did not (Linux: schedstat)."""
+    found: dict[str, tuple[float, float]] = {}
     try:
-        with open("/proc/self/schedstat", encoding="ascii") as file:
-            return int(file.read().split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return 0.0
+        names = os.listdir("/proc/self/task")
+    except OSError:
+        return {"all": (_cpu(), 0.0)}
+    for name in names:
+        with contextlib.suppress(OSError, ValueError, IndexError):  # a thread may be gone
+            with open(f"/proc/self/task/{name}/schedstat", encoding="ascii") as file:
+                ran, waited = file.read().split()[:2]
+            found[name] = (int(ran) / 1e9, int(waited) / 1e9)
+    return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dicore.net.address import Address
+from dicore.net.capture import Capture
 from dicore.net.client import Association, connect
 from dicore.net.commitment import CommitmentResult, Commitments
 from dicore.net.identity import Identity, UserIdentity
 from dicore.net.limits import Limits, Timeouts
 from dicore.net.operations import Answers, Progress, Reply
-from dicore.net.record import AssociationRecord
+from dicore.net.record import AssociationRecord, MessageRecord, Phase
 from dicore.net.send import SendProgress, SendReport, send
 from dicore.net.service import FindRequest, NormalizedRequest, Peer, RetrieveRequest, ServiceRequest
 from dicore.net.sink import PENDING, Sink, StoreRequest, function_sink
@@ -21,14 +22,17 @@ __all__ = [
     "Answers",
     "Association",
     "AssociationRecord",
+    "Capture",
     "CommitmentResult",
     "Commitments",
     "FindRequest",
     "Identity",
     "Limits",
     "Listener",
+    "MessageRecord",
     "NormalizedRequest",
     "Peer",
+    "Phase",
     "Progress",
     "Reply",
     "RetrieveRequest",

@@ -53,6 +53,15 @@ class Address:
             raise ValueError(f"{text!r}: the port is {port_text!r}, not a number from 1 to 65535")
         return cls(check_ae_title(title), host, port, tls)
 
+    @classmethod
+    def of(cls, title: str, place: str | Address) -> Address:
+        """Where `title` is: "host:port", "AE@host:port" when it is called by another title, either with a scheme or
+        without; raises ValueError."""
+        if isinstance(place, Address) or "@" in place:
+            return cls.parse(place)
+        scheme, mark, rest = place.rpartition("://")
+        return cls.parse(f"{scheme}{mark}{title}@{rest}")
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'dicoms://' if self.tls else ''}{self.ae_title}@{host}:{self.port}"

@@ -15,8 +15,9 @@ from typing import Any
 
 from dicore import uid
 from dicore._native import net as native
+from dicore._native.capture import Stream
 from dicore._native.command import Command
-from dicore._native.net import Link, Paths, Pump
+from dicore._native.net import Link, Paths, Pump, Volley
 from dicore._native.status import status_text
 from dicore.errors import (
     AssociationAborted,
@@ -29,8 +30,9 @@ from dicore.errors import (
     ProtocolViolation,
 )
 from dicore.net import exchange as x
-from dicore.net import queries
+from dicore.net import queries, watch
 from dicore.net.address import Address, check_ae_title
+from dicore.net.capture import CaptureFile, opened
 from dicore.net.commitment import Commitments
 from dicore.net.exchange import Exchange, Responses
 from dicore.net.identity import Identity
@@ -120,7 +122,8 @@ class Association(Operations):
         self.called_ae = address.ae_title
         self.peer = str(address)
         self.operations = 0  # of the Wire protocol
-        self.connect_seconds = 0.0  # that TCP took (name, handshake), before negotiation
+        self.connect_seconds = 0.0  # that TCP took (name, handshake) and TLS, before negotiation
+        self.tls_seconds = 0.0  # of these, those of the TLS handshake
         self.wants_room = False
         self._link = link
         link.owner = self
@@ -130,6 +133,7 @@ class Association(Operations):
         self._loop = asyncio.get_running_loop()
         self._on_event = on_n_event_report
         self._relay: Relay | None = None  # of a TLS connection
+        self._wire: opened | None = None  # a capture
         self._reports: Commitments | None = None
         self._services = Services(on_n_event_report=self._event)
         self._exchange = Exchange(self, self._services)
@@ -138,12 +142,17 @@ class Association(Operations):
         self._message: tuple[int, Command, list[bytes]] | None = None  # whose data set is coming
         self._message_size = 0
         self._receiver: Receiver | None = None  # of a C-GET
+        self._getting: Responses | None = None
+        self._turn: asyncio.Lock | None = None  # of the C-GETs
         self._holds = 0
         self._waiter: asyncio.Future[tuple[Any, ...]] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._writing = False
         self._watched = False
-        self._pump: Pump | None = None  # has the socket meanwhile, in another thread
+        self._pump: Pump | Volley | None = None  # has the socket meanwhile, in another thread
+        self._lent = False  # so have others
+        self._recalled: NetworkError | None = None  # why it is to be over, while it is lent
+        self.loan: Any = None  # of the Wire protocol
         self._end: NetworkError | None = None  # why it is over
 
     # -- what there is to see
@@ -248,8 +257,9 @@ class Association(Operations):
         The association must have been made with `receive=True` (or `roles=`): the instances come by C-STORE in the
         other direction. With `to`, a folder, a Store, a Sink or a function `(request, dataset) -> status`, they go
         there, and a `Progress` is yielded for each. Not more than a few wait for the loop's body. Leaving the loop
-        cancels. Raises DimseError for a failure status; `progress` of what this returns has the final counts and what
-        failed at the peer."""
+        cancels. A second C-GET waits for the end of the first, whatever the window: nothing in a C-STORE says which of
+        the two it is for. Raises DimseError for a failure status; `progress` of what this returns has the final counts
+        and what failed at the peer."""
         chosen = sop_class or _model(queries.GET, model)
 
         remaining: list[int | None] = [None]
@@ -260,12 +270,10 @@ class Association(Operations):
                 raise AssociationStateError(
                     "the peer may send no instances here: connect with receive=True (PS3.7 D.3.3.4)", peer=self.peer
                 )
-            if self._receiver is not None:
-                raise AssociationStateError("a C-GET is under way on this association", peer=self.peer)
             wanted = _identifier(dataset, model, level, keys, False)
             command = Command(x.C_GET, priority=priority, affected_class=chosen)
-            ours = await self._exchange.begin(number, command, [queries.encode(wanted, syntax)])
-            ours.limit = 8
+            ours = await self._begin_get(number, command, [queries.encode(wanted, syntax)])
+            ours.limit, ours.most = 8, 128
             counts = [0, 0]
 
             def stored(request: Incoming, status: int) -> None:
@@ -299,8 +307,29 @@ class Association(Operations):
 
         return Answers(begin, convert)
 
+    async def _begin_get(self, number: int, command: Command, pieces: list[Any]) -> Responses:
+        """One C-GET at a time, whatever the window: a C-STORE does not say which of two it is for (PS3.7 9.1.1.1: it
+        names the originator of a C-MOVE only)."""
+        if self._turn is None:
+            self._turn = asyncio.Lock()
+        if self._getting is not None and self._getting.task is asyncio.current_task():
+            raise AssociationStateError(
+                "this task is in the middle of a C-GET on this association: finish it, or open another association",
+                peer=self.peer,
+            )
+        await self._turn.acquire()
+        try:
+            ours = self._getting = await self._exchange.begin(number, command, pieces)
+            self._exchange.check()
+        except BaseException:
+            self._received_all()
+            raise
+        return ours
+
     def _received_all(self) -> None:
-        self._receiver = None
+        self._receiver = self._getting = None
+        if self._turn is not None:
+            self._turn.release()
 
     def _commitments(self) -> Commitments:
         if self._reports is None:
@@ -320,15 +349,16 @@ class Association(Operations):
     async def release(self) -> None:
         """End the association in order. Nothing when it is over already."""
         if not self.open:
-            return
+            return await self._end_wire()
         async with self._exchange.exclusive():
             if self.open:
                 try:
                     await self._operate(self._link.start_release)
                 except NetworkError:
-                    return  # it is over, which is what was asked for
+                    pass  # it is over, which is what was asked for
                 finally:
                     self._close(AssociationStateError("the association is released", peer=str(self.address)))
+        await self._end_wire()
 
     def abort(self) -> None:
         """End the association now, with an A-ABORT. Nothing when it is over already."""
@@ -344,6 +374,20 @@ class Association(Operations):
             await self.release()
         else:
             self.abort()
+            await self._end_wire()
+
+    async def _end_wire(self) -> None:
+        """The capture's file is whole."""
+        if self._wire is not None:
+            await self._wire.close()
+
+    def _begin_wire(self) -> Stream | None:
+        if self._wire is None or self._wire.capture is None:
+            return None
+        if self._relay is None:
+            return self._wire.capture.begin(self._socket.getsockname(), self._socket.getpeername(), False, "")
+        own, peer = self._relay.ends
+        return self._wire.capture.begin(own, peer, False, f"decrypted: {self._relay.version} {self._relay.cipher}")
 
     # -- C-STORE
 
@@ -378,8 +422,7 @@ class Association(Operations):
         """Run a pump over associations in a thread. Their sockets are its own meanwhile; cancelling aborts them."""
         loop = asyncio.get_running_loop()
         for one in associations:
-            one._pump = pump
-            one._unwatch()
+            one.hand_over(pump)
         running = loop.run_in_executor(None, pump.run)
         try:
             await asyncio.shield(running)
@@ -389,12 +432,50 @@ class Association(Operations):
             raise
         finally:
             for number, one in enumerate(associations):
-                one._pump = None
-                end = pump.ended(number)
-                if end is not None:
-                    one._close(one._end_of(end))
-                else:
-                    one._watch()
+                one.hand_back(pump.ended(number))
+
+    def hand_over(self, to: Pump | Volley) -> Link:
+        """Give the socket to what drives it in another thread, until `hand_back`."""
+        self._pump = to
+        self._unwatch()
+        return self._link
+
+    def hand_back(self, end: tuple[Any, ...] | None) -> None:
+        """The socket is ours again; `end` is what ended the association meanwhile, None: it stands."""
+        self._pump = None
+        if end is not None:
+            self._close(self._end_of(end))
+        else:
+            self._watch()
+
+    def lend(self) -> tuple[int, int, int] | None:
+        """See `dicore.net.exchange.Wire`."""
+        if not self.open or self._pump is not None or self._events or self._holds or self._writing:
+            return None
+        lent = self._link.lend()
+        if lent is None:
+            return None
+        self._lent, self._recalled = True, None
+        self._unwatch()
+        return (*lent, round(self._timeouts.network * 1000))
+
+    def take_back(self, ended: int) -> None:
+        """See `dicore.net.exchange.Wire`."""
+        self._lent, self.loan = False, None
+        events, amid = self._link.take_back(ended)
+        if amid or (events and events[0][0] in ("broken", "timeout", "stopped", "cut")):
+            if not amid:
+                self._link.start_abort()
+                self._say_last_words()
+            self._close(self._recalled or self._end_of(events[0]))
+            return
+        if self._recalled is not None:
+            self._abort(self._recalled)
+            return
+        self._events.extend(events)
+        self._process()
+        self._watch()
+        self._arm()
 
     # -- one operation
 
@@ -427,7 +508,7 @@ class Association(Operations):
         self._holds += 1 if on else -1
         if self._holds:
             self._stop_reading()
-        elif self._pump is None:
+        elif self._pump is None and not self._lent:
             self._watch()
             if self._events:
                 self._loop.call_soon(self._process)
@@ -460,12 +541,12 @@ class Association(Operations):
     def _watch(self) -> None:
         if self.open and not self._watched and not self._holds:
             self._watched = True
-            self._loop.add_reader(self._socket.fileno(), self._readable)
+            watch.add_reader(self._loop, self._socket.fileno(), self._readable)
 
     def _stop_reading(self) -> None:
         if self._watched:
             self._watched = False
-            self._loop.remove_reader(self._socket.fileno())
+            watch.remove_reader(self._loop, self._socket.fileno())
 
     def _unwatch(self) -> None:
         self._stop_reading()
@@ -553,10 +634,10 @@ class Association(Operations):
             return self._close(ConnectionFailed(f"the connection broke: {error.strerror}", peer=str(self.address)))
         if blocked and not self._writing:
             self._writing = True
-            self._loop.add_writer(self._socket.fileno(), self._push)
+            watch.add_writer(self._loop, self._socket.fileno(), self._push)
         elif not blocked and self._writing:
             self._writing = False
-            self._loop.remove_writer(self._socket.fileno())
+            watch.remove_writer(self._loop, self._socket.fileno())
         if self.wants_room and not self._link.sending:
             self.wants_room = False
             self._exchange.on_room()
@@ -615,6 +696,11 @@ class Association(Operations):
                 return self._timed_out(native.TIMEOUT_NAMES[detail])
             case ("broken", _, number, _):
                 return ConnectionFailed(f"the connection broke: {os.strerror(number)}", peer=peer)
+            case ("stopped",):
+                return AssociationStateError("the association is aborted", peer=peer)
+            case ("cut",):
+                why = "an instance could not be read any more when half of it was sent"
+                return AssociationStateError(f"the association is aborted: {why}", peer=peer)
             case ("release", *_):
                 return AssociationStateError("the peer released the association", peer=peer)
         return ConnectionFailed("the peer closed the connection without an A-ABORT", peer=peer)
@@ -624,6 +710,10 @@ class Association(Operations):
     def _abort(self, why: NetworkError) -> None:
         if self._pump is not None:
             self._pump.cancel()  # it aborts, and its end closes us
+        elif self._lent:
+            self._recalled = why
+            if self.loan is not None:
+                self.loan.stop()  # `take_back` goes on
         elif self.open:
             self._link.start_abort()
             self._say_last_words()
@@ -646,8 +736,8 @@ class Association(Operations):
         self._unwatch()
         if self._writing:
             self._writing = False
-            self._loop.remove_writer(self._socket.fileno())
-        self._link.detach()
+            watch.remove_writer(self._loop, self._socket.fileno())
+        self._link.detach(f"{self.calling_ae} -> {self.called_ae}: {why}", isinstance(why, ConnectionFailed))
         self._socket.close()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(why)
@@ -677,12 +767,12 @@ class Association(Operations):
             uid.IMPLEMENTATION_VERSION.encode(),
             roles=roles,
             extended=extended,
-            window=(window, 1) if window != 1 else None,
+            window=(window, window) if window != 1 else None,  # a C-GET's instances may come so, too
             identity=None if identity is None else identity.items(),
         )
 
         def begin() -> None:
-            self._link.attach(self._socket.fileno())
+            self._link.attach(self._socket.fileno(), self._begin_wire())
             self._watch()
 
         await self._operate(begin)
@@ -705,7 +795,9 @@ class _Connecting:
         negotiated: dict[str, Any],
         source: str | None,
         tls: ssl.SSLContext | None,
+        wire: CaptureFile | None,
     ) -> None:
+        self._wire = wire
         self._address, self._calling, self._contexts = address, calling, contexts
         self._timeouts, self._limits = timeouts, limits
         self._on_event, self._negotiated, self._source, self._tls = on_n_event_report, negotiated, source, tls
@@ -729,9 +821,12 @@ class _Connecting:
         begin = time.perf_counter()
         sock = await _open_socket(self._address, times.connect, self._source)
         relay = None
+        tls_seconds = 0.0
         if self._tls is not None or self._address.tls:
+            tcp = time.perf_counter()
             relay = await _secured(sock, self._address, self._tls, times)
             sock = relay.sock
+            tls_seconds = time.perf_counter() - tcp
         connect_seconds = time.perf_counter() - begin
         try:
             link = Link(
@@ -745,7 +840,10 @@ class _Connecting:
             )
             association = Association(self._address, link, sock, times, limits, self._calling, self._on_event)
             association._relay = relay
-            association.connect_seconds = connect_seconds
+            association.connect_seconds, association.tls_seconds = connect_seconds, tls_seconds
+            if self._wire is not None:
+                association._wire = opened(self._wire)
+                await association._wire.open()
         except BaseException:
             sock.close()
             raise
@@ -753,6 +851,7 @@ class _Connecting:
             await association._associate(self._calling, self._contexts, **self._negotiated)
         except BaseException:
             association.abort()
+            await association._end_wire()
             raise
         return association
 
@@ -833,6 +932,7 @@ def connect(
     limits: Limits | None = None,
     source: str | None = None,
     tls: ssl.SSLContext | None = None,
+    wire: CaptureFile | None = None,
 ) -> _Connecting:
     """Open an association: `async with dicore.connect("dicom://CALLED@host:port") as assoc:`, or `await` it.
 
@@ -844,7 +944,8 @@ def connect(
     `Association.window` is what came of it. `identity` is who the user is. `on_n_event_report(request)` is called for
     the peer's event reports (see `dicore.net.service`). `source` is the address to connect from. `tls` (see
     `dicore.net.tls.client_context`) encrypts, as does a `dicoms://` address, without `tls` trusting whom the system
-    trusts. Leaving the block releases the association, an exception in it aborts.
+    trusts. `wire` is a file for what is said, pcapng, or a `dicore.net.Capture`. Leaving the block releases the
+    association, an exception in it aborts.
 
     Raises ConnectionFailed, NetworkTimeout, AssociationRejected, AssociationAborted, ProtocolViolation.
     """
@@ -872,4 +973,5 @@ def connect(
         negotiated,
         source,
         tls,
+        wire,
     )

@@ -16,7 +16,7 @@ from dicore.net.status import is_pending
 if TYPE_CHECKING:
     from dicore.net.service import Services
 
-__all__ = ["Exchange", "Response", "Responses", "Train", "Wire"]
+__all__ = ["Exchange", "Owed", "Response", "Responses", "Train", "Wire"]
 
 C_STORE, C_GET, C_FIND, C_MOVE, C_ECHO, C_CANCEL = 0x0001, 0x0010, 0x0020, 0x0021, 0x0030, 0x0FFF
 N_EVENT_REPORT, N_GET, N_SET, N_ACTION, N_CREATE, N_DELETE = 0x0100, 0x0110, 0x0120, 0x0130, 0x0140, 0x0150
@@ -27,6 +27,7 @@ SERVICES = {
 }  # fmt: skip
 
 _QUEUE = 64  # responses that wait for a slow consumer before the peer is not read any more
+_OVERFLOW = 256  # times as many, when it is read because another operation on the association waits for its own
 
 Response = tuple[Command, "bytes | None"]
 
@@ -64,6 +65,17 @@ class Wire(Protocol):
         """Abort."""
         ...
 
+    loan: Any  # while it is lent: whose `stop()` brings it back
+
+    def lend(self) -> tuple[int, int, int] | None:
+        """Give the association away, for a thread to send on: (its address, a duplicate of its socket, its network
+        timeout in ms). None: not now, or never."""
+        ...
+
+    def take_back(self, ended: int) -> object:
+        """It is ours again; `ended` is the address of the dicore_retrieval_end, 0 when nothing was done."""
+        ...
+
     def hold(self, on: bool) -> None:
         """Read nothing while `on`: a consumer is slow."""
         ...
@@ -72,12 +84,16 @@ class Wire(Protocol):
 class Responses:
     """The responses to one request of ours, in order. Owns one of the association's slots until the last one is in."""
 
+    slot = True
+
     def __init__(self, exchange: Exchange, message_id: int, context_id: int, field: int) -> None:
         self.exchange, self.message_id, self.context_id, self.field = exchange, message_id, context_id, field
         self.limit = _QUEUE
+        self.most = _QUEUE * _OVERFLOW
         self.on_abandon: Callable[[], object] | None = None
         self.on_final: Callable[[], object] | None = None
         self.final: Command | None = None
+        self.trouble: Exception | None = None
         self.task: asyncio.Task[Any] | None = None  # who is between two answers, and so must not wait for a slot
         self._queue: deque[tuple[Any, Any]] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -91,32 +107,47 @@ class Responses:
             self.final = command
             self.exchange.forget(self)
         if not self._abandoned:
-            self._queue.append((command, data))
-            if len(self._queue) == self.limit and not last:
-                self.exchange.hold(self, True)
+            self._append(command, data, last)
         self.wake()
 
+    def _append(self, command: Any, item: Any, last: bool = False) -> None:
+        self._queue.append((command, item))
+        if len(self._queue) == self.limit and not last:
+            self.exchange.hold(self, True)
+        elif len(self._queue) > self.most and not last:
+            self.trouble = AssociationStateError(
+                f"{self.most} answers waited here, unread, while another operation on this association waited for its "
+                "own: take both as they come, or open another association",
+                peer=self.exchange.wire.peer,
+            )
+            self.abandon()
+
     def wake(self) -> None:
+        self.exchange.fed(self)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        """Until something comes. Meanwhile the association is read, whoever else is slow."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        self.exchange.hungry(self)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            self.exchange.fed(self)
 
     def put(self, item: object) -> None:
         """Something that is no response but has its place between them: an instance of a C-GET."""
         if not self._abandoned:
-            self._queue.append((None, item))
-            if len(self._queue) == self.limit:
-                self.exchange.hold(self, True)
+            self._append(None, item)
         self.wake()
 
     async def drained(self) -> bool:
         """After `abandon`: wait for something to come; False when it is over."""
         if self.final is not None or self.exchange.ended is not None:
             return False
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        await self._wait()
         return True
 
     @property
@@ -133,15 +164,13 @@ class Responses:
         """The next response; None after the last one. Raises why the association has ended."""
         self.task = None
         while not self._queue:
+            if self.trouble is not None:
+                raise self.trouble
             if self.exchange.ended is not None and self.final is None:
                 raise self.exchange.ended
             if self.final is not None:
                 return None
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self._wait()
         found = self._queue.popleft()
         if len(self._queue) <= self.limit // 2:
             self.exchange.hold(self, False)
@@ -166,21 +195,49 @@ class Responses:
             self.cancel()
 
 
+class Owed:
+    """The answer to a C-STORE that a thread has sent and did not wait for: `answer`, a status, or cancelled."""
+
+    field, slot = C_STORE, False
+
+    def __init__(self, exchange: Exchange, message_id: int) -> None:
+        self.exchange, self.message_id = exchange, message_id
+        self.task: asyncio.Task[Any] | None = None
+        self.on_final: Callable[[], object] | None = None
+        self.answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        exchange.wire.operations += 1
+        exchange._ours[message_id] = self
+
+    def add(self, command: Command, data: bytes | None) -> None:
+        """It has come."""
+        self.exchange.forget(self)
+        if not self.answer.done():
+            self.answer.set_result(command.status if command.status is not None else 0)
+
+    def wake(self) -> None:
+        """The association is over."""
+        self.answer.cancel()
+
+
 class Train:
     """C-STORE requests of ours, one behind the other: the response to one sends the next, within the same turn of the
-    event loop. `answered(number, status, comment)` is told of each; False: send no more."""
+    event loop. As many are under way as the window has room for. `answered(number, status, comment)` is told of each,
+    in the order of the responses; False: send no more. `sending(number)` is told of each before it goes out."""
+
+    slot = True
 
     def __init__(
         self,
         exchange: Exchange,
         cars: Sequence[tuple[int, Command, list[Any]]],
         answered: Callable[[int, int, str], bool],
+        sending: Callable[[int], object] | None = None,
     ) -> None:
-        self.exchange, self.field, self.message_id = exchange, C_STORE, 0
+        self.exchange, self.field = exchange, C_STORE
         self.task: asyncio.Task[Any] | None = None
-        self.on_final: Callable[[], object] | None = None
-        self._cars, self._answered = cars, answered
-        self._at = 0
+        self._cars, self._answered, self._sending = cars, answered, sending
+        self._next = 0
+        self._under_way: dict[int, int] = {}  # message id -> number
         self._stopped = False
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -188,43 +245,59 @@ class Train:
         """Send them. Raises why the association has ended; what was not answered then may have arrived or not."""
         exchange = self.exchange
         await exchange.slot()
+        slots = 1
+        while slots < len(self._cars) and await exchange.another_slot():
+            slots += 1
         exchange.wire.operations += 1
+        exchange.hungry(self)
         try:
-            self._send()
+            for _ in range(slots):
+                if not self._over.done():
+                    self._send()
             await self._over
         finally:
             self._stopped = True
-            if not self._over.done() and self.exchange.ended is None:  # cancelled amid a message
+            exchange.fed(self)
+            if self._under_way and exchange.ended is None:  # cancelled amid a message
                 exchange.wire.stop("cancelled")
-            exchange.forget(self)
+            for message_id in self._under_way:
+                exchange._ours.pop(message_id, None)
+            exchange.wire.operations -= 1
+            for _ in range(slots):
+                exchange.release_slot()
 
     def _send(self) -> None:
         exchange = self.exchange
-        context_id, command, pieces = self._cars[self._at]
-        self.message_id = command.message_id = exchange.next_message_id()
-        exchange._ours[self.message_id] = self
+        context_id, command, pieces = self._cars[self._next]
+        command.message_id = exchange.next_message_id()
+        exchange._ours[command.message_id] = self
+        self._under_way[command.message_id] = self._next
+        if self._sending is not None:
+            self._sending(self._next)
+        self._next += 1
         exchange.wire.post(context_id, command, pieces)
 
     def add(self, command: Command, data: bytes | None) -> None:
         """A response has come."""
-        number = self._at
-        self._at += 1
+        before = command.responded_to or 0
+        number = self._under_way.pop(before)
         status = command.status if command.status is not None else 0
         try:
             if is_pending(status):
                 raise ProtocolViolation(
                     "a pending response to a C-STORE", section="PS3.7 9.1.1", peer=self.exchange.wire.peer
                 )
-            go = self._answered(number, status, command.error_comment or "")
-            if go and not self._stopped and self._at < len(self._cars):
-                before = self.message_id
+            if not self._answered(number, status, command.error_comment or ""):
+                self._stopped = True
+            if not self._stopped and self._next < len(self._cars):
                 self._send()
-                self.exchange._ours.pop(before, None)
-            elif not self._over.done():
+            elif not self._under_way and not self._over.done():
                 self._over.set_result(None)
         except Exception as error:
             if not self._over.done():
                 self._over.set_exception(error)
+        finally:
+            self.exchange._ours.pop(before, None)  # not before the next one is sent, which so has another id
 
     def wake(self) -> None:
         """The association is over."""
@@ -244,12 +317,14 @@ class Exchange:
         self.ended: NetworkError | None = None
         self.running: dict[int, Any] = {}  # the peer's requests by message id
         self.peer: Any = None  # the Peer of its requests
-        self._ours: dict[int, Responses | Train] = {}
+        self._ours: dict[int, Responses | Train | Owed] = {}
         self._slots = asyncio.Semaphore(window)
         self._alone = asyncio.Lock()
         self._room: list[asyncio.Future[None]] = []
-        self._held: set[int] = set()
-        self._message_id = 0
+        self._full: set[object] = set()
+        self._hungry: set[object] = set()
+        self._holding = False
+        self.last_message_id = 0
 
     # -- what the driver calls
 
@@ -284,8 +359,9 @@ class Exchange:
         self.ended = why or AssociationStateError("the association has ended", peer=self.wire.peer)
         for operation in list(self.running.values()):
             operation.end()
-        for ours in list(self._ours.values()):
-            self.forget(ours)
+        for ours in list(dict.fromkeys(self._ours.values())):
+            if not isinstance(ours, Train):  # which tidies up after itself
+                self.forget(ours)
             ours.wake()
         self.on_room()
 
@@ -333,6 +409,12 @@ class Exchange:
             self._slots.release()
             raise
 
+    async def another_slot(self) -> bool:
+        """Take one more slot, if there is one that nobody waits for. Does not wait."""
+        if self._alone.locked() or self._slots.locked():
+            return False
+        return await self._slots.acquire()
+
     def release_slot(self) -> None:
         self._slots.release()
 
@@ -357,9 +439,9 @@ class Exchange:
     def next_message_id(self) -> int:
         """A number that no operation of ours has."""
         while True:
-            self._message_id = self._message_id % 0xFFFF + 1
-            if self._message_id not in self._ours:
-                return self._message_id
+            self.last_message_id = self.last_message_id % 0xFFFF + 1
+            if self.last_message_id not in self._ours:
+                return self.last_message_id
 
     async def begin(self, context_id: int, command: Command, pieces: list[Any] | None = None, **more: Any) -> Responses:
         """Send a request (its message id is set here); its responses. Waits for a slot, which they own."""
@@ -394,20 +476,37 @@ class Exchange:
             )
         return found
 
-    def forget(self, ours: Responses | Train) -> None:
+    def forget(self, ours: Responses | Owed) -> None:
         if self._ours.pop(ours.message_id, None) is not None:
             self.wire.operations -= 1
-            self.release_slot()
+            if ours.slot:
+                self.release_slot()
             self.hold(ours, False)
             if ours.on_final is not None:
                 ours.on_final()
 
-    def hold(self, ours: Responses | Train, on: bool) -> None:
-        """Stop reading while a consumer is slow."""
-        before = bool(self._held)
+    # -- who reads, who is full
+
+    def hold(self, ours: object, on: bool) -> None:
+        """The consumer of these is slow, or is not any more."""
         if on:
-            self._held.add(ours.message_id)
+            self._full.add(ours)
         else:
-            self._held.discard(ours.message_id)
-        if bool(self._held) != before and self.ended is None:
-            self.wire.hold(bool(self._held))
+            self._full.discard(ours)
+        self._balance()
+
+    def hungry(self, ours: object) -> None:
+        """Somebody waits for a response."""
+        self._hungry.add(ours)
+        self._balance()
+
+    def fed(self, ours: object) -> None:
+        self._hungry.discard(ours)
+        self._balance()
+
+    def _balance(self) -> None:
+        """The peer is not read while a consumer is slow and nobody waits for what may come behind."""
+        want = bool(self._full) and not self._hungry
+        if want != self._holding and self.ended is None:
+            self._holding = want
+            self.wire.hold(want)

@@ -4,12 +4,14 @@ listener alike."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Union, cast
 
 from dicore import uid
 from dicore._native import net as native
+from dicore._native import retrieve as courier
 from dicore._native.command import Command
 from dicore._native.dataset import keyword_to_tag
 from dicore.dataset import Dataset
@@ -28,6 +30,8 @@ from dicore.net.rewrite import rewrite
 from dicore.net.status import describe, is_failure
 
 if TYPE_CHECKING:
+    from dicore._native.retrieve import Retrieval
+    from dicore.net.cargo import Cargo
     from dicore.net.commitment import CommitmentResult, Commitments
     from dicore.net.exchange import Exchange, Responses
 
@@ -78,6 +82,7 @@ COMMITMENT = "1.2.840.10008.1.20.1"
 COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
 MPPS = "1.2.840.10008.3.1.2.3.3"
 
+_SAY_MS = 100  # between two pending responses to a C-GET
 _HEAD = 1 << 20  # of a file that is too long to be read whole
 _WHOLE = 16 << 20
 _CHUNK = 1 << 20
@@ -306,10 +311,13 @@ class Operations:
         run: Sequence[Ready],
         answered: Callable[[int, int, str], bool],
         *,
+        sending: Callable[[int], object] | None = None,
         originator: tuple[str, int] | None = None,
     ) -> bool:
-        """C-STORE of instances of one SOP class and transfer syntax; `answered(number, status, comment)` is told of
-        each answer and says whether to go on. False, and nothing is sent, when they cannot go out as they are."""
+        """C-STORE of instances of one SOP class and transfer syntax, as many at a time as the window has room for.
+        `sending(number)` is told of each before it goes out, in order; `answered(number, status, comment)` of each
+        answer, as they come, and says whether to go on. False, and nothing is sent, when they cannot go out as they
+        are."""
         self._exchange.check()
         chosen = self._store_context(run[0].sop_class_uid, run[0].transfer_syntax)
         if chosen is None or chosen[1] != run[0].transfer_syntax:
@@ -318,8 +326,81 @@ class Operations:
             (chosen[0], self._store_command(one.sop_class_uid, one.sop_instance_uid, 0, originator), [one.body])
             for one in run
         ]
-        await x.Train(self._exchange, cars, answered).run()
+        await x.Train(self._exchange, cars, answered, sending).run()
         return True
+
+    async def ship(
+        self,
+        cargo: Cargo,
+        order: list[int],
+        *,
+        originator: tuple[str, int] | None = None,
+        answers: tuple[int, int, str] | None = None,
+        done: tuple[int, int, int, int] = (0, 0, 0, 0),
+        begun: Callable[[Retrieval], object] = lambda retrieval: None,
+    ) -> list[tuple[int, int, int, int]] | None:
+        """C-STORE of those instances of a cargo, by its threads: (index, outcome, status, detail) of each, which are
+        named in `dicore._native.retrieve`. None, and nothing is sent, when this association cannot be lent to them.
+
+        It is theirs until they are done or the peer has something to say, which is dealt with before this returns; what
+        was left then may be shipped again. `answers`: of a C-GET, whose requestor is told how far it is, as (context,
+        message id, SOP class), with `done` as (in all, completed, failed, with a warning)."""
+        exchange = self._exchange
+        async with exchange.exclusive():
+            exchange.check()
+            wire = exchange.wire
+            if len(exchange.running) > 1 or (lent := wire.lend()) is None:
+                return None
+            address, socket, timeout = lent
+            try:
+                retrieval, over = cargo.shipper.start(
+                    cargo,
+                    order,
+                    association=address,
+                    socket=socket,
+                    offers=[(*kind, number) for number, kind in self.accepted.items() if self._invokes(kind[0])],
+                    message_id=exchange.last_message_id,
+                    window=min(exchange.window, 64),
+                    network_timeout=timeout,
+                    originator=originator[0] if originator else "",
+                    originator_id=originator[1] if originator else 0,
+                    answers=answers,
+                    answer_every=_SAY_MS,
+                    total=done[0],
+                    completed=done[1],
+                    failed=done[2],
+                    warning=done[3],
+                    loan=wire,
+                )
+            except BaseException:
+                os.close(socket)
+                wire.take_back(0)
+                raise
+            wire.loan = retrieval
+            begun(retrieval)
+            wire.operations += 1
+            results: list[tuple[int, int, int, int]] = []
+            owed: dict[int, x.Owed] = {}
+            try:
+                await asyncio.shield(over)
+            except asyncio.CancelledError:
+                retrieval.stop()
+                while not over.done():
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.wait([over])
+                raise
+            finally:
+                wire.operations -= 1
+                exchange.last_message_id = retrieval.message_id
+                results = retrieval.results()
+                for index, outcome, status, _ in results:
+                    if outcome == courier.UNANSWERED:
+                        owed[index] = x.Owed(exchange, status)
+                wire.take_back(retrieval.ended)
+            if owed:
+                await asyncio.wait([one.answer for one in owed.values()])
+                results = [(one[0], *_answer_to(owed[one[0]])) if one[0] in owed else one for one in results]
+            return results
 
     async def store_bytes(
         self, data: memoryview, *, priority: int = 0, originator: tuple[str, int] | None = None
@@ -601,6 +682,11 @@ class Operations:
     def _commitments(self) -> Commitments:
         """What takes the reports that come on this very association."""
         raise AssociationStateError("this side of the association requests no commitment", peer=self._peer_name())
+
+
+def _answer_to(owed: x.Owed) -> tuple[int, int, int]:
+    """(outcome, status, detail)."""
+    return (courier.LOST, 0, 0) if owed.answer.cancelled() else (courier.ANSWERED, owed.answer.result(), 0)
 
 
 def _joined(dataset: Elements, elements: Mapping[str, Any]) -> Elements:

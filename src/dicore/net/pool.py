@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +17,7 @@ from dicore.net.operations import FilePart, Ready, Storable
 
 if TYPE_CHECKING:
     from dicore.net.address import Address
+    from dicore.net.capture import Capture
     from dicore.net.client import Association
     from dicore.net.limits import Limits, Timeouts
 
@@ -46,17 +48,24 @@ class _Destination:
 
 class Pool:
     """`most` associations to an address at a time; one that nobody has used for `idle` seconds is released: soon, since
-    some peers (movescu) wait for that before they believe that a C-MOVE is over."""
+    some peers (movescu) wait for that before they believe that a C-MOVE is over. `window` operations at a time are asked
+    for, where it is more than one."""
 
     def __init__(
         self,
         *,
         most: int = 8,
         idle: float = 0.5,
+        window: int = 1,
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
+        wire: Capture | None = None,
     ) -> None:
-        self._most, self._idle, self._timeouts, self._limits = most, idle, timeouts, limits
+        self.tls = tls  # for dicoms:// addresses; None: trusting whom the system trusts
+        self.wire = wire
+        self._most, self._idle, self._window = most, idle, window
+        self._timeouts, self._limits = timeouts, limits
         self._destinations: dict[tuple[Address, str], _Destination] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._releasing: set[asyncio.Task[None]] = set()
@@ -77,7 +86,7 @@ class Pool:
             if isinstance(instance, Dataset):
                 data = instance.part10_bytes()
             sop_class, _, syntax, _ = native.identify_bytes(cast(bytes, data))
-        async with self._taken(address, calling, (sop_class, syntax)) as association:
+        async with self.taken(address, calling, (sop_class, syntax)) as association:
             return await association.c_store(data, originator=originator)
 
     async def store_run(
@@ -87,15 +96,21 @@ class Pool:
         answered: Callable[[int, int, str], bool],
         *,
         calling: str,
+        sending: Callable[[int], object] | None = None,
         originator: tuple[str, int] | None = None,
     ) -> bool:
         """`Operations.store_run` over an association of the pool, or a new one."""
-        async with self._taken(address, calling, (run[0].sop_class_uid, run[0].transfer_syntax)) as association:
-            return await association.store_run(run, answered, originator=originator)
+        async with self.taken(address, calling, (run[0].sop_class_uid, run[0].transfer_syntax)) as association:
+            return await association.store_run(run, answered, sending=sending, originator=originator)
 
     @contextlib.asynccontextmanager
-    async def _taken(self, address: Address, calling: str, pair: tuple[str, str]) -> AsyncIterator[Association]:
+    async def taken(
+        self, address: Address, calling: str, pair: tuple[str, str], others: Sequence[tuple[str, str]] = ()
+    ) -> AsyncIterator[Association]:
+        """An association for instances of this SOP class and transfer syntax, and, if it is a new one, of `others`."""
         destination = self._destinations.setdefault((address, calling), _Destination(self._most))
+        for one in others:
+            destination.seen[one] = None
         async with destination.turns:
             line = await self._line(destination, address, calling, pair)
             try:
@@ -121,7 +136,14 @@ class Pool:
             destination.seen.pop(next(iter(destination.seen)))
         contexts = _contexts(list(destination.seen))
         association = await connect(
-            address, calling=calling, contexts=contexts, timeouts=self._timeouts, limits=self._limits
+            address,
+            calling=calling,
+            contexts=contexts,
+            window=self._window,
+            timeouts=self._timeouts,
+            limits=self._limits,
+            tls=self.tls if address.tls else None,
+            wire=self.wire,
         )
         self.opened += 1
         return _Line(association, frozenset((one, syntax) for one, syntaxes in contexts for syntax in syntaxes))

@@ -16,6 +16,7 @@ from dicore._native import net as native
 from dicore._native.net import Paths, Pump, survey
 from dicore.errors import DicoreError, NetworkError
 from dicore.net.address import Address, check_ae_title
+from dicore.net.capture import Capture, CaptureFile, opened
 from dicore.net.client import Association, Context, connect, file_failure
 from dicore.net.limits import Limits, Timeouts
 from dicore.net.status import describe, is_failure, is_retryable, is_warning
@@ -105,10 +106,11 @@ class _Sending:
         retries: int,
         journal: _Journal | None,
         tls: ssl.SSLContext | None,
+        wire: Capture | None,
     ) -> None:
         self.files = files
         self.window, self.sources, self.retries, self.journal = window, sources, retries, journal
-        self.tls = tls
+        self.tls, self.wire = tls, wire
         self.attempts: dict[int, int] = {}  # of those that were retried
         self.again: list[int] = []  # of this round, to be tried in the next
         self.noted: set[int] = set()  # in the journal
@@ -200,6 +202,7 @@ class _Sending:
                 window=self.window,
                 source=self.sources[number % len(self.sources)] if self.sources else None,
                 tls=self.tls,
+                wire=self.wire,
             )
 
         tasks = [self.loop.create_task(one(number)) for number in range(count)]
@@ -224,7 +227,9 @@ class _Sending:
         """Book the outcomes. Files that no context was accepted for, and files whose turn did not come."""
         homeless, unsent = [], []
         self.report.bytes += pump.bytes
-        for index, outcome, status, detail in pump.results():
+        plain, others = pump.settled()
+        self.report.sent += plain
+        for index, outcome, status, detail in others:
             if outcome == native.SENT:
                 self._answered(index, status)
             elif outcome == native.NO_CONTEXT:
@@ -342,10 +347,13 @@ def _propose(found: dict[Pair, list[int]]) -> tuple[list[Context], set[Pair]]:
 
 def _expand(paths: PathLike | Iterable[PathLike]) -> list[str]:
     """Files as they are, folders as all files under them in the order of their names."""
+    given = [os.fspath(one) for one in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    searched = set(Paths([os.fsencode(one) for one in given]).folders())
+    if not searched:
+        return given
     files: list[str] = []
-    for one in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        text = os.fspath(one)
-        if os.path.isdir(text):
+    for number, text in enumerate(given):
+        if number in searched:
             for folder, folders, names in os.walk(text):
                 folders.sort()
                 files += [os.path.join(folder, name) for name in sorted(names)]
@@ -368,6 +376,7 @@ async def send(
     retries: int = 0,
     journal: PathLike | None = None,
     tls: ssl.SSLContext | None = None,
+    wire: CaptureFile | None = None,
 ) -> SendReport:
     """Send files (folders are searched) by C-STORE over up to `associations` associations at once.
 
@@ -380,7 +389,7 @@ async def send(
     most 64). `source`: addresses to connect from, taken in turn. `retries`: how often a file is tried again when the
     peer was out of resources (A7xx, 0213) or the association was lost before its answer, after a pause that grows;
     each file is reported once, by its last outcome. `journal`: a file in which acknowledged files are written down;
-    those that stand in it, unchanged, are skipped. `tls`: as of `connect`.
+    those that stand in it, unchanged, are skipped. `tls`, `wire`: as of `connect`.
 
     Raises what `connect` raises when no association comes about at first; later trouble is in the report. Cancelling
     aborts the associations.
@@ -394,20 +403,22 @@ async def send(
     files = await asyncio.get_running_loop().run_in_executor(None, _expand, paths)
     notes = None if journal is None else _Journal(journal)
     try:
-        return await _Sending(
-            files,
-            address,
-            calling,
-            associations,
-            progress,
-            timeouts or Timeouts(),
-            limits or Limits(),
-            window,
-            [source] if isinstance(source, str) else list(source),
-            retries,
-            notes,
-            tls,
-        ).run()
+        async with opened(wire) as capture:
+            return await _Sending(
+                files,
+                address,
+                calling,
+                associations,
+                progress,
+                timeouts or Timeouts(),
+                limits or Limits(),
+                window,
+                [source] if isinstance(source, str) else list(source),
+                retries,
+                notes,
+                tls,
+                capture,
+            ).run()
     finally:
         if notes is not None:
             notes.close()

@@ -10,7 +10,7 @@ be a plain function, a coroutine function, a generator or an asynchronous genera
 - `on_c_get(request: RetrieveRequest)` and `on_c_move(...)` yield an instance at a time: a path, a FilePart, the bytes
   or memoryview of a Part 10 file, a Dataset, or an Unsendable for one that has failed already; or a list of some, of
   which those that are `Ready` go out without a turn of the loop between two. An int that is yielded first says how many
-  will come (else the peer is not told how many remain); a returned list has its length.
+  will come (else the peer is not told how many remain); a returned list has its length. A `Cargo` is sent by threads.
 - `on_n_create`, `on_n_set`, `on_n_get`, `on_n_action`, `on_n_event_report`, `on_n_delete`(request: NormalizedRequest)
   return None (success), a status, a Dataset or mapping (success), or (status, Dataset or mapping).
 
@@ -33,16 +33,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dicore import uid
 from dicore._native import net as native
+from dicore._native import retrieve as courier
 from dicore._native.command import Command
+from dicore._native.status import status_text
 from dicore.dataset import Dataset
-from dicore.errors import DicoreError, DimseError, NetworkError, StoreError, StoreFull
+from dicore.errors import ConnectionFailed, DicoreError, DimseError, NetworkError, StoreError, StoreFull
 from dicore.net import exchange as x
 from dicore.net import queries
 from dicore.net.address import Address, printable
+from dicore.net.cargo import Cargo
 from dicore.net.operations import FilePart, Operations, Ready, Storable, Unsendable
 from dicore.net.status import Status, is_failure, is_pending, is_warning
 
 if TYPE_CHECKING:
+    from dicore._native.retrieve import Retrieval
+    from dicore.net.client import Association
     from dicore.net.exchange import Exchange, Wire
     from dicore.net.pool import Pool
 
@@ -73,11 +78,8 @@ def is_storage(sop_class: str) -> bool:
 
 
 def parse_destinations(destinations: Mapping[str, str | Address]) -> dict[str, Address]:
-    """{AE title: address} of what is given as "host:port" or "AE@host:port". Raises ValueError."""
-    return {
-        title: place if isinstance(place, Address) else Address.parse(place if "@" in place else f"{title}@{place}")
-        for title, place in destinations.items()
-    }
+    """{AE title: address} of what `Address.of` reads. Raises ValueError."""
+    return {title: Address.of(title, place) for title, place in destinations.items()}
 
 
 class Peer(Operations):
@@ -231,6 +233,7 @@ class _Operation:
     def __init__(self, request: ServiceRequest) -> None:
         self.request = request
         self.task: asyncio.Task[None] | None = None
+        self.begun = 0  # ns
         self.producing = False  # the handler has the word, so a C-CANCEL may interrupt it
 
     def cancel(self) -> None:
@@ -335,6 +338,7 @@ class Services:
         exchange.running[command.message_id] = operation
         wire.operations += 1
         self._count("operations")
+        operation.begun = time.monotonic_ns()
         operation.task = asyncio.get_running_loop().create_task(self._run(exchange, operation, handler))
         self.tasks.add(operation.task)
         operation.task.add_done_callback(self.tasks.discard)
@@ -366,8 +370,19 @@ class Services:
         if exchange.ended is None:
             if is_failure(fields["status"]) and fields["status"] != Status.CANCELLED:
                 self._count("operations_failed")
+            decided = time.monotonic_ns()
             try:
                 self._respond(exchange.wire, request.context_id, command, [data] if data else None, **fields)
+                if isinstance(exchange.wire, native.Acceptor):
+                    exchange.wire.operated(
+                        x.SERVICES.get(command.field, f"{command.field:04X}"),
+                        request.message_id,
+                        command.sop_class,
+                        request.sop_instance_uid,
+                        fields["status"],
+                        operation.begun,
+                        decided,
+                    )
             except Exception:
                 log.exception("%s: %r cannot be answered", request.peer, request)
                 exchange.wire.stop("an answer that cannot be sent")
@@ -461,18 +476,25 @@ class Services:
                     continue
                 if request.cancelled:
                     break
-                await retrieval.take(item if type(item) is list else [item])
+                if type(item) is Cargo:
+                    await retrieval.ship(item)
+                else:
+                    await retrieval.take(item if type(item) is list else [item])
                 if request.cancelled:
                     break
+            await retrieval.finish()
         except asyncio.CancelledError:
             if exchange.ended is not None or not request.cancelled:
                 raise
+            await retrieval.finish()
         except Exception as error:
             if exchange.ended is not None or isinstance(error, asyncio.CancelledError):
                 raise
+            await retrieval.finish()
             fields = self._failure(request, error) | tally.fields(final=False)
             return fields, self._failed_list(request, tally)
         finally:
+            retrieval.drop()
             await items.aclose()
         if request.cancelled:
             fields = {"status": int(Status.CANCELLED)} | tally.fields(final=False)
@@ -537,7 +559,101 @@ class _Retrieval:
         self.address, self.tally = address, tally
         self.unreachable: NetworkError | None = None
         self.strikes = 0  # network errors in a row
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._trouble: BaseException | None = None
         self._said = time.perf_counter()
+
+    async def ship(self, cargo: Cargo) -> None:
+        """Send what threads can send by themselves, then the rest one by one."""
+        while cargo.left and not self.request.cancelled and self.unreachable is None:
+            first = cargo.left[0]
+            try:
+                if not await self._shipped(cargo):
+                    break
+            except DicoreError as error:
+                if self.exchange.ended is not None:
+                    raise
+                cargo.left.remove(first)
+                self._lost([Unsendable(cargo.instances[first].sop_instance_uid, "")], error)
+        if self.unreachable is not None:
+            for uid in cargo.rest():
+                self.tally.fail(Unsendable(uid, ""), str(self.unreachable))
+        elif (cargo.left or cargo.unfit) and not self.request.cancelled:
+            async for items in cargo.read(cargo.rest()):
+                await self.take(items)
+                if self.request.cancelled:
+                    return
+
+    async def _shipped(self, cargo: Cargo) -> bool:
+        """Lend an association once; False: it cannot be lent."""
+        request, tally = self.request, self.tally
+        order = cargo.left
+        if self.address is None:
+            counts = (tally.total or len(cargo), tally.completed, tally.failed, tally.warning)
+            answers = (request.context_id, request.message_id, native.usable_uid(request.sop_class_uid) or "")
+            results = await request.association.ship(cargo, order, answers=answers, done=counts)
+            if results is not None:
+                self._book(cargo, results)
+            return results is not None
+        assert self.services.pool is not None
+        kind, title = cargo.instances[order[0]][1:], self.services.ae_title
+        async with self.services.pool.taken(self.address, title, kind, cargo.kinds) as association:
+            results = await self._watched(association, cargo, order)
+            if results is None:
+                return False
+            before = tally.done
+            self._book(cargo, results)
+            if association.ended is not None and cargo.left and tally.done == before:
+                self._strike(association.ended)
+            return True
+
+    async def _watched(
+        self, association: Association, cargo: Cargo, order: list[int]
+    ) -> list[tuple[int, int, int, int]] | None:
+        """Ship, tell the requestor how far it is, and stop when it says so."""
+        under_way: list[Retrieval] = []
+        originator = (self.request.calling_ae, self.request.message_id)
+        task = asyncio.ensure_future(association.ship(cargo, order, originator=originator, begun=under_way.append))
+        try:
+            while not task.done():
+                await asyncio.wait([task], timeout=_SAY)
+                if not task.done() and under_way:
+                    if self.request.cancelled:
+                        under_way[0].cancel()
+                    else:
+                        self._pending(under_way[0].progress)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+        return task.result()
+
+    def _book(self, cargo: Cargo, results: list[tuple[int, int, int, int]]) -> None:
+        """Count the outcomes. What was left, and what cannot go out as it is, is the cargo's again."""
+        cargo.left = []
+        for index, outcome, status, detail in results:
+            if outcome == courier.ANSWERED and not is_failure(status):
+                self.tally.add(status)
+                self.strikes = 0
+            elif outcome == courier.LEFT:
+                cargo.left.append(index)
+            elif outcome == courier.UNFIT:
+                cargo.unfit.append(index)
+            else:
+                self._failed(cargo.instances[index].sop_instance_uid, outcome, status, detail)
+
+    def _failed(self, uid: str, outcome: int, status: int, detail: int) -> None:
+        item = Unsendable(uid, "")
+        if outcome == courier.ANSWERED:
+            log.info("%s: a sub-operation of %r failed: %04X", self.request.peer, self.request, status)
+            self.strikes = 0
+            self.tally.fail(item, f"{status:04X}")
+        elif outcome == courier.LOST:
+            self._lost([item], ConnectionFailed("the association ended before the answer", peer=str(self.address or "")))
+        else:
+            why = os.strerror(detail) if outcome == courier.UNREADABLE else status_text(detail)
+            log.error("%s: %s cannot be sent: %s", self.request.peer, printable(uid), why)
+            self.tally.fail(item, why)
 
     async def take(self, items: list[Any]) -> None:
         """Send these. What is ready goes out in runs of one SOP class and transfer syntax."""
@@ -548,6 +664,7 @@ class _Retrieval:
             if type(item) is Ready:
                 while end < len(items) and type(items[end]) is Ready and items[end].kind == item.kind:
                     end += 1
+                await self.finish()
                 if self.unreachable is None and not any(len(one.body) % 2 for one in items[at:end]):
                     before = self.tally.done
                     if not await self._run(items[at:end]):
@@ -561,13 +678,12 @@ class _Retrieval:
             at = end
 
     async def _run(self, run: list[Ready]) -> bool:
-        """A run; some of it when the connection is lost, which counts the one that was on its way as failed."""
+        """A run; some of it when the connection is lost, which counts those that were on their way as failed."""
         request, tally = self.request, self.tally
-        done = 0
+        open_: dict[int, None] = {}  # on their way
 
         def answered(number: int, status: int, comment: str) -> bool:
-            nonlocal done
-            done = number + 1
+            open_.pop(number)
             self.strikes = 0
             if is_failure(status):
                 tally.fail(run[number], f"{status:04X} {printable(comment)}")
@@ -578,25 +694,57 @@ class _Retrieval:
                 self._pending()
             return not request.cancelled
 
+        sent = 0
+
+        def sending(number: int) -> None:
+            nonlocal sent
+            sent = number + 1
+            open_[number] = None
+
         originator = (request.calling_ae, request.message_id)
         try:
             if self.address is None:
-                return await request.association.store_run(run, answered)
+                return await request.association.store_run(run, answered, sending=sending)
             assert self.services.pool is not None
             return await self.services.pool.store_run(
-                self.address, run, answered, calling=self.services.ae_title, originator=originator
+                self.address, run, answered, calling=self.services.ae_title, sending=sending, originator=originator
             )
         except DicoreError as error:
             if self.exchange.ended is not None:
                 raise
-            self._lost(run[done], error)
+            lost = open_ or range(sent, len(run))[:1]  # the one that was to be next has failed, if none was on its way
+            self._lost([run[number] for number in lost], error)
             return True
 
     async def _singly(self, items: list[Any]) -> None:
+        """Items of any kind, each by itself; those of a C-GET as many at a time as the window has room for."""
         for item in items:
             if self.request.cancelled:
                 return
-            await self._one(item)
+            if self.address is not None or self.exchange.window == 1:
+                await self._one(item)
+                continue
+            while len(self._under_way) >= self.exchange.window:
+                await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            task = asyncio.get_running_loop().create_task(self._one(item))
+            self._under_way.add(task)
+            task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and task.exception() is not None:  # the association has ended, which all will notice
+            self._trouble = task.exception()
+
+    async def finish(self) -> None:
+        """Wait for what is under way."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+        if self._trouble is not None:
+            raise self._trouble
+
+    def drop(self) -> None:
+        for task in self._under_way:
+            task.cancel()
 
     async def _one(self, item: Any) -> None:
         request, tally = self.request, self.tally
@@ -622,24 +770,29 @@ class _Retrieval:
         except (DicoreError, OSError, ValueError) as error:
             if self.exchange.ended is not None:
                 raise
-            self._lost(item, error)
+            self._lost([item], error)
         else:
             self.strikes = 0
             tally.add(status)
         if not request.cancelled and not self._pending():
             await self.exchange.room()
 
-    def _lost(self, item: Any, error: Exception) -> None:
-        request, tally = self.request, self.tally
+    def _lost(self, items: list[Any], error: Exception) -> None:
+        """One trouble, and what went with it."""
         if self.address is not None and isinstance(error, NetworkError):
-            if self.unreachable is None:
-                log.warning("%s: %r: %s", request.peer, request, printable(str(error), 300))
-            self.strikes += 1
-            if self.strikes > 2 or not tally.completed + tally.warning:
-                self.unreachable = error  # do not wait for it once more for each of what is left
-        tally.fail(item, str(error))
+            self._strike(error)
+        for item in items:
+            self.tally.fail(item, str(error))
 
-    def _pending(self) -> bool:
+    def _strike(self, error: NetworkError) -> None:
+        if self.unreachable is None:
+            log.warning("%s: %r: %s", self.request.peer, self.request, printable(str(error), 300))
+        self.strikes += 1
+        if self.strikes > 2 or not self.tally.completed + self.tally.warning:
+            self.unreachable = error  # do not wait for it once more for each of what is left
+
+    def _pending(self, beside: tuple[int, int, int, int] = (0, 0, 0, 0)) -> bool:
+        """Say how far it is, with what threads have done and nobody has booked yet."""
         self._said = time.perf_counter()
         request = self.request
         return self.services._respond(
@@ -647,7 +800,7 @@ class _Retrieval:
             request.context_id,
             request.command,
             status=int(Status.PENDING),
-            **self.tally.fields(final=False),
+            **self.tally.fields(final=False, beside=beside),
         )
 
 
@@ -677,11 +830,15 @@ class _Tally:
         if instance:
             self.failed_uids.append(instance)
 
-    def fields(self, *, final: bool) -> dict[str, Any]:
+    def fields(self, *, final: bool, beside: tuple[int, int, int, int] = (0, 0, 0, 0)) -> dict[str, Any]:
         """Those of PS3.7 table 9.1-4, what does not fit 16 bits as the most that does."""
-        found = {"completed": self.completed, "failed": self.failed, "warning": self.warning}
+        found = {
+            "completed": self.completed + beside[0],
+            "failed": self.failed + beside[1],
+            "warning": self.warning + beside[2],
+        }
         if not final and self.total is not None:
-            found["remaining"] = max(0, self.total - self.done)
+            found["remaining"] = max(0, self.total - sum(found.values()))
         return {name: min(value, 0xFFFF) for name, value in found.items()}
 
 

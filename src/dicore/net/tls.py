@@ -10,8 +10,14 @@ Profiles, all TLS 1.2 and 1.3 with forward secrecy:
 
 - "bcp195": BCP 195 TLS (PS3.15 B.9): also takes AES-CBC with SHA-2 from a peer with TLS 1.2 that has nothing better.
 - "non-downgrading": Non-Downgrading BCP 195 TLS (B.10): authenticated encryption only.
-- "bcp195-extended": Extended BCP 195 TLS (B.11): 256 bit AES-GCM or ChaCha20 first, elliptic curves only.
+- "bcp195-extended": Extended BCP 195 TLS (B.11): AES-GCM alone, 256 bits first, ephemeral keys.
+- "rfc9325": BCP 195 RFC 8996, 9325 TLS (B.12): AES-GCM and ChaCha20 over elliptic curves, no DHE, no CBC.
 - "tls13": as "non-downgrading", TLS 1.3 alone.
+
+B.12 is the newest, by RFC 8996 and 9325. B.13, its modified form, is not claimed: servers need all of a list of TLS 1.3
+suites for it, some with CCM, which cannot be turned on through Python. Keys of RSA and DHE have 2048 bits or more
+(B.10, B.11), which is security level 2 of OpenSSL. DHE is offered where we call; where we are called the key exchange
+is over elliptic curves.
 """
 
 from __future__ import annotations
@@ -22,7 +28,6 @@ import hashlib
 import os
 import socket
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,15 +35,20 @@ __all__ = ["PROFILES", "Certificate", "ServerContext", "client_context", "explai
 
 PathLike = str | os.PathLike[str]
 
-_AEAD = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
+_CURVES = (
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256:"
+    "ECDHE-RSA-AES128-GCM-SHA256"
+)
+_CHACHA = "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+_DHE = "DHE-RSA-AES256-GCM-SHA384:DHE-RSA-AES128-GCM-SHA256"
+_CBC = "ECDHE-ECDSA-AES256-SHA384:ECDHE-RSA-AES256-SHA384:ECDHE-ECDSA-AES128-SHA256:ECDHE-RSA-AES128-SHA256"
+_KEYS = "@SECLEVEL=2"
 PROFILES = {
-    "bcp195": _AEAD + ":ECDHE+SHA384:ECDHE+SHA256:!aNULL:!eNULL",
-    "non-downgrading": _AEAD + ":!aNULL:!eNULL",
-    "bcp195-extended": (
-        "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:"
-        "ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256"
-    ),
-    "tls13": _AEAD + ":!aNULL:!eNULL",
+    "bcp195": ":".join((_CURVES, _CHACHA, _DHE, _CBC, _KEYS)),
+    "non-downgrading": ":".join((_CURVES, _CHACHA, _DHE, _KEYS)),
+    "bcp195-extended": ":".join((_CURVES, _DHE, _KEYS)),
+    "rfc9325": ":".join((_CURVES, _CHACHA, _KEYS)),
+    "tls13": ":".join((_CURVES, _CHACHA, _KEYS)),
 }
 """The cipher suites of TLS 1.2 by profile; those of TLS 1.3 are all fit."""
 
@@ -75,38 +85,19 @@ def _load(
             raise ValueError(f"{os.fspath(ca)}: no certificates in PEM: {error.reason or error}") from None
 
 
-class _Observed(ssl.SSLObject):
-    """Tells its context why a handshake has failed: nobody else does."""
-
-    def do_handshake(self) -> None:
-        try:
-            super().do_handshake()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise
-        except ssl.SSLError as error:
-            failed = getattr(self.context, "on_failure", None)
-            if failed is not None:
-                failed(error)
-            raise
-
-
 class ServerContext(ssl.SSLContext):
-    """A server's context, whose certificates may be read again. `on_failure(error)` is told of failed handshakes."""
+    """A server's context, whose certificates may be read again."""
 
-    on_failure: Callable[[ssl.SSLError], object] | None = None
     _files: tuple[Any, ...]
     _current: ServerContext
 
     def reload(self) -> None:
         """Read the files again: for associations from now on, those that are open go on. When the files are not fit,
         what was there stays, and OSError or ValueError tells why."""
-        fresh = _server(*self._files)
-        fresh.on_failure = self.on_failure
-        self._current = fresh
+        self._current = _server(*self._files)
 
     def _choose(self, connection: Any, name: str | None, context: ssl.SSLContext) -> None:
         if self._current is not self:
-            self._current.on_failure = self.on_failure
             connection.context = self._current
 
 
@@ -119,7 +110,6 @@ def _server(
     context.verify_mode = ssl.CERT_NONE if ca is None else ssl.CERT_REQUIRED
     context.num_tickets = 0  # a resumed session would not look at the peer's certificate again
     context.options |= ssl.OP_NO_TICKET
-    context.sslobject_class = _Observed
     context._files = (cert, key, ca, profile, password)
     context._current = context
     return context
@@ -178,6 +168,8 @@ def explain(error: BaseException) -> str:
             return f"the peer does not speak TLS ({reason})"
         return reason
     if isinstance(error, TimeoutError):
+        return "the handshake was not finished in time"
+    if isinstance(error, ConnectionAbortedError):  # what asyncio makes of its ssl_handshake_timeout
         return "the handshake was not finished in time"
     if isinstance(error, ConnectionError):
         return "the peer closed the connection during the handshake"
@@ -268,12 +260,14 @@ class Relay:
         self.sock: socket.socket
         self.version = self.cipher = ""
         self.certificate: Certificate | None = None
+        self.ends: tuple[Any, Any] = (None, None)  # our name and the peer's
 
     @classmethod
     async def open(cls, sock: socket.socket, context: ssl.SSLContext, host: str, limit: float) -> Relay:
         """Handshake over a connected socket. Raises OSError (ssl.SSLError among them), TimeoutError."""
         loop = asyncio.get_running_loop()
         relay = cls()
+        relay.ends = sock.getsockname(), sock.getpeername()
         ours, theirs = socket.socketpair()
         try:
             for one in (ours, theirs):

@@ -14,15 +14,17 @@ from types import TracebackType
 from typing import Any
 
 from dicore import uid
+from dicore._native.capture import Stream
 from dicore._native.command import Command
 from dicore._native.net import Acceptor, Hub, Request, StoreRequest
 from dicore.errors import StoreFull
 from dicore.net.address import Address, check_ae_title, printable
+from dicore.net.capture import CaptureFile, opened
 from dicore.net.exchange import Exchange
 from dicore.net.identity import UserIdentity
 from dicore.net.limits import Limits, Timeouts
 from dicore.net.pool import Pool
-from dicore.net.record import AssociationRecord, Audit, tell
+from dicore.net.record import PHASES, AssociationRecord, Audit, MessageRecord, OnMessage, Phase, Times, tell, times_of
 from dicore.net.service import Handler, Services, parse_destinations
 from dicore.net.sink import Sink, StoreFunction, as_sink
 from dicore.net.status import Status
@@ -42,10 +44,17 @@ class _Protocol(Acceptor, asyncio.BufferedProtocol):  # both have the same metho
 class _Adopted(_Protocol):
     """An association of which somebody else has read the first bytes."""
 
-    __slots__ = ("_read",)
+    __slots__ = ("_gone", "_read")
 
-    def __init__(self, hub: Hub, read: bytes) -> None:
-        self._read = memoryview(read)
+    def __init__(self, hub: Hub, read: bytes, gone: Callable[[], object], shown: Stream | None, accepted: int) -> None:
+        self._read, self._gone = memoryview(read), gone
+        self.accepted_at = accepted
+        if shown is not None:
+            self.show_on(shown, len(read))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._gone()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -56,6 +65,61 @@ class _Adopted(_Protocol):
                 room[:size] = data[:size]
             self.buffer_updated(size)
             data = data[size:]
+
+
+class _Secured:
+    """A listening socket under TLS. asyncio's own server keeps to itself how a handshake ended when it was not TLS that
+    said so: here each is a call that fails, for whatever reason."""
+
+    def __init__(self, listener: Listener, sock: socket.socket, context: ssl.SSLContext) -> None:
+        self._listener, self._socket, self._context = listener, sock, context
+        self._loop = asyncio.get_running_loop()
+        self._handshakes: set[asyncio.Task[None]] = set()
+        sock.listen(4096)
+        self._watch()
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        return (self._socket,)
+
+    def _watch(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(64):
+            try:
+                connection, name = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no descriptors: it would be readable on and on
+                log.error("cannot accept: %s", error.strerror)
+                self._loop.remove_reader(self._socket.fileno())
+                self._loop.call_later(0.1, self._watch)
+                return
+            connection.setblocking(False)
+            task = self._loop.create_task(self._handshake(connection, f"{name[0]}:{name[1]}"))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+
+    async def _handshake(self, connection: socket.socket, peer: str) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                self._listener._protocol,
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=self._listener.timeouts.artim,
+                ssl_shutdown_timeout=2.0,
+            )
+        except (OSError, EOFError) as error:
+            self._listener._tls_failed(peer, error)
+
+    def close(self) -> None:
+        """What is in its handshake is not waited for."""
+        self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
+        for task in self._handshakes:
+            task.cancel()
 
 
 class Listener:
@@ -86,6 +150,9 @@ class Listener:
         on_user_identity: Callable[[UserIdentity], Any] | None,
         extended: Mapping[str, bytes] | None,
         window: int,
+        wire: CaptureFile | None,
+        destination_tls: ssl.SSLContext | None,
+        on_message: OnMessage | None,
     ) -> None:
         self.ae_title = check_ae_title(ae_title)
         self.limits = limits or Limits()
@@ -95,7 +162,7 @@ class Listener:
         self._reuse_port = reuse_port
         self._grace = grace
         self._sink = None if on_c_store is None else as_sink(on_c_store)
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | _Secured | None = None
         self._socket: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event | None = None
@@ -122,10 +189,9 @@ class Listener:
         hub.called_ae = frozenset((self.ae_title,)) if check_called_ae else None
         hub.calling_ae = None if calling_ae is None else frozenset(check_ae_title(title) for title in calling_ae)
         hub.admit = admit
-        self._audit = on_audit
+        self._audit, self._on_message = on_audit, on_message
+        hub.on_done = None if on_message is None else self._answered
         self._tls = tls
-        if isinstance(tls, ServerContext):
-            tls.on_failure = self._tls_failed
         if admit_certificate is not None:
             admits = admit_certificate
             hub.admit_certificate = lambda association: admits(Certificate.of(association.extra("ssl_object")))
@@ -147,7 +213,8 @@ class Listener:
         hub.ensure_future = self._ensure_future
         if not 1 <= window <= 64:
             raise ValueError(f"a window of {window} operations: 1 to 64")
-        self._pool = Pool(timeouts=self.timeouts, limits=self.limits)
+        self._wire = opened(wire)
+        self._pool = Pool(window=window, timeouts=self.timeouts, limits=self.limits, tls=destination_tls)
         self._services = services = Services(
             **handlers, destinations=destinations, ae_title=self.ae_title, pool=self._pool, count=hub.counted
         )
@@ -167,6 +234,7 @@ class Listener:
         """Bind and listen. Raises OSError when the address is not to be had. `bind=False`: only connections that are
         adopted."""
         loop = asyncio.get_running_loop()
+        self._hub.capture = self._pool.wire = await self._wire.open()
         if not bind:
             self._begin(loop)
             return self
@@ -182,7 +250,10 @@ class Listener:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what accept() gives inherits it
             sock.bind(address)
             self._begin(loop)
-            self._server = await loop.create_server(self._protocol, sock=sock, backlog=4096, **self._secure())
+            if self._tls is not None:
+                self._server = _Secured(self, sock, self._tls)
+            else:
+                self._server = await loop.create_server(self._protocol, sock=sock, backlog=4096)
         except OSError as error:
             sock.close()
             where = f"{self.host or 'every address'} port {self._port}"
@@ -193,6 +264,7 @@ class Listener:
         finally:
             if self._server is None:
                 self._end()
+                await self._wire.close()
         self._socket = sock
         log.info("listening as %s on %s port %d", self.ae_title, self.host, self.port)
         return self
@@ -223,6 +295,7 @@ class Listener:
                 future.cancel()
             await asyncio.wait(left)
         await self._pool.close()
+        await self._wire.close()
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._empty = asyncio.Event()
@@ -235,14 +308,9 @@ class Listener:
             self._timer.cancel()
             self._timer = None
 
-    def _secure(self) -> dict[str, Any]:
-        if self._tls is None:
-            return {}
-        return {"ssl": self._tls, "ssl_handshake_timeout": self.timeouts.artim, "ssl_shutdown_timeout": 2.0}
-
-    def _tls_failed(self, error: ssl.SSLError) -> None:
+    def _tls_failed(self, peer: str, error: Exception) -> None:
         self._hub.counted("tls_failures")
-        log.warning("a TLS handshake failed: %s", explain(error))
+        log.warning("%s: the TLS handshake failed: %s", peer, explain(error))
 
     @property
     def asks_for_certificates(self) -> bool:
@@ -257,19 +325,47 @@ class Listener:
         self._tls.reload()
         log.info("the certificate is read again")
 
-    async def adopt(self, sock: socket.socket, data: bytes) -> None:
-        """Serve a connection that somebody else has accepted and of which `data` was read."""
+    async def adopt(
+        self,
+        sock: socket.socket,
+        data: bytes,
+        gone: Callable[[], object],
+        *,
+        shown: Stream | None = None,
+        accepted: int = 0,
+    ) -> None:
+        """Serve a connection that somebody else has accepted and of which `data` was read; `gone()` once it ended.
+        `shown`, of a capture, has the data already; `accepted` is when, in ns of the monotonic clock."""
         assert self._empty is not None
         self._empty.clear()
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: _Adopted(self._hub, data), sock)
+        made: list[_Adopted] = []
+
+        def protocol() -> _Adopted:
+            made.append(_Adopted(self._hub, data, gone, shown, accepted))
+            return made[0]
+
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(protocol, sock)
+        except BaseException:
+            if not made or made[0] not in self._hub.open:  # it never was a connection: nobody else will say so
+                gone()
+            raise
+
+    def share(self, engine: Any) -> None:
+        """An engine hands connections over and counts them against the limits of associations; the budget of bytes in
+        flight is one for both. None: no more."""
+        if engine is not None:
+            self._hub.limit_associations = self._hub.limit_per_peer = 1 << 48
+        self._hub.share(engine)
 
     def admit_only(self, calling_ae: Iterable[str] | None, admit: Callable[[str], bool] | None) -> None:
         """Other rules for those who call from now on; see `listen`."""
         titles = None if calling_ae is None else frozenset(check_ae_title(title) for title in calling_ae)
         self._hub.calling_ae, self._hub.admit = titles, admit
 
-    def move_to(self, destinations: Mapping[str, str | Address]) -> None:
-        """Other C-MOVE destinations from now on; see `listen`."""
+    def move_to(self, destinations: Mapping[str, str | Address], tls: ssl.SSLContext | None = None) -> None:
+        """Other C-MOVE destinations, and `destination_tls`, from now on; see `listen`."""
+        self._pool.tls = tls
         self._services.destinations = parse_destinations(destinations)
 
     async def __aenter__(self) -> Listener:
@@ -311,6 +407,12 @@ class Listener:
         """Counts since the start: what was done, what was refused, which limit or timeout struck how often."""
         return self._hub.counts()
 
+    @property
+    def phases(self) -> dict[str, Times]:
+        """How long the phases of all messages took, see `AssociationRecord.phases`; 'commit' and 'answer' of other
+        services than C-STORE, and 'answer' of C-ECHO, among them."""
+        return times_of(self._hub.times_by_phase())
+
     # -- what the hub calls
 
     def _protocol(self) -> _Protocol:
@@ -345,6 +447,38 @@ class Listener:
         )
         return self._on_user_identity(said)
 
+    def _answered(
+        self,
+        association: Acceptor,
+        service: str,
+        message_id: int,
+        sop_class: str,
+        sop_instance: str,
+        status: int,
+        size: int,
+        took: tuple[int, int, int, int],
+    ) -> None:
+        assert self._on_message is not None
+        phases = dict(zip(PHASES[2:], took, strict=True))
+        if service != "C-STORE":
+            phases = {name: phases[name] for name in (("commit", "answer") if service != "C-ECHO" else ("answer",))}
+        record = MessageRecord(
+            association.peer,
+            printable(association.calling_ae),
+            printable(association.called_ae),
+            service,
+            message_id,
+            sop_class,
+            sop_instance,
+            status,
+            size,
+            phases,
+        )
+        try:
+            self._on_message(record)
+        except Exception:
+            log.exception("on_message failed")
+
     def _ended(self, association: Acceptor) -> None:
         if not self._hub.open and self._empty is not None:
             self._empty.set()
@@ -364,6 +498,7 @@ class Listener:
             seconds=time.clock_gettime(time.CLOCK_MONOTONIC) - association.started / 1000,
             tls="" if connection is None else connection.version() or "",
             certificate="" if shown is None else shown.subject,
+            phases={name: Phase(*took) for name, took in association.phases.items()},
         )
         tell(log, record, self._audit)
 
@@ -414,6 +549,9 @@ def listen(
     transfer_syntaxes: Iterable[str] | None = None,
     reuse_port: bool = False,
     grace: float = 10.0,
+    wire: CaptureFile | None = None,
+    destination_tls: ssl.SSLContext | None = None,
+    on_message: OnMessage | None = None,
 ) -> Listener:
     """A listener: `async with dicore.listen(port=11112, on_c_store=sink) as scp:`. Port 0 takes a free one, `scp.port`.
 
@@ -431,11 +569,15 @@ def listen(
     be a coroutine function, returns whether this user may come: False, True, None (not looked at, so no response), or
     the bytes of the response; it is also called (with type 0) when the peer says nothing of its user. `extended` are
     the bytes of SOP class extended negotiation that the handlers support, by SOP class: a request's `extended` has
-    what was agreed. `window` operations at a time are granted to a peer that asks for more than one.
+    what was agreed. `window` operations at a time are granted to a peer that asks for more than one, and asked for where the
+    instances of a C-MOVE go; those of a C-GET use what the peer says it performs.
 
     `tls` (see `dicore.net.tls.server_context`) makes it TLS, and plain peers are refused;
     `admit_certificate(certificate)` says of what a peer has shown (None: nothing) whether it may associate.
+    `destination_tls` (see `dicore.net.tls.client_context`) is for destinations that are `dicoms://` addresses.
     `on_audit(record)` is told of every association that is over, an `AssociationRecord`.
+    `on_message(record)` of every message that is answered, a `MessageRecord` with its times.
+    `wire` is a file for what is said, pcapng, or a `dicore.net.Capture`.
 
     Leaving the block stops listening, finishes messages in progress for up to `grace` seconds and aborts the rest.
     """
@@ -472,4 +614,7 @@ def listen(
         on_user_identity=on_user_identity,
         extended=extended,
         window=window,
+        wire=wire,
+        destination_tls=destination_tls,
+        on_message=on_message,
     )

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from dicore.errors import DicoreError
 from dicore.net import listen
+from dicore.net.capture import CaptureFile, opened
 from dicore.server.access import Access
 from dicore.server.commitment import Committer
 from dicore.server.engine import EngineListener, default_threads
@@ -22,6 +22,7 @@ from dicore.server.worklist import Worklist
 
 if TYPE_CHECKING:
     from dicore.net import Address, Listener
+    from dicore.net.record import Times
     from dicore.store import Store
 
 __all__ = ["Server", "serve"]
@@ -51,10 +52,12 @@ class Server:
         *,
         destinations: dict[str, str | Address] | None = None,
         forwarder: Forwarder | None = None,
+        committer: Committer | None = None,
     ) -> None:
         self.store = store
         self.listener = listener
         self.forwarder = forwarder
+        self._committer = committer
         self._destinations = destinations if destinations is not None else {}
 
     @property
@@ -77,25 +80,49 @@ class Server:
             raise ValueError("there is nothing to reload: serve with tls=")
         self.listener.reload_tls()
 
-    def reload(self, *, access: Access, destinations: Mapping[str, str | Address]) -> None:
-        """Other callers and other C-MOVE and forward destinations from now on; open associations go on. Raises
-        DicoreError where `serve` would have, and changes nothing then."""
+    def reload(
+        self,
+        *,
+        access: Access,
+        destinations: Mapping[str, str | Address],
+        destination_tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Other callers, other C-MOVE and forward destinations and their TLS from now on; open associations go on.
+        Raises DicoreError where `serve` would have, and changes nothing then."""
         if isinstance(self.listener, EngineListener):
-            raise DicoreError(
-                "the engine's callers are fixed while it runs; serve with driver='asyncio' to change them"
-            )
-        access.check_bind(self.listener.host, tls=self.listener.asks_for_certificates)
-        self.listener.admit_only(access.ae_titles or None, access.admits if access.networks else None)
+            access.check_bind(self.listener.host)
+            self.listener.admit_only(access)
+        else:
+            access.check_bind(self.listener.host, tls=self.listener.asks_for_certificates)
+            self.listener.admit_only(access.ae_titles or None, access.admits if access.networks else None)
         self._destinations.clear()
         self._destinations.update(destinations)
-        self.listener.move_to(self._destinations)
+        self.listener.move_to(self._destinations, destination_tls)
+        if self._committer is not None:
+            self._committer.tls = destination_tls
         if self.forwarder is not None:
+            self.forwarder.secure(destination_tls)
             self.forwarder.start()
 
     @property
     def counters(self) -> dict[str, int]:
-        """What was done and what was refused since the start, as `Listener.counters`."""
+        """What was done and what was refused since the start, as `Listener.counters`: of both drivers, where the engine
+        serves and asyncio what it hands over."""
         return self.listener.counters
+
+    @property
+    def counters_by_driver(self) -> dict[str, dict[str, int]]:
+        """{"engine" or "asyncio": counters}, which add up to `counters`."""
+        if isinstance(self.listener, EngineListener):
+            return self.listener.counters_by_driver
+        return {"asyncio": self.listener.counters}
+
+    @property
+    def phases_by_driver(self) -> dict[str, dict[str, Times]]:
+        """{"engine" or "asyncio": {phase: times of all messages}}, see `dicore.net.AssociationRecord.phases`."""
+        if isinstance(self.listener, EngineListener):
+            return self.listener.phases_by_driver
+        return {"asyncio": self.listener.phases}
 
 
 @asynccontextmanager
@@ -110,9 +137,11 @@ async def serve(
     driver: Literal["auto", "engine", "asyncio"] = "auto",
     engine_threads: int = 0,
     destinations: Mapping[str, str | Address] | None = None,
-    worklist: str | os.PathLike[str] | None = None,
+    worklist: str | os.PathLike[str] | Worklist | None = None,
     hooks: Hooks | None = None,
     services: bool = True,
+    wire: CaptureFile | None = None,
+    destination_tls: ssl.SSLContext | None = None,
     **options: Any,
 ) -> AsyncIterator[Server]:
     """An archive for as long as the block runs: C-ECHO, C-STORE of every SOP class in every transfer syntax into
@@ -122,9 +151,11 @@ async def serve(
     takes a free one. A `host` beyond the loopback needs an `access` that says who may come, else DicoreError. At the
     end no new association is taken, what has begun is finished, and what has not ended after `grace` seconds is
     aborted; the store stays open. `destinations` are those of a C-MOVE, {AE title: "host:port"}; any other is refused.
-    `worklist` is a folder of worklist items (.wl, .dcm, .json), for C-FIND. Performed procedure steps are recorded in
-    the store's folder `mpps/`; storage commitment reads and checks what it commits to. `hooks` filter, coerce and
-    forward what comes in. `services=False` only receives. Other options are those of `dicore.listen`, whose handlers go
+    `worklist` is a folder of worklist items (.wl, .dcm, .json), or a `Schedule` of the store, for C-FIND. Performed
+    procedure steps are recorded in the store's folder `mpps/`; storage commitment reads and checks what it commits to.
+    `hooks` filter, coerce and forward what comes in. `services=False` only receives. `wire` is a file for what is said, pcapng, or a
+    `dicore.net.Capture`: by who calls, and to destinations. `destination_tls` (see `dicore.net.tls.client_context`) is
+    for destinations that are `dicoms://` addresses. Other options are those of `dicore.listen`, whose handlers go
     before the archive's.
 
     `driver`: "engine" serves in C threads, which a busy Python does not slow down (`engine_threads`, 0: by the number
@@ -150,26 +181,37 @@ async def serve(
         raise ValueError(f"engine_threads {engine_threads}: from 1 to 64, or 0")
     where = dict(destinations or {})
     async with AsyncExitStack() as stack:
+        capture = await stack.enter_async_context(opened(wire))
         sink = StoreSink(store)
         forwarder = None
         if hooks:
             if hooks.route is not None:
                 queue = Queue(store.path / "forward.sqlite")
                 stack.callback(queue.close)
-                forwarder = Forwarder(store, queue, ae_title=ae_title, destinations=where)
+                forwarder = Forwarder(
+                    store, queue, ae_title=ae_title, destinations=where, tls=destination_tls, wire=capture
+                )
                 forwarder.start()
                 stack.push_async_callback(forwarder.close)
             sink = hooked = HookedSink(store, hooks, ae_title=ae_title, forwarder=forwarder)
             stack.callback(hooked.close)
         of_services: dict[str, Any] = {}
+        committer = None
         if services:
-            committer = Committer(store, store.path / "commitment", ae_title=ae_title, destinations=where)
+            committer = Committer(
+                store,
+                store.path / "commitment",
+                ae_title=ae_title,
+                destinations=where,
+                tls=destination_tls,
+                wire=capture,
+            )
             stack.push_async_callback(committer.close)
             archive = Services(
                 store,
                 ae_title=ae_title,
                 destinations=where,
-                worklist=None if worklist is None else Worklist(worklist),
+                worklist=Worklist(worklist) if isinstance(worklist, str | os.PathLike) else worklist,
                 steps=Steps(store.path / "mpps"),
                 committer=committer,
             )
@@ -185,12 +227,14 @@ async def serve(
             admit=rule.admits if rule.networks else None,
             admit_certificate=rule.admits_certificate if rule.certificates else None,
             grace=grace,
+            wire=capture,
+            destination_tls=destination_tls,
             **(of_services | options),
         )
         if driver == "asyncio" or others:
             await stack.enter_async_context(listener)
             store.prepare()
-            yield Server(store, listener, destinations=where, forwarder=forwarder)
+            yield Server(store, listener, destinations=where, forwarder=forwarder, committer=committer)
             return
         of_engine = {name: value for name, value in options.items() if name != "check_called_ae" and name in _OF_ENGINE}
         if options.get("check_called_ae"):
@@ -203,9 +247,10 @@ async def serve(
             access=rule,
             threads=engine_threads or default_threads(),
             grace=grace,
+            capture=capture,
             **of_engine,
         )
         await engine.start()
         stack.push_async_callback(engine.close)
         store.prepare()
-        yield Server(store, engine, destinations=where, forwarder=forwarder)
+        yield Server(store, engine, destinations=where, forwarder=forwarder, committer=committer)

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from dicore.server.mpps import durable
 from dicore.store.reading import Reader
 
 if TYPE_CHECKING:
+    from dicore.net import Capture
     from dicore.net.service import NormalizedRequest, Peer
     from dicore.store import Store
 
@@ -48,7 +50,10 @@ class Committer:
         ae_title: str,
         destinations: Mapping[str, str | Address],
         pauses: tuple[float, ...] = _PAUSES,
+        tls: ssl.SSLContext | None = None,
+        wire: Capture | None = None,
     ) -> None:
+        self.tls, self._wire = tls, wire
         self._store, self._title, self._pauses = store, ae_title, pauses
         self._destinations = destinations
         self._reader = Reader(store)
@@ -152,7 +157,7 @@ class Committer:
                 "commitment report for %s: its association is over and it is no destination", printable(calling)
             )
             return False
-        to = Address.parse(address if isinstance(address, Address) or "@" in address else f"{calling}@{address}")
+        to = Address.of(calling, address)
         for number in range(10_000):
             try:
                 async with connect(
@@ -160,6 +165,8 @@ class Committer:
                     calling=self._title,
                     contexts=[(COMMITMENT, (uid.EXPLICIT_LITTLE, uid.IMPLICIT_LITTLE))],
                     roles={COMMITMENT: (False, True)},
+                    tls=self.tls if to.tls else None,
+                    wire=self._wire,
                 ) as association:
                     await association.n_event_report(COMMITMENT, INSTANCE, event, report)
                     return True

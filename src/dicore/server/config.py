@@ -8,18 +8,37 @@
     worklist = "/var/lib/dicore-worklist"
     metrics_port = 9464
 
+    tls_cert = "/etc/dicore/archive.pem"
+    tls_ca = "/etc/dicore/modalities.pem"
+
+    [limits]
+    in_flight = "128 MiB"
+    associations_per_peer = 32
+
+    [timeouts]
+    artim = 10
+
     [destinations]
     PACS2 = "10.1.2.3:104"
+    PACS3 = "dicoms://10.1.2.4:2762"
+
+    [destination_tls]
+    ca = "/etc/dicore/hospital.pem"
+    cert = "/etc/dicore/archive.pem"
 
     [[forward]]
     to = ["PACS2"]
     calling_ae = ["CT1"]
+
+    [keys]
+    STUDY = ["InstitutionName"]
 
 A mistake is named with its path: `server.port: Input should be less than or equal to 65535`."""
 
 from __future__ import annotations
 
 import os
+import ssl
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -29,6 +48,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from dicore.errors import DicoreError
 from dicore.net import Address
 from dicore.net.address import check_ae_title
+from dicore.net.tls import PROFILES, client_context
+from dicore.net.limits import limits_of, timeouts_of
 from dicore.server.access import Access
 
 if TYPE_CHECKING:
@@ -39,8 +60,17 @@ __all__ = ["Config", "Forward", "load"]
 Title = Annotated[str, AfterValidator(check_ae_title)]
 
 
+def _profile(name: str) -> str:
+    if name not in PROFILES:
+        raise ValueError(f"one of {', '.join(PROFILES)}")
+    return name
+
+
+Profile = Annotated[str, AfterValidator(_profile)]
+
+
 def _place(text: str) -> str:
-    Address.parse(text if "@" in text else f"X@{text}")
+    Address.of("X", text)
     return text
 
 
@@ -65,15 +95,45 @@ class Listen(_Model):
     allow_net: tuple[str, ...] = ()
     insecure: bool = False
     worklist: Path | None = None
+    worklist_store: bool = False  # the steps that `dicore store worklist` keeps
     metrics_port: int | None = Field(None, ge=0, le=65535)
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    tls_profile: Profile = "bcp195"
+    allow_cert: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _tls(self) -> Listen:
+        if self.tls_cert is None and (self.tls_key is not None or self.tls_ca is not None):
+            raise ValueError("tls_key and tls_ca need tls_cert")
+        if self.allow_cert and self.tls_ca is None:
+            raise ValueError("allow_cert needs tls_ca")
+        return self
 
     @model_validator(mode="after")
     def _networks(self) -> Listen:
         self.access()
+        if self.worklist is not None and self.worklist_store:
+            raise ValueError("worklist or worklist_store, not both")
         return self
 
     def access(self) -> Access:
         return Access.of(self.allow_ae, self.allow_net, insecure=self.insecure)
+
+
+class DestinationTls(_Model):
+    """[destination_tls]: for the destinations that are dicoms:// addresses."""
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    profile: Profile = "bcp195"
+    any_name: bool = False
+
+    def context(self) -> ssl.SSLContext:
+        """Raises OSError, ValueError."""
+        return client_context(self.ca, self.cert, self.key, self.profile, check_hostname=not self.any_name)
 
 
 class Forward(_Model):
@@ -89,12 +149,37 @@ class Forward(_Model):
         )
 
 
+def _keys(keywords: tuple[str, ...]) -> tuple[str, ...]:
+    from dicore.dataset.dictionary import keyword_to_tag
+
+    for keyword in keywords:
+        if keyword_to_tag(keyword) is None:
+            raise ValueError(f"{keyword} is not a keyword of the data dictionary")
+    return keywords
+
+
+Keywords = Annotated[tuple[str, ...], AfterValidator(_keys)]
+
+
 class Config(_Model):
     """The whole file."""
 
     server: Listen
+    keys: dict[Literal["PATIENT", "STUDY", "SERIES", "IMAGE"], Keywords] | None = None
     destinations: dict[Title, Place] = Field(default_factory=dict)
+    destination_tls: DestinationTls | None = None
     forward: tuple[Forward, ...] = ()
+    limits: dict[str, int | str] = Field(default_factory=dict)
+    timeouts: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Config:
+        for name, check in (("limits", limits_of), ("timeouts", timeouts_of)):
+            try:
+                check(getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _known(self) -> Config:

@@ -12,18 +12,19 @@ import ipaddress
 import logging
 import os
 import socket
+import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dicore import uid
 from dicore._native import engine as native
 from dicore.net import Limits, Timeouts
 from dicore.net.address import check_ae_title, printable
-from dicore.net.record import AssociationRecord, Audit, tell
+from dicore.net.record import AssociationRecord, Audit, Phase, Times, tell, times_of
 
 if TYPE_CHECKING:
-    from dicore.net import Listener
+    from dicore.net import Address, Capture, Listener
     from dicore.server.access import Access
     from dicore.store import Store
 
@@ -77,6 +78,7 @@ class EngineListener:
         reuse_port: bool = False,
         grace: float = 5.0,
         on_audit: Audit | None = None,
+        capture: Capture | None = None,
     ) -> None:
         self._store, self._rest = store, rest
         self._host, self._port, self._reuse_port = host, port, reuse_port
@@ -88,11 +90,12 @@ class EngineListener:
             None if transfer_syntaxes is None else [uid.transfer_syntax(one).uid for one in transfer_syntaxes]
         )
         self._grace = grace
-        self._audit = on_audit
+        self._audit, self._capture = on_audit, capture
         self._engine: native.Engine | None = None
         self._closing = False
         self._lost = 0
         self._last: dict[str, int] = dict.fromkeys(native.COUNTERS, 0)
+        self._last_times: dict[str, Times] = {}
         self._sockets: list[socket.socket] = []
         self._empty = asyncio.Event()
         self._adopting: set[asyncio.Task[None]] = set()
@@ -137,6 +140,7 @@ class EngineListener:
                 ),
                 foreign=[one.encode() for one in self._foreign],
                 networks=networks,
+                capture=self._capture,
                 implementation_uid=uid.IMPLEMENTATION_CLASS.encode(),
                 implementation_version=uid.IMPLEMENTATION_VERSION.encode(),
             )
@@ -144,6 +148,7 @@ class EngineListener:
             await self._rest.close(0)
             self._close_sockets()
             raise
+        self._rest.share(self._engine)
         self._loop.add_reader(self._engine.fileno(), self._happened)
         log.info("listening as %s on %s port %d (engine)", self._rest.ae_title, self._host, self.port)
 
@@ -188,13 +193,19 @@ class EngineListener:
         self._loop.remove_reader(engine.fileno())
         await asyncio.to_thread(engine.stop)
         self._take(engine)
-        self._last, self._engine = engine.counts(), None
+        self._rest.share(None)
+        self._last, self._last_times, self._engine = engine.counts(), times_of(engine.times_by_phase()), None
         if self._adopting:
             await asyncio.wait(self._adopting)
         await self._rest.close(max(0.0, end - self._loop.time()))
         self._store._note_append()
 
     # -- what there is to see
+
+    @property
+    def host(self) -> str:
+        """The address that is listened on, as it was given."""
+        return self._host
 
     @property
     def port(self) -> int:
@@ -214,11 +225,39 @@ class EngineListener:
     @property
     def counters(self) -> dict[str, int]:
         """As `Listener.counters`, both drivers taken together; `handed_over` and `events_lost` are the engine's own."""
-        counts = dict(self._last if self._engine is None else self._engine.counts())
-        for name, value in self._rest.counters.items():
-            counts[name] = counts.get(name, 0) + value
-        counts["connections"] -= counts["handed_over"]  # these were counted twice
+        counts: dict[str, int] = {}
+        for one in self.counters_by_driver.values():
+            for name, value in one.items():
+                counts[name] = counts.get(name, 0) + value
         return counts
+
+    @property
+    def counters_by_driver(self) -> dict[str, dict[str, int]]:
+        """{driver: its counters}. A connection that the engine handed over is the asyncio driver's alone."""
+        ours = dict(self._last if self._engine is None else self._engine.counts())
+        ours["connections"] -= ours["handed_over"]
+        if self._engine is not None:
+            ours["in_flight"] -= self._rest.counters["in_flight"]  # the engine's figure has them
+        return {"engine": ours, "asyncio": self._rest.counters}
+
+    @property
+    def phases_by_driver(self) -> dict[str, dict[str, Times]]:
+        """{driver: {phase: its times}}"""
+        ours = self._last_times if self._engine is None else times_of(self._engine.times_by_phase())
+        return {"engine": ours, "asyncio": self._rest.phases}
+
+    def admit_only(self, access: Access) -> None:
+        """Other rules for those who call from now on, with both drivers; open associations go on."""
+        assert self._engine is not None
+        self._access = access
+        networks = [_network(one) for one in access.networks] if access.networks else None
+        callers = [check_ae_title(one).encode() for one in access.ae_titles] if access.ae_titles else None
+        self._engine.admit(callers, networks)
+        self._rest.admit_only(access.ae_titles or None, access.admits if access.networks else None)
+
+    def move_to(self, destinations: Mapping[str, str | Address], tls: ssl.SSLContext | None = None) -> None:
+        """As `Listener.move_to`."""
+        self._rest.move_to(destinations, tls)
 
     # -- events
 
@@ -247,7 +286,13 @@ class EngineListener:
 
     def _adopt(self, event: native.Event) -> None:
         sock = socket.socket(fileno=event.socket)
-        task = self._loop.create_task(self._rest.adopt(sock, event.data))
+        engine = self._engine
+        assert engine is not None
+        task = self._loop.create_task(
+            self._rest.adopt(
+                sock, event.data, lambda: engine.gone(event.host), shown=event.stream, accepted=event.accepted
+            )
+        )
         self._adopting.add(task)
         task.add_done_callback(self._adopted)
 
@@ -269,11 +314,12 @@ class EngineListener:
             calling_ae=printable(event.calling_ae),
             called_ae=printable(event.called_ae),
             ended=event.why_text,
-            contexts=None,
+            contexts=event.contexts,
             stores=event.stores,
             stored_bytes=event.stored_bytes,
             echoes=event.echoes,
             seconds=max(0.0, time.clock_gettime(time.CLOCK_MONOTONIC) - event.started / 1000),
+            phases={name: Phase(*took) for name, took in (event.phases or {}).items()},
         )
         tell(log, record, self._audit)
 

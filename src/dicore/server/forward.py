@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import ssl
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from dicore.net.pool import Pool
 from dicore.store.reading import Reader
 
 if TYPE_CHECKING:
+    from dicore.net import Capture
     from dicore.store import Store
 
 __all__ = ["Forwarder", "Queue"]
@@ -117,14 +119,20 @@ class Forwarder:
         ae_title: str,
         destinations: Mapping[str, str | Address],
         pauses: Sequence[float] = _PAUSES,
+        tls: ssl.SSLContext | None = None,
+        wire: Capture | None = None,
     ) -> None:
         self.queue, self._title, self._pauses = queue, ae_title, pauses
         self._reader = Reader(store)
-        self._pool = Pool(most=4)
+        self._pool = Pool(most=4, tls=tls, wire=wire)
         self._destinations = destinations
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._awake: dict[str, asyncio.Event] = {}
         self._loop = asyncio.get_running_loop()
+
+    def secure(self, tls: ssl.SSLContext | None) -> None:
+        """Another context for dicoms:// destinations, for associations from now on."""
+        self._pool.tls = tls
 
     def start(self) -> None:
         """Send to every destination; take up what waits from before, too. Again, when there are new destinations."""
@@ -165,7 +173,7 @@ class Forwarder:
             if place is None:  # not configured any more
                 self._tasks.pop(title, None)
                 return
-            address = Address.parse(place if isinstance(place, Address) or "@" in place else f"{title}@{place}")
+            address = Address.of(title, place)
             self._awake[title].clear()
             jobs = await self._loop.run_in_executor(None, self.queue.waiting, title, _BATCH)
             if not jobs:

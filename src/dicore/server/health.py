@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from dicore.errors import DicoreError
 
 if TYPE_CHECKING:
+    from dicore.net.record import Times
     from dicore.server.archive import Server
 
 __all__ = ["Health"]
@@ -19,6 +21,23 @@ _LONGEST = 16 * 1024
 _PATIENCE = 10.0
 _GAUGES = {"instances": "Instances in the store.", "segments": "Segments of the store.", "bytes": "Bytes of records.",
            "patients": "Patients.", "studies": "Studies.", "series": "Series."}  # fmt: skip
+
+
+_NOW = ("open", "in_flight")
+
+
+def _histograms(phases: Mapping[str, Mapping[str, Times]]) -> Iterator[str]:
+    yield "# HELP dicore_phase_seconds How long the phases of associations and messages took."
+    yield "# TYPE dicore_phase_seconds histogram"
+    for driver, found in phases.items():
+        for phase, times in found.items():
+            labels = f'phase="{phase}",driver="{driver}"'
+            for limit, count in times.cumulative():
+                yield f'dicore_phase_seconds_bucket{{{labels},le="{limit:.9g}"}} {count}'
+            whole = sum(times.buckets)  # so that +Inf is never less than the bucket before it
+            yield f'dicore_phase_seconds_bucket{{{labels},le="+Inf"}} {whole}'
+            yield f"dicore_phase_seconds_sum{{{labels}}} {times.sum / 1e9:.9f}"
+            yield f"dicore_phase_seconds_count{{{labels}}} {whole}"
 
 
 class Health:
@@ -94,8 +113,18 @@ class Health:
             lines.extend((f"# HELP {name} {about}", f"# TYPE {name} {kind}", f"{name} {value}"))
 
         add("dicore_associations_open", "gauge", "Associations that are open now.", self._server.associations)
-        for name, value in sorted(self._server.counters.items()):
-            add(f"dicore_{name}_total", "counter", f"{name.replace('_', ' ')} since the start.", value)
+        by_driver = self._server.counters_by_driver
+        for name in sorted({name for counters in by_driver.values() for name in counters}):
+            gauge = name in _NOW
+            full = f"dicore_{name}" if gauge else f"dicore_{name}_total"
+            about = f"{name.replace('_', ' ')} {'now' if gauge else 'since the start'}."
+            lines.extend((f"# HELP {full} {about}", f"# TYPE {full} {'gauge' if gauge else 'counter'}"))
+            lines.extend(
+                f'{full}{{driver="{driver}"}} {counters[name]}'
+                for driver, counters in by_driver.items()
+                if name in counters
+            )
+        lines.extend(_histograms(self._server.phases_by_driver))
         stats = self._server.store.stats()
         for name, count in stats.items():
             if isinstance(count, int):

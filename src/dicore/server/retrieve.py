@@ -1,21 +1,23 @@
-"""C-GET and C-MOVE (PS3.4 C.4.2, C.4.3): an identifier becomes a list of instances, read ahead of the wire by `pread`.
+"""C-GET and C-MOVE (PS3.4 C.4.2, C.4.3): an identifier becomes a list of records, which threads in C read and send.
 
-Never from the map: what a bad sector does to a map is a signal, here it is one failed sub-operation. While some
-instances are on the wire the next ones are read, a few megabytes ahead; one that is too long for that is sent from the
-segment as it is read. An instance goes out as it is stored; `dicore.net` rewrites it where the peer takes no such
-transfer syntax.
+Never from the map: what a bad sector does to a map is a signal, here it is one failed sub-operation. An instance goes
+out as it is stored. What the peer does not take so, and everything where the association cannot be lent to the threads
+(TLS), is read here instead, a few megabytes ahead of the wire, and sent (rewritten, if need be) by `dicore.net`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import functools
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from dicore._native.retrieve import Records
 from dicore.errors import DicoreError
 from dicore.net import Status
+from dicore.net.cargo import Cargo, Carried, Shipper
 from dicore.net.operations import FilePart, Ready, Unsendable
 from dicore.server.query import UNIQUE, keys_of, levels_of, refuse
 from dicore.store.reading import Reader
@@ -39,12 +41,25 @@ class Retriever:
     def __init__(self, store: Store, pool: ThreadPoolExecutor | None = None) -> None:
         self._store, self._pool = store, pool
         self._reader = Reader(store)
+        self._shipper = Shipper()
 
-    async def __call__(self, request: RetrieveRequest) -> AsyncGenerator[int | list[Item], None]:
-        """The handler: how many there are, then some at a time: ready to go out, parts of files, or why they cannot."""
+    def close(self) -> None:
+        """End the threads that send."""
+        self._shipper.close()
+
+    async def __call__(self, request: RetrieveRequest) -> AsyncGenerator[int | list[Item] | Cargo, None]:
+        """The handler: how many there are; those that are gone already; the others."""
+        total, lost, cargo = await asyncio.get_running_loop().run_in_executor(self._pool, self._list, request)
+        yield total
+        if lost:
+            yield lost
+        if len(cargo):
+            yield cargo
+
+    async def _rest(self, sizes: Mapping[str, int], uids: Sequence[str]) -> AsyncIterator[list[Item]]:
+        """Some at a time: ready to go out, parts of files, or why they cannot."""
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._pool, self._list, request)
-        yield len(found)
+        found = [(uid, sizes[uid]) for uid in uids]
         room = [memoryview(bytearray(min(_AHEAD, sum(size for _, size in found)))) for _ in range(2)]
         ahead: asyncio.Future[tuple[list[Item], int]] | None = None
         try:
@@ -82,12 +97,24 @@ class Retriever:
             total += size
         return items, at
 
-    def _list(self, request: RetrieveRequest) -> list[tuple[str, int]]:
-        """(SOP Instance UID, bytes) of what is asked for."""
-        keys = self.examine(request)
-        self._store._sync_index_if_possible()
-        found = self._store._index.sizes(keys)
-        return list(dict(found).items())  # a UID once, however often it is kept
+    def _list(self, request: RetrieveRequest) -> tuple[int, list[Item], Cargo]:
+        """How many instances are asked for, those that cannot be had, and the others."""
+        found = self._store.listing(self.examine(request))
+        records = Records()
+        instances: list[Carried] = []
+        lost: list[Item] = []
+        for uid, sop_class, syntax, size in found:
+            try:
+                records.add(*self._reader.locate(uid), size, uid)
+            except KeyError:
+                lost.append(Unsendable(uid, "deleted meanwhile"))
+            except (DicoreError, OSError) as error:
+                lost.append(Unsendable(uid, str(error)))
+            else:
+                instances.append(Carried(uid, sop_class, syntax))
+        sizes = {uid: size for uid, _, _, size in found}
+        cargo = Cargo(self._shipper, records, instances, functools.partial(self._rest, sizes))
+        return len(found), lost, cargo
 
     def examine(self, request: RetrieveRequest) -> Mapping[str, Any]:
         """The unique keys of an identifier, which are all that counts (PS3.4 C.4.2.1.4.1). Raises DimseError."""

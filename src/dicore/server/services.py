@@ -60,6 +60,7 @@ class Services:
         }
 
     def close(self) -> None:
+        self._retrieve.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _on_find(self, request: FindRequest) -> Any:

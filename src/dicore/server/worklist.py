@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from dicore.dataset import from_json, read
+from dicore.dataset import Dataset, from_json, read
 from dicore.dataset.dictionary import keyword_to_tag, tag_vr
 from dicore.errors import DicoreError
 from dicore.net import Status
@@ -23,7 +23,7 @@ from dicore.store.query import text_of
 if TYPE_CHECKING:
     from dicore.net.service import FindRequest
 
-__all__ = ["Worklist"]
+__all__ = ["Worklist", "load"]
 
 _log = logging.getLogger("dicore.server")
 _SUFFIXES = (".wl", ".dcm", ".json")
@@ -52,9 +52,18 @@ class Worklist:
             self._known = there
             return [item for _, item in there.values() if item is not None]
 
+    def candidates(self, keys: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Those that an identifier may match, and perhaps more."""
+        return self.items()
+
+    @staticmethod
+    def takes(keys: Mapping[str, Any], item: Mapping[str, Any]) -> bool:
+        """Does an item match an identifier? Raises ValueError for a key that is none."""
+        return _matches(keys, item)
+
     def matching(self, keys: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """What an identifier asks for, of each item that matches. Raises ValueError for a key that is none."""
-        for item in self.items():
+        for item in self.candidates(keys):
             if _matches(keys, item):
                 yield _returned(keys, item)
 
@@ -80,12 +89,17 @@ class Worklist:
             await steps.aclose()
 
 
+def load(path: str) -> Dataset:
+    """An item from a file: Part 10, or DICOM JSON where the name ends so. Raises DicoreError, OSError, ValueError."""
+    if path.lower().endswith(".json"):
+        with open(path, encoding="utf-8") as file:
+            return from_json(file.read())
+    return read(path)
+
+
 def _load(path: str) -> dict[str, Any] | None:
     try:
-        if path.lower().endswith(".json"):
-            with open(path, encoding="utf-8") as file:
-                return text_of(from_json(file.read()))
-        return text_of(read(path))
+        return text_of(load(path))
     except (DicoreError, OSError, ValueError) as error:
         _log.warning("%s is no worklist item: %s", path, error)
         return None

@@ -13,7 +13,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dicore.store")
 
-SCHEMA = 2
+SCHEMA = 3
 BATCH = 500  # instances in a transaction
 IDLE = 0.2  # seconds without an append before the index takes its turn
 BACKLOG = 4000  # instances that are waited for no longer
@@ -55,6 +54,13 @@ IMAGE = {
 }  # fmt: skip
 LEVELS = {"PATIENT": PATIENT, "STUDY": STUDY, "SERIES": SERIES, "IMAGE": IMAGE}
 TABLES = {"PATIENT": "patient", "STUDY": "study", "SERIES": "series", "IMAGE": "instance"}
+# what is looked up by its value or a range of it, beside what is unique; names by each of their component groups
+SEARCHED = {
+    "PATIENT": [["PatientName"], ["PatientBirthDate"]],
+    "STUDY": [["StudyDate", "StudyTime"], ["StudyTime"], ["AccessionNumber"], ["StudyID"], ["ReferringPhysicianName"]],
+    "SERIES": [["SeriesInstanceUID"], ["Modality", "parent"], ["SeriesDate"]],
+    "IMAGE": [["SOPInstanceUID"]],
+}
 CHARACTER_SET = 0x00080005
 UNIQUE = {"PATIENT": "PatientID", "STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
 PARENTS = {"STUDY": "patient", "SERIES": "study", "IMAGE": "series"}
@@ -95,6 +101,7 @@ class _Row(NamedTuple):
 
     series: tuple[bytes, bytes]
     text: dict[str, str]
+    whole: bool  # `text` has the levels above the instance too
     values: tuple[Any, ...]  # of the instance, behind its parent
     uid: str
     received: int
@@ -131,7 +138,9 @@ class Keys:
         columns = []
         for keyword, (_, vr) in self.levels[level].items():
             columns.append(keyword)
-            if vr in ("PN", "TM"):
+            if vr == "PN":
+                columns += [f"{keyword}_{group}" for group in match.GROUPS]
+            elif vr == "TM":
                 columns.append(f"{keyword}_key")
         return columns
 
@@ -141,7 +150,7 @@ class Keys:
         for keyword, (_, vr) in self.levels[level].items():
             values.append(text[keyword])
             if vr == "PN":
-                values.append(match.fold_name(text[keyword]))
+                values += match.name_groups(text[keyword])
             elif vr == "TM":
                 values.append(match.full_time(text[keyword]))
         return values
@@ -170,14 +179,24 @@ class Keys:
             else:
                 columns.append(f"UNIQUE({'StudyInstanceUID' if level == 'STUDY' else 'parent, SeriesInstanceUID'})")
             statements.append(f"CREATE TABLE {table}(id INTEGER PRIMARY KEY, {', '.join(columns)})")
-        return [
-            *statements,
-            "CREATE INDEX study_patient ON study(parent)", "CREATE INDEX study_date ON study(StudyDate)",
-            "CREATE INDEX study_accession ON study(AccessionNumber)", "CREATE INDEX series_study ON series(parent)",
-            "CREATE INDEX series_uid ON series(SeriesInstanceUID)",
-            "CREATE INDEX instance_series ON instance(parent)", "CREATE INDEX instance_uid ON instance(SOPInstanceUID)",
-            "CREATE INDEX patient_name ON patient(PatientName_key)",
-        ]  # fmt: skip
+        searched: dict[str, list[list[str]]] = {level: list(keys) for level, keys in SEARCHED.items()}
+        for level in ("PATIENT", "STUDY", "SERIES"):
+            searched[level] += [[keyword] for keyword in self.levels[level] if keyword not in LEVELS[level]]
+        for level in ("STUDY", "IMAGE"):  # of a series UNIQUE does it
+            searched[level].append(["parent"])
+        for level, indexes in searched.items():
+            for keywords in indexes:
+                for columns in self._searched(level, keywords):
+                    name = f"{TABLES[level]}_{'_'.join(columns)}"
+                    statements.append(f"CREATE INDEX {name} ON {TABLES[level]}({', '.join(columns)})")
+        return statements
+
+    def _searched(self, level: str, keywords: Sequence[str]) -> list[list[str]]:
+        """The columns of an index for these keys together; a name has one for each of its component groups."""
+        vr = self.levels[level].get(keywords[0], (0, ""))[1]
+        if vr == "PN":
+            return [[f"{keywords[0]}_{group}"] for group in match.GROUPS]
+        return [[f"{k}_key" if self.levels[level].get(k, (0, ""))[1] == "TM" else k for k in keywords]]
 
 
 class Index:
@@ -328,10 +347,12 @@ class Index:
         """One transaction: these records are in the index, and everything below `upto` with them."""
         number = segment.id
         standing = self._store._native.standing(number, entries)
+        known: set[tuple[bytes, bytes]] = set()  # series of this batch
         rows = [
             row
             for entry, what in zip(files.ENTRY.iter_unpack(entries), standing, strict=True)
-            if (what == native.LIVE or entry[5] & native.DELETED) and (row := self._read(segment, entry)) is not None
+            if (what == native.LIVE or entry[5] & native.DELETED)
+            and (row := self._read(segment, entry, known)) is not None
         ]
         if self._fails_at and entries:
             self._fails_at -= 1
@@ -360,8 +381,10 @@ class Index:
             self._ids.clear()  # some of them were rolled back
             raise
 
-    def _read(self, segment: native.Segment, entry: tuple[bytes, int, int, int, int, int]) -> _Row | None:
-        """What the index holds of a record; None when it holds nothing of it."""
+    def _read(
+        self, segment: native.Segment, entry: tuple[bytes, int, int, int, int, int], known: set[tuple[bytes, bytes]]
+    ) -> _Row | None:
+        """What the index holds of a record; None when it holds nothing of it. A series in `known` has its values."""
         _, received, unit, units, _, flags = entry
         offset = unit * native.RECORD_UNIT
         keys = self.keys
@@ -373,17 +396,20 @@ class Index:
                 raw = [None if v is None else bytes(v) for v in found]
             at = keys.at
             series = bytes(raw[at[0x0020000D]] or b"").rstrip(b"\0 "), bytes(raw[at[0x0020000E]] or b"").rstrip(b"\0 ")
-            if series in self._ids:  # the levels above have their values already
+            whole = series not in self._ids and series not in known
+            if not whole:  # the levels above have their values already
                 tags = keys.image_tags
                 text = keys.text(tags, [raw[at[tag]] for tag in tags], big_endian)
             else:
                 text = keys.text(keys.tags, raw, big_endian)
+                if not flags & (native.DELETED | native.REPLACES):
+                    known.add(series)
         except (StoreCorrupt, DicomFormatError) as error:
             log.warning("%s, byte %d: not indexed: %s", files.segment_name(segment.id), offset, error)
             return None
         text["SOPInstanceUID"] = uid  # of the file meta: what it was stored under
         place = syntax, segment.id, offset, units * native.RECORD_UNIT, received
-        return _Row(series, text, (*keys.row("IMAGE", text), *place), uid, received, flags)
+        return _Row(series, text, whole, (*keys.row("IMAGE", text), *place), uid, received, flags)
 
     def _forget(self, uid: str, before: int) -> None:
         """Drop older instances of this UID, and what has nothing left without them."""
@@ -415,7 +441,7 @@ class Index:
         if found is not None:
             return found
         text = row.text
-        if row.series[1] and not text["SeriesInstanceUID"]:  # it was known when the record was read, and is not now
+        if not row.whole:  # it was known when the record was read, and is not now
             text = {**text, **self._all_text(row)}
         studies = self.database.execute("SELECT id FROM study WHERE StudyInstanceUID = ?", (text["StudyInstanceUID"],))
         study = studies[0][0] if studies else self._made("STUDY", text, self._made("PATIENT", text, None))
@@ -480,7 +506,7 @@ class Index:
     def find(self, level: str, keys: Mapping[str, Any], *, fold: match.Fold = "case") -> list[dict[str, str]]:
         level = level_of(level)
         wanted = list(self.names(level))
-        return list(self.select(level, keys, wanted, fold=fold))
+        return list(self.select(level, keys, wanted, fold=fold, ordered=True))
 
     def names(self, level: str) -> dict[str, tuple[str, str]]:
         """The keywords that can be asked for at a level: (SQL, VR)."""
@@ -501,18 +527,24 @@ class Index:
         wanted: Sequence[str],
         *,
         skip: Iterable[str] = (),
-        first: bool = False,
+        days: int = 0,
+        first_uid: bool = False,
+        ordered: bool = False,
     ) -> tuple[str, list[Any]]:
-        """The query for keys that the index has, but for those in `skip`."""
+        """The query for keys that the index has; of those in `skip` only the dates, and `days` around them. `ordered`:
+        as they came in, else as they are found, which needs nothing but the next one."""
         names = self.names(level)
         above = list(LEVELS)[: list(LEVELS).index(level) + 1]
+        begin = self._begin(level, keys)
         conditions, values = [], []
         for keyword, value in keys.items():
             found = None
             if keyword == "ModalitiesInStudy" and "STUDY" in above:
                 found = self._condition("m.Modality", "CS", value)
-                if found:
+                if found and begin:
                     found = f"EXISTS (SELECT 1 FROM series m WHERE m.parent = study.id AND {found[0]})", found[1]
+                elif found:  # nothing else says which studies
+                    begin, found = "STUDY", (f"study.id IN (SELECT m.parent FROM series m WHERE {found[0]})", found[1])
             elif keyword == "SOPClassesInStudy" and "STUDY" in above:
                 found = self._condition("n.SOPClassUID", "UI", value)
                 if found:
@@ -522,23 +554,44 @@ class Index:
                 found = f"{names[keyword][0]} = {int(value)}", []
             elif keyword in names:
                 sql, vr = names[keyword]
-                found = self._condition(f"{sql}_key" if vr in ("PN", "TM") else sql, vr, value)
-                if keyword in skip:
-                    found = None
+                first = bool(begin) and sql.startswith(f"{TABLES[begin]}.")
+                found = self._condition(f"{sql}_key" if vr == "TM" else sql, vr, value, first=first)
+                if keyword in skip:  # looked at afterwards: here only what leaves nothing out
+                    found = match.around(sql, str(value), days) if vr == "DA" and found and value != '""' else None
             else:
                 raise ValueError(f"{keyword} is not a key of the {level} level; those are {', '.join(sorted(names))}")
             if found:
                 conditions.append(found[0])
                 values += found[1]
-        joins = "patient"
-        for name in above[1:]:
-            joins += f" JOIN {TABLES[name]} ON {TABLES[name]}.parent = {PARENTS[name]}.id"
-        columns = [self._column(names[keyword][0]) for keyword in wanted] + ([_FIRST[level]] if first else [])
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        return f"SELECT {', '.join(columns)} FROM {joins}{where} ORDER BY {TABLES[level]}.id", values
+        # the table that is searched first, then what is above it, then what is below. CROSS JOIN is for SQLite: it
+        # keeps the order, where its planner, knowing no figures, would rather walk the largest table
+        at = above.index(begin) if begin else 0
+        order = [*above[at::-1], *above[at + 1 :]]
+        joined = [f"{TABLES[name]}.parent = {PARENTS[name]}.id" for name in above[1:]]
+        columns = [self._column(names[keyword][0]) for keyword in wanted] + ([_FIRST[level]] if first_uid else [])
+        tables = (" CROSS JOIN " if begin else ", ").join(TABLES[name] for name in order)
+        where = f" WHERE {' AND '.join([*joined, *conditions])}" if joined or conditions else ""
+        # + so that a planner sorts what was found, and does not walk the whole table because it is sorted already
+        last = f" ORDER BY {'+' if conditions else ''}{TABLES[level]}.id" if ordered else ""
+        return f"SELECT {', '.join(columns)} FROM {tables}{where}{last}", values
 
-    def _condition(self, column: str, vr: str, value: Any) -> match.Condition | None:
-        return match.condition(column, vr, value, wild=self.database.wild, integer=self.database.integer)
+    def _begin(self, level: str, keys: Mapping[str, Any]) -> str:
+        """The level whose table is searched first: that of the key which leaves least. "": no key leaves little."""
+        best, found = 0.9, ""
+        for name in list(LEVELS)[: list(LEVELS).index(level) + 1]:
+            searched = (
+                {one[0] for one in SEARCHED[name]} | {UNIQUE[name]} | set(self.keys.levels[name]) - set(LEVELS[name])
+            )
+            for keyword in searched & keys.keys():
+                vr = self.keys.levels[name][keyword][1]
+                left = match.share(vr, keys[keyword], unique=keyword in ("PatientID", "AccessionNumber"))
+                if left < best:
+                    best, found = left, name
+        return found
+
+    def _condition(self, column: str, vr: str, value: Any, *, first: bool = False) -> match.Condition | None:
+        database = self.database
+        return match.condition(column, vr, value, wild=database.wild, integer=database.integer, first=first)
 
     def _column(self, sql: str) -> str:
         begin, found, rest = sql.partition("{joined:")
@@ -557,6 +610,7 @@ class Index:
         combined: bool = False,
         zone: str = "",
         first: bool = False,
+        ordered: bool = False,
     ) -> Iterator[dict[str, str]]:
         """Rows of `wanted` for what matches; with `first` also "", an instance's UID. ValueError at once for a wrong
         key."""
@@ -575,7 +629,9 @@ class Index:
         columns = list(
             dict.fromkeys([*wanted, *people, *skip, *(["TimezoneOffsetFromUTC"] if zone and moments else [])])
         )
-        sql, values = self.statement(level, keys, columns, skip=skip, first=first)
+        sql, values = self.statement(
+            level, keys, columns, skip=skip, days=2 if zone else 0, first_uid=first, ordered=ordered
+        )
         return self._rows(sql, values, columns, set(wanted), people, moments, keys, fold, combined, zone)
 
     def _rows(
@@ -593,17 +649,18 @@ class Index:
                 match.matches("PN", key, found[k], fold=fold) for k, key in people.items() if "=" in str(key)
             ):
                 continue
-            if not all(_in_time(pair, keys, found, combined, zone) for pair in moments):
+            if not all(match.in_time(pair, keys, found, combined=combined, zone=zone) for pair in moments):
                 continue
             yield {k: v for k, v in found.items() if k in wanted or k == ""}
 
-    def sizes(self, keys: Mapping[str, Any]) -> list[tuple[str, int]]:
-        """(SOP Instance UID, bytes of its record) of the instances that match, in the order they came in."""
-        sql, values = self.statement("IMAGE", keys, ["SOPInstanceUID"])
-        sql = sql.replace(
-            "SELECT instance.SOPInstanceUID FROM", "SELECT instance.SOPInstanceUID, instance.size FROM", 1
-        )
-        return [(str(uid), int(size)) for uid, size in self.database.read(sql, values)]
+    def listing(self, keys: Mapping[str, Any]) -> list[tuple[str, str, str, int]]:
+        """(SOP Instance UID, SOP Class UID, Transfer Syntax UID, bytes of its record) of the instances that match, in
+        the order they came in."""
+        sql, values = self.statement("IMAGE", keys, ["SOPInstanceUID"], ordered=True)
+        columns = "instance.SOPInstanceUID, instance.SOPClassUID, instance.TransferSyntaxUID, instance.size"
+        sql = sql.replace("SELECT instance.SOPInstanceUID FROM", f"SELECT {columns} FROM", 1)
+        found = self.database.read(sql, values)
+        return [(str(uid), str(kind), str(syntax), int(size)) for uid, kind, syntax, size in found]
 
     def counts(self) -> dict[str, int]:
         return {
@@ -653,27 +710,6 @@ def level_of(name: str) -> str:
     if level not in LEVELS:
         raise ValueError(f"level {name!r}: PATIENT, STUDY, SERIES or IMAGE")
     return level
-
-
-def _in_time(
-    pair: tuple[str, str], keys: Mapping[str, Any], found: Mapping[str, str], combined: bool, zone: str
-) -> bool:
-    """Does a date and time lie in the range of its two keys, in the zone of the query? (PS3.4 C.2.2.2.5)"""
-    date, clock = match.full_date(found[pair[0]]), match.full_time(found[pair[1]])
-    ours = found.get("TimezoneOffsetFromUTC", "")
-    if zone and ours and date:
-        with contextlib.suppress(ValueError):
-            moved = datetime.strptime(date + (clock or "000000000000"), "%Y%m%d%H%M%S%f")
-            moved += match.zone_offset(zone) - match.zone_offset(ours)
-            date, clock = moved.strftime("%Y%m%d"), moved.strftime("%H%M%S%f") if clock else ""
-    day, hour = str(keys.get(pair[0], "")), str(keys.get(pair[1], ""))
-    if not combined or not day or not hour:
-        return match.matches("DA", day, date) and match.matches("TM", hour, clock)
-    (first, last), (begin, end) = match.span("DA", day), match.span("TM", hour)
-    low = match.full_date(first) + (match.full_time(begin) or "000000000000") if first else ""
-    high = match.full_date(last) + (match.full_time(end, "9") or "235959999999") if last else ""
-    mine = date + (clock or "000000000000")
-    return bool(date) and (not low or mine >= low) and (not high or mine <= high)
 
 
 def _failpoint() -> int:

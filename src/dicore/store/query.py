@@ -84,7 +84,7 @@ def run(
         wanted.append("TimezoneOffsetFromUTC")
     rows = store._index.select(level, indexed, wanted, fold=fold, combined=combined, zone=zone, first=bool(others))
     if others:
-        rows = _from_records(store, rows, others, vrs, fold, zone)
+        rows = _from_records(store, rows, others, vrs, fold, combined, zone)
     return islice(rows, limit)
 
 
@@ -94,8 +94,12 @@ def _from_records(
     others: Mapping[str, Any],
     vrs: Mapping[str, str],
     fold: match.Fold,
+    combined: bool,
     zone: str,
 ) -> Iterator[dict[str, Any]]:
+    moments = _pairs(others, vrs) if zone or combined else []
+    paired = {keyword for pair in moments for keyword in pair}
+    zoned = bool(moments) or "DT" in vrs.values()
     for row in rows:
         uid = row.pop("")
         try:
@@ -106,5 +110,23 @@ def _from_records(
         if "SpecificCharacterSet" in dataset:
             charsets = tuple(bytes(dataset["SpecificCharacterSet"].raw).decode("latin-1").strip("\0 ").split("\\"))
         values = {k: value_of(dataset[k], charsets) if k in dataset else "" for k in others}
-        if all(match.matches(vrs[k], key, values[k], fold=fold, zone=zone) for k, key in others.items()):
+        also = {*paired, "TimezoneOffsetFromUTC"} - values.keys() if zoned else ()
+        known = {**values, **{k: value_of(dataset[k], charsets) if k in dataset else "" for k in also}}
+        own = known.get("TimezoneOffsetFromUTC", "")
+        if all(
+            match.matches(vrs[k], key, values[k], fold=fold, zone=zone, own=own)
+            for k, key in others.items()
+            if k not in paired
+        ) and all(match.in_time(pair, others, known, combined=combined, zone=zone) for pair in moments):
             yield {**row, **values}
+
+
+def _pairs(others: Mapping[str, Any], vrs: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The dates and times that are one moment: AcquisitionDate and AcquisitionTime."""
+    found = {}
+    for keyword in others:
+        if vrs[keyword] in ("DA", "TM"):
+            pair = f"{keyword[:-4]}Date", f"{keyword[:-4]}Time"
+            if keyword in pair and [tag_vr(keyword_to_tag(one) or 0) for one in pair] == ["DA", "TM"]:
+                found[pair] = True
+    return list(found)

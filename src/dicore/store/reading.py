@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import OrderedDict
@@ -64,6 +65,19 @@ class Reader:
             error.segment, error.offset = files.segment_name(segment.id), offset
             raise
         return head[native.RECORD_HEADER : native.RECORD_HEADER + size].toreadonly()
+
+    def locate(self, sop_instance_uid: str) -> tuple[native.Segment, int]:
+        """The open segment and the offset of its record, unread; the segment can be read as long as it is held,
+        whatever a compaction does. KeyError when it is not stored, StoreError when its segment is gone."""
+        for _ in range(8):
+            for number, offset in self._store._native.find(sop_instance_uid):
+                with contextlib.suppress(FileNotFoundError):
+                    return self._segment(number), offset
+                break
+            else:
+                raise KeyError(sop_instance_uid)
+            self._store.refresh()
+        raise StoreError(f"{sop_instance_uid}: its segment is gone")
 
     def place(self, sop_instance_uid: str) -> Place:
         """Where it stands, for what is too long to be read at once. Its CRC is not checked. Raises as `read` does."""

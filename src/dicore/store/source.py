@@ -73,7 +73,9 @@ def texts(tags: Sequence[int], raw: Sequence[bytes | memoryview | None], *, big_
         elif tag == CHARACTER_SET:
             charsets = tuple(bytes(value).decode("latin-1").rstrip("\0 ").split("\\"))
         elif tag in _TEXT:
-            text = decode_text(bytes(value), charsets)
+            data = bytes(value)
+            plain = data.isascii() and b"\x1b" not in data
+            text = data.decode("ascii") if plain else decode_text(data, charsets)
             found[tag] = (text if tag == 0x00100010 else text.split("\\")[0]).strip("\0 ")
         else:
             found[tag] = bytes(value).decode("latin-1").split("\\")[0].strip("\0 ")

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dicore.store")
 
-FILL_AHEAD = 512 << 20  # bytes zero-filled ahead of a durable writer, while nothing arrives
+# Bytes zero-filled ahead of the writer while nothing arrives: on the disk where each commit waits for it, else in the page
+# cache, where a study that comes then finds memory the machine has at hand (docs/store-format.md).
+FILL_AHEAD = {"durable": 512 << 20, "relaxed": 256 << 20}
 CHECKED_AT_READ = 64 << 20  # records up to this size are checked against their CRC whenever they are looked up
 RESERVE = 2 << 20  # bytes kept back so that something can be deleted when the disk is full
 LOOKS_AGAIN = (0.05, 0.1, 0.3)  # seconds after which what looks damaged where somebody writes is read again
@@ -180,7 +182,7 @@ class Store(Mapping[str, "Dataset"]):
             self._native = native.Native(
                 self._folder,
                 segment_size=segment_size,
-                fill_ahead=FILL_AHEAD if durability == "durable" else 0,
+                fill_ahead=FILL_AHEAD[durability],
                 durability=_means(durability),
                 duplicates=DUPLICATES[duplicates],
                 read_only=read_only,
@@ -613,6 +615,12 @@ class Store(Mapping[str, "Dataset"]):
         rows = [(row["SOPClassUID"], row["SOPInstanceUID"]) for row in self._matches(keys)]
         return self.delete_instances(rows, progress)
 
+    def listing(self, keys: Mapping[str, str | Sequence[str]]) -> list[tuple[str, str, str, int]]:
+        """(SOP Instance UID, SOP Class UID, Transfer Syntax UID, bytes of its record) of the instances that match, as
+        `find` at IMAGE level, each UID once, in the order they came in: what a retrieval needs to know."""
+        self._sync_index_if_possible()
+        return list({one[0]: one for one in self._index.listing(keys)}.values())
+
     def _matches(self, keys: Mapping[str, str | Sequence[str]]) -> list[dict[str, str]]:
         self._sync_index_if_possible()
         return self._index.find("IMAGE", keys)
@@ -815,7 +823,8 @@ class Store(Mapping[str, "Dataset"]):
         mapping of keyword to key. Keys that the index has are matched there; any other attribute, sequences too, is
         matched and answered from a record of the match. `combined`: a range of dates and one of times are one range of
         moments (PS3.4 C.2.2.2.5); TimezoneOffsetFromUTC in the identifier says what zone they are in.
-        `limit`: no more than so many. ValueError for a key that is none; raised at the call, not while it is walked."""
+        `limit`: no more than so many, in no special order. ValueError for a key that is none; raised at the call, not
+        while it is walked."""
         if sync:
             self._sync_index_if_possible()
         return query.run(self, level, query.keys_of(identifier), fold=fold, combined=combined, limit=limit)

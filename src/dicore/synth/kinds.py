@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dicore.dataset import Typed
-from dicore.synth import pictures
+from dicore.synth import pictures, slides
 
 __all__ = ["KINDS", "Kind", "Place"]
 
@@ -21,12 +21,14 @@ class Place:
     """Where an instance stands: of `slices` in its series `index`, `number` from 0, in pictures of `size` pixels."""
 
     rng: np.random.Generator
+    shared: np.random.Generator  # the same numbers for the levels of one slide
     index: int
     number: int
     slices: int
     size: int
     time: str
     frame_of_reference: str
+    study: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +346,11 @@ def _photograph(at: Place) -> tuple[str, Elements]:
     }
 
 
+def _slide(at: Place) -> tuple[str, Elements]:
+    level = at.number % 4
+    return slides.SLIDE, slides.slide(at.shared, level, at.size, at.frame_of_reference, f"{at.study}.{at.number // 4}")
+
+
 def _report(at: Place) -> tuple[str, Elements]:
     def text(code: tuple[str, str], value: str) -> Elements:
         return {
@@ -457,6 +464,7 @@ KINDS = {
     "PT": Kind("PT", "PET whole body", _emission),
     "NM": Kind("NM", "Bone scan", _scintigram),
     "XC": Kind("XC", "Photographs", _photograph),
+    "SM": Kind("SM", "Histology", _slide),
     "SR": Kind("SR", "Report", _report),
     "ECG": Kind("ECG", "ECG at rest", _electrocardiogram),
     "DOC": Kind("DOC", "Letter", _document),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dicore.synth import phantom
 
-__all__ = ["activity", "angiogram", "bone_scan", "breast", "chest", "photograph", "ultrasound"]
+__all__ = ["activity", "angiogram", "bone_scan", "breast", "chest", "histology", "photograph", "ultrasound"]
 
 Plane = npt.NDArray[np.floating[Any]]
 _COARSE = 256  # of the phantoms that are projected
@@ -41,6 +41,9 @@ def _white(rng: np.random.Generator, rows: int, columns: int) -> Plane:
 def _smooth(rng: np.random.Generator, rows: int, columns: int, grain: int) -> Plane:
     """Noise without detail below `grain` pixels, about -1 to 1."""
     coarse = _white(rng, max(3, rows // grain + 3), max(3, columns // grain + 3))
+    if grain >= 16:  # without the corners of a linear interpolation
+        high, wide = coarse.shape
+        coarse = _blurred(_resized(coarse, 4 * high, 4 * wide), 3)
     return _resized(coarse, rows, columns)
 
 
@@ -66,6 +69,8 @@ def chest(rng: np.random.Generator, size: int, lateral: bool = False) -> npt.NDA
     path = path[: int(phantom.DEPTH * 0.72)]
     image = _resized(path, size, size)
     image = np.sqrt(image / image.max())  # the film's curve
+    if not lateral:
+        image += _ribs(size)
     image = image * np.float32(float(rng.uniform(0.94, 1.0)))
     image += np.float32(0.012) * _smooth(rng, size, size, max(2, size // 90))
     image += np.float32(0.006) * _white(rng, size, size)
@@ -75,10 +80,34 @@ def chest(rng: np.random.Generator, size: int, lateral: bool = False) -> npt.NDA
     return np.asarray(np.clip(image * 3900 + 60, 0, 4095), np.uint16)
 
 
+@functools.lru_cache(maxsize=4)
+def _ribs(size: int) -> Plane:
+    """Shadows of ribs, collar bones and the heart on a radiograph from behind."""
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
+    x = x - np.float32(0.5)
+    side = np.abs(x)
+    out = np.zeros((size, size), np.float32)
+    within = np.clip((0.375 - side) * 30, 0, 1) * np.clip((side - 0.06) * 30, 0, 1) * np.clip((0.80 - y) * 12, 0, 1)
+    for rib in range(9):
+        behind = y - (0.085 + 0.082 * rib + 0.55 * (side - 0.05) ** 2)  # falls outwards
+        before = y - (0.20 + 0.095 * rib - 0.34 * (0.36 - side))  # rises outwards
+        for arc, half, weight in ((behind, 0.017, 0.045), (before, 0.021, 0.022)):
+            band = np.clip((half - np.abs(arc)) * 260, 0, 1)
+            rim = np.exp(-(((np.abs(arc) - half) / 0.0032) ** 2))
+            out += np.float32(weight) * (0.7 * band + 0.8 * rim) * within
+    collar = y - (0.095 - 0.10 * (side - 0.06))
+    out += np.float32(0.07) * np.clip((0.016 - np.abs(collar)) * 240, 0, 1) * ((side > 0.04) & (side < 0.36))
+    heart = np.hypot((x - 0.060 - 0.06 * (y - 0.6)) / 0.150, (y - 0.615) / 0.165)
+    out += np.float32(0.10) * np.clip((1 - heart) * 5, 0, 1) * np.clip((side - 0.02) * 14, 0, 1)
+    arch = np.hypot((x - 0.055) / 0.05, (y - 0.33) / 0.05)
+    out += np.float32(0.04) * np.clip((1 - arch) * 4, 0, 1)
+    return out
+
+
 def breast(rng: np.random.Generator, size: int, left: bool, oblique: bool) -> npt.NDArray[np.uint16]:
     """A mammogram, 12 bits: the breast at the chest wall, its glands, air beside it black."""
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
-    bulge = np.float32(0.72) + np.float32(0.02) * _smooth(rng, size, size, max(2, size // 4))
+    bulge = np.float32(0.72) + np.float32(0.012) * _smooth(rng, size, size, max(2, size // 2))
     centre = np.float32(0.58 if oblique else 0.5)
     r = np.hypot(x / bulge, (y - centre) / np.float32(0.44))
     inside = np.clip((1 - r) * 14, 0, 1)
@@ -86,7 +115,13 @@ def breast(rng: np.random.Generator, size: int, left: bool, oblique: bool) -> np
         _smooth(rng, size, size, max(2, size // detail)) * np.float32(weight)
         for detail, weight in ((7, 0.5), (17, 0.35), (41, 0.25), (97, 0.14), (199, 0.08))
     )
-    tissue_ = np.float32(0.42) + np.float32(0.25) * np.clip(glands, -1, 2) * np.clip(1.3 - r, 0, 1)
+    tissue_ = np.float32(0.40) + np.float32(0.25) * np.clip(glands, -1, 2) * np.clip(1.3 - r, 0, 1)
+    nipple = np.hypot((x / bulge - 1.0) / 0.05, (y - centre) / 0.04)
+    inside = np.maximum(inside, np.clip((1 - nipple) * 3, 0, 1))
+    for _ in range(12):  # strands that run to the nipple
+        start = float(rng.uniform(-0.4, 0.4))
+        line = (y - centre) - start * np.clip(1.05 - x / bulge, 0, 1) ** 1.4
+        tissue_ += np.float32(0.10) * np.exp(-((line / 0.005) ** 2)) * np.clip(1.1 - r, 0, 1)
     image = inside * np.clip(tissue_, 0.12, 1)
     if oblique:  # the pectoral muscle comes in from above
         muscle = np.clip((np.float32(0.42) - x - y * np.float32(0.62)) * 30, 0, 1)
@@ -162,8 +197,14 @@ def angiogram(rng: np.random.Generator, size: int, frames: int) -> npt.NDArray[n
         np.maximum(part, chord, out=part)
         late = arrival[rows, columns]
         late[chord > 0] = np.minimum(late[chord > 0], along)
-    ground = np.float32(0.62) + np.float32(0.10) * _smooth(rng, work, work, work // 5)
-    ground -= np.float32(0.14) * np.exp(-(((x - 0.62) / 0.10) ** 2))  # the spine
+    ground = np.float32(0.66) + np.float32(0.05) * _smooth(rng, work, work, max(2, work // 3))
+    ground -= np.float32(0.13) * np.clip((0.11 - np.abs(x - 0.66 - 0.05 * y)) * 40, 0, 1)  # the spine
+    ground -= np.float32(0.02) * np.clip(np.sin((y + 0.03 * x) * 44) * 3, -1, 1) * (np.abs(x - 0.66 - 0.05 * y) < 0.10)
+    dome = y - (0.86 - 0.16 * np.exp(-(((x - 0.30) / 0.34) ** 2)))
+    ground -= np.float32(0.16) * np.clip(dome * 30, 0, 1)  # the diaphragm
+    for rib in range(-1, 6):
+        arc = y - (0.20 * rib + 0.05 + 0.30 * (x - 0.1) ** 2 - 0.16 * x)
+        ground -= np.float32(0.022) * np.clip((0.026 - np.abs(arc)) * 120, 0, 1)
     longest = max(piece[5] for piece in pieces)
     out = np.empty((frames, size, size), np.uint8)
     for number in range(frames):
@@ -227,6 +268,59 @@ def bone_scan(rng: np.random.Generator, columns: int, posterior: bool) -> npt.ND
     warm = _blurred(np.asarray(np.clip(body, 0, 1) * 0.35 + bones, np.float32), 2)
     mean = _resized(warm, rows, columns) * 26
     return np.asarray(rng.poisson(np.clip(mean, 0, None)), np.uint16)
+
+
+def histology(rng: np.random.Generator, rows: int, columns: int, base: int) -> npt.NDArray[np.uint8]:
+    """Stained tissue, haematoxylin and eosin, in colour (rows, columns, 3): glands, stroma, nuclei, glass round it.
+
+    `base` is the width of the same picture at full size: what is smaller than a pixel is only its tint."""
+    scale = columns / base
+    y, x = np.mgrid[0:rows, 0:columns].astype(np.float32)
+    u, v = x / columns, y / columns  # both in the width of the slide
+    wave = _smooth(rng, rows, columns, max(2, columns // 6))
+    fine = _smooth(rng, rows, columns, max(2, columns // 60))
+    inside = np.clip((0.36 - np.hypot((u - 0.5) * 0.82, v - rows / columns / 2) + 0.035 * wave) * 60, 0, 1)
+    image = np.array([226, 158, 196], np.float32) + 16 * wave[..., None] + 14 * fine[..., None]
+    density = np.full((rows, columns), 0.22, np.float32)
+    for _ in range(46):  # glands: a light lumen in a ring of epithelium
+        cx, cy = float(rng.uniform(0.12, 0.88)), float(rng.uniform(0.06, 0.69))
+        a, b = float(rng.uniform(0.012, 0.036)), float(rng.uniform(0.010, 0.026))
+        turn = float(rng.uniform(0, np.pi))
+        reach = 2.2 * max(a, b)
+        where = (
+            slice(max(0, int((cy - reach) * columns)), max(0, int((cy + reach) * columns) + 1)),
+            slice(max(0, int((cx - reach) * columns)), max(0, int((cx + reach) * columns) + 1)),
+        )
+        if u[where].size == 0:
+            continue
+        dx, dy = u[where] - cx, v[where] - cy
+        p, q = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
+        r = np.hypot(p / a, q / b) + np.float32(0.10) * fine[where]
+        ring = np.clip((1.55 - r) * 6, 0, 1)[..., None] * np.clip((r - 0.72) * 6, 0, 1)[..., None]
+        lumen = np.clip((0.80 - r) * 6, 0, 1)[..., None]
+        part = image[where]
+        part[:] = part * (1 - 0.75 * ring) + np.array([196, 120, 188], np.float32) * 0.75 * ring
+        part[:] = part * (1 - lumen) + np.array([240, 232, 240], np.float32) * lumen
+        density[where] = np.where(ring[..., 0] > 0.5, 0.85, np.where(lumen[..., 0] > 0.5, 0.0, density[where]))
+    pitch = 11.0 * scale  # between nuclei
+    purple = np.array([92, 56, 138], np.float32)
+    if pitch >= 3:
+        grid_x, grid_y = int(columns / pitch) + 2, int(rows / pitch) + 2
+        shift = rng.uniform(0.15, 0.85, (grid_y, grid_x, 2)).astype(np.float32)
+        chance = rng.uniform(0, 1, (grid_y, grid_x)).astype(np.float32)
+        width = rng.uniform(0.20, 0.36, (grid_y, grid_x)).astype(np.float32)
+        cell_x, cell_y = (x / pitch).astype(int), (y / pitch).astype(int)
+        fx, fy = x / pitch - cell_x, y / pitch - cell_y
+        own = shift[cell_y, cell_x]
+        r = np.hypot(fx - own[..., 0], fy - own[..., 1]) / width[cell_y, cell_x]
+        nuclei = np.clip((1 - r) * pitch * 0.3, 0, 1) * (chance[cell_y, cell_x] < density)
+        image = image * (1 - 0.9 * nuclei[..., None]) + purple * 0.9 * nuclei[..., None]
+    else:
+        image = image * (1 - 0.30 * density[..., None]) + purple * 0.30 * density[..., None]
+    image += 3 * _white(rng, rows, columns)[..., None]
+    glass = np.array([244, 243, 246], np.float32)
+    image = image * inside[..., None] + glass * (1 - inside[..., None])
+    return np.asarray(np.clip(image, 0, 255), np.uint8)
 
 
 def photograph(rng: np.random.Generator, rows: int, columns: int, kind: str) -> npt.NDArray[np.uint8]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import functools
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,16 +19,16 @@ import numpy.typing as npt
 from dicore.dataset import new
 from dicore.dataset.encode import Element, encode_element, file_meta
 from dicore.pixel.images import window
-from dicore.synth import phantom
+from dicore.synth import phantom, radiotherapy
 from dicore.synth.kinds import KINDS, Place
 from dicore.synth.people import Patient, Staff, patient, staff
 from dicore.uid import EXPLICIT_LITTLE
 
-__all__ = ["MODALITIES", "Instance", "Modality", "preview", "studies", "write"]
+__all__ = ["MODALITIES", "Instance", "Modality", "preview", "stream", "studies", "write"]
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
-Modality = Literal["CT", "MR", "CR", "DX", "MG", "US", "XA", "PT", "NM", "XC", "SR", "ECG", "DOC"]
+Modality = Literal["CT", "MR", "CR", "DX", "MG", "US", "XA", "PT", "NM", "XC", "SM", "RT", "SR", "ECG", "DOC"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 
@@ -57,8 +58,8 @@ def studies(
 ) -> Iterator[Instance]:
     """`count` studies of `series` series of `slices` instances each: CT and MR slices of `size` x `size` pixels, 16
     bits (12 stored); or one of the other `MODALITIES`, whose pictures have about that size (an angiography is a run of
-    frames, a document has no pixels).
-
+    frames, a document has no pixels). A series of SM is the four levels of one slide's pyramid, then of the next slide.
+    RT is a series of CT, and for each of structures, plan and dose a series of one instance.
 
     The same arguments give the same bytes. Study n of a seed does not depend on `count`. A second CT series is a sharp
     reconstruction of the same slices, a second MR series is T2 weighted; `mixed` takes turns of
@@ -72,7 +73,15 @@ def studies(
         kind: Modality = ("CT", "MR")[number % 2] if modality == "mixed" else modality
         study = _study(seed, number, kind)
         for index in range(series):
-            yield from (_series if kind in ("CT", "MR") else _objects)(study, index, slices, size)
+            make = _series if kind in ("CT", "MR") else _therapy if kind == "RT" else _objects
+            yield from make(study, index, slices, size)
+
+
+async def stream(seed: int = 0, count: int = 1, **options: Any) -> AsyncIterator[Instance]:
+    """`studies(seed, count, **options)` for `async for`: each instance is made in a thread while the loop goes on."""
+    instances = studies(seed, count, **options)
+    while (instance := await asyncio.to_thread(next, instances, None)) is not None:
+        yield instance
 
 
 def write(
@@ -129,8 +138,8 @@ def _study(seed: int, number: int, modality: Modality) -> _Study:
         seed=seed,
         number=number,
         modality=modality,
-        uid=_uid(seed, number, "study"),
-        frame_of_reference=_uid(seed, number, "frame"),
+        uid=_uid(seed, number, modality, "study"),
+        frame_of_reference=_uid(seed, number, modality, "frame"),
         patient=patient(rng, number, when.date()),
         staff=staff(rng),
         when=when,
@@ -249,14 +258,14 @@ class _Scan:
 def _series(study: _Study, index: int, slices: int, size: int) -> Iterator[Instance]:
     scan = _Scan(study, index, slices, size)
     sop_class = CT_IMAGE if study.modality == "CT" else MR_IMAGE
-    series_uid = _uid(study.seed, study.number, "series", index)
+    series_uid = _uid(study.uid, "series", index)
     charset = study.patient.charset
     same = {
         tag: encode_element(tag, vr, value, charset) for tag, vr, value in _series_elements(study, scan, series_uid)
     }
     begin = study.when + datetime.timedelta(minutes=2 + 4 * index)
     for number in range(slices):
-        uid = _uid(study.seed, study.number, "instance", index, number)
+        uid = _uid(study.uid, "instance", index, number)
         pixels = scan.stored(number)
         taken = begin + datetime.timedelta(seconds=number * (0.4 if study.modality == "CT" else 2.5))
         x, y, z = scan.position(number)
@@ -290,27 +299,77 @@ def _series(study: _Study, index: int, slices: int, size: int) -> Iterator[Insta
         )
 
 
-def _objects(study: _Study, index: int, slices: int, size: int) -> Iterator[Instance]:
-    """A series of what is neither CT nor MR."""
-    kind = KINDS[study.modality]
-    series_uid = _uid(study.seed, study.number, "series", index)
+def _therapy(study: _Study, index: int, slices: int, size: int) -> Iterator[Instance]:
+    """A CT, and a treatment that is planned on it: four series."""
+    ct = replace(study, modality="CT")
+    first = 4 * index
+    scan = _Scan(ct, first, slices, size)
+    images = list(_series(ct, first, slices, size))
+    yield from images
+    uids = [_uid(study.uid, "instance", first + n, 0) for n in (1, 2, 3)]
+    planned = radiotherapy.Planned(
+        study=study.uid,
+        series=images[0].series_uid,
+        frame_of_reference=study.frame_of_reference,
+        uids=[one.sop_instance_uid for one in images],
+        positions=[
+            tuple(float(f"{v:.6g}") for v in scan.position(n))  # type: ignore[misc]
+            for n in range(slices)
+        ],
+        spacing=scan.spacing,
+        step=scan.step,
+        hounsfield=lambda n: scan.stored(n).astype(np.float32) + np.float32(scan.intercept),
+        structure_set=uids[0],
+        plan=uids[1],
+        day=study.when.strftime("%Y%m%d"),
+        time=study.when.strftime("%H%M%S"),
+    )
+    for number, (modality, sop_class, make) in enumerate(
+        (
+            ("RTSTRUCT", radiotherapy.STRUCTURES, radiotherapy.structures),
+            ("RTPLAN", radiotherapy.PLAN, radiotherapy.plan),
+            ("RTDOSE", radiotherapy.DOSE, radiotherapy.dose),
+        ),
+        1,
+    ):
+        same = _same(study, first + number, modality, "Lung")
+        same |= {"OperatorsName": study.staff.performing}
+        instance = {"SOPInstanceUID": uids[number - 1], "InstanceNumber": 1}
+        made = {**same, **instance, **make(planned)}
+        yield Instance(
+            sop_class_uid=sop_class,
+            sop_instance_uid=uids[number - 1],
+            transfer_syntax=EXPLICIT_LITTLE,
+            data=new(sop_class, made).to_bytes(),
+            study_uid=study.uid,
+            series_uid=same["SeriesInstanceUID"],
+            patient_id=study.patient.identifier,
+            modality=modality,
+            series=first + number + 1,
+            number=1,
+        )
+
+
+def _same(study: _Study, index: int, modality: str, description: str) -> dict[str, Any]:
+    """What all instances of a series share that is neither CT nor MR."""
+    series_uid = _uid(study.uid, "series", index)
     who, begin = study.patient, study.when + datetime.timedelta(minutes=2 + 4 * index)
     day, clock = study.when.strftime("%Y%m%d"), begin.strftime("%H%M%S")
-    same: dict[str, Any] = {
+    return {
         "StudyDate": day,
         "SeriesDate": day,
         "StudyTime": study.when.strftime("%H%M%S"),
         "SeriesTime": clock,
         "AccessionNumber": study.accession,
-        "Modality": kind.modality,
+        "Modality": modality,
         "Manufacturer": "dicore",
         "ManufacturerModelName": "Synthesiser",
         "DeviceSerialNumber": "1",
         "SoftwareVersions": "dicore synth 1",
         "InstitutionName": "TEST",
         "ReferringPhysicianName": study.staff.referring,
-        "StudyDescription": kind.description,
-        "SeriesDescription": kind.description,
+        "StudyDescription": description,
+        "SeriesDescription": description,
         "PatientName": who.name,
         "PatientID": who.identifier,
         "PatientBirthDate": who.birth,
@@ -323,6 +382,15 @@ def _objects(study: _Study, index: int, slices: int, size: int) -> Iterator[Inst
         "StudyID": str(study.number + 1),
         "SeriesNumber": index + 1,
     } | ({"SpecificCharacterSet": who.charset} if who.charset else {})
+
+
+def _objects(study: _Study, index: int, slices: int, size: int) -> Iterator[Instance]:
+    """A series of what is neither CT nor MR."""
+    kind = KINDS[study.modality]
+    same = _same(study, index, kind.modality, kind.description)
+    series_uid = same["SeriesInstanceUID"]
+    begin = study.when + datetime.timedelta(minutes=2 + 4 * index)
+    day, clock = same["StudyDate"], same["SeriesTime"]
     if kind.modality != "SR":
         same["AcquisitionDateTime"] = day + clock
     if kind.modality not in ("SR", "DOC"):
@@ -330,9 +398,11 @@ def _objects(study: _Study, index: int, slices: int, size: int) -> Iterator[Inst
     for number in range(slices):
         rng = np.random.default_rng([study.seed & 0xFFFFFFFFFFFFFFFF, study.number, 4, index, number])
         taken = begin + datetime.timedelta(seconds=8 * number)
-        at = Place(rng, index, number, slices, size, taken.strftime("%H%M%S"), study.frame_of_reference)
+        shared = np.random.default_rng([study.seed & 0xFFFFFFFFFFFFFFFF, study.number, 5, index, number // 4])
+        clock_now = taken.strftime("%H%M%S")
+        at = Place(rng, shared, index, number, slices, size, clock_now, study.frame_of_reference, study.uid)
         sop_class, own = kind.make(at)
-        uid = _uid(study.seed, study.number, "instance", index, number)
+        uid = _uid(study.uid, "instance", index, number)
         instance = {"SOPInstanceUID": uid, "InstanceNumber": number + 1, "ContentDate": day, "ContentTime": at.time}
         yield Instance(
             sop_class_uid=sop_class,
@@ -341,7 +411,7 @@ def _objects(study: _Study, index: int, slices: int, size: int) -> Iterator[Inst
             data=new(sop_class, {**same, **instance, **own}).to_bytes(),
             study_uid=study.uid,
             series_uid=series_uid,
-            patient_id=who.identifier,
+            patient_id=study.patient.identifier,
             modality=kind.modality,
             series=index + 1,
             number=number + 1,
