@@ -207,6 +207,10 @@ dicore_status dicore_lane_commit(dicore_lane *lane, dicore_outcome *outcome, dic
     uint16_t flags_now = 0; /* somebody else may have stored the same UID meanwhile, or be about to */
     while (is_under_way(store, lane->uid_hash) && !store->stopped)
         pthread_cond_wait(&store->drained, &store->lock);
+    /* Whoever looked at the folder since the lane has its name has met it: it is no duplicate of itself, and gets one place. */
+    dicore_place *seen = dicore_table_at(&store->table, place.uid_hash, place.segment, place.unit);
+    if (seen)
+        dicore_table_set(&store->table, seen, DICORE_PLACE_GONE);
     verdict = judge(lane, &flags_now, &known, outcome);
     if (verdict != DICORE_NEW) {
         pthread_mutex_unlock(&store->lock);

@@ -367,6 +367,8 @@ size_t dicore_store_extents(dicore_store *store, dicore_extent *extents, size_t 
         for (dicore_open_segment *segment = list ? store->retired : store->current; segment && count < capacity;
              segment = list ? segment->next : NULL)
             extents[count++] = (dicore_extent){segment->info.id, readable_end(store, segment)};
+    if (store->spare && count < capacity) /* nothing in it yet, but it is ours */
+        extents[count++] = (dicore_extent){store->spare->info.id, DICORE_SEGMENT_HEADER};
     pthread_mutex_unlock(&store->lock);
     return count;
 }

@@ -123,6 +123,14 @@ def read_mark(folder: int, segment: int) -> Mark | None:
     return Mark(nonce, end, bool(clean)) if (magic, version, number) == (MARK_MAGIC, VERSION, segment) else None
 
 
+def exists(folder: int, segment: int) -> bool:
+    try:
+        os.stat(segment_name(segment), dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def remove(folder: int, segment: int, *kinds: str) -> int:
     """Unlink `<segment>.<kind>` for each kind that is there; how many were."""
     removed = 0

@@ -383,9 +383,12 @@ class Store(Mapping[str, "Dataset"]):
         opened read-only."""
         self._alive()
         with self._refreshing:
+            # in this order: what we make ourselves meanwhile is known, and is neither foreign nor gone
             there = set(files.segments(self._folder))
-            known = set(self._readable())
+            known = {*self._extents, *self._native.extents()}
             for number in sorted(known - there):
+                if files.exists(self._folder, number):  # made since
+                    continue
                 self._extents.pop(number, None)
                 self._foreign.discard(number)
                 self._maps.forget(number)
