@@ -4,7 +4,7 @@
 
 static void siphash_is_that_of_its_authors(void)
 {
-    /* from tests/store/oracle.py, which gives the first vector of the reference implementation under that one's key */
+    /* from tests/store/siphash.py, which gives the first vector of the reference implementation under that one's key */
     uint8_t hash[16], again[16], other[16];
     dicore_uid_hash("1.2.840.10008.1.1", 17, hash);
     dicore_uid_hash("1.2.840.10008.1.1", 17, again);

@@ -36,7 +36,7 @@ def test_t3_nothing_acknowledged_is_lost_by_a_power_cut(driver: str, means: str)
     """Column B: every flush, five cuts each. What was acknowledged before a cut is there after it, whole, twice in a
     row, and also when the power goes again while the store is opened."""
     need(*RECORDING)
-    instances = 300 if MODE and (driver, means) == ("engine", "direct") else 100
+    instances = 300 if MODE and (driver, means) == ("engine", "direct") else 150 if MODE else 60
     said = power_cuts(
         *("--driver", driver, "--instances", str(instances), "--cuts", str(CUTS), "--recovery", str(RECOVERIES)),
         *("--per-flush", str(count(1, 1, 5)), "--seed", str(3 if MODE == "torture" else 1)),

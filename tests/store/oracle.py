@@ -1,13 +1,14 @@
-"""A reader of segments in plain Python, from docs/store-format.md alone: what the C code is tested against.
-
-python tests/store/oracle.py STORE/segments/0000000001.seg
+"""A reader of the store in plain Python, from docs/store-format.md alone: what the C code is tested against, and the way
+to an archive's files without dicore: python oracle.py STORE_DIR OUT_DIR
 """
 
 import pathlib
+import re
 import struct
 import sys
 
 RECORD = struct.Struct("<4sHHQ16sQIIQII")
+REPLACES, BESIDE, TOMBSTONE = 1, 2, 4
 CRC = []
 for byte in range(256):
     for _ in range(8):
@@ -20,42 +21,6 @@ def crc32c(data, crc=0):
     for byte in bytes(data):
         crc = CRC[(crc ^ byte) & 255] ^ (crc >> 8)
     return crc ^ 0xFFFFFFFF
-
-
-def uid_hash(uid, key=b"dicore uid hash\1"):
-    """SipHash-2-4 with 128 bits."""
-    mask = (1 << 64) - 1
-    k0, k1 = struct.unpack("<QQ", key)
-    v = [k0 ^ 0x736F6D6570736575, k1 ^ 0x646F72616E646F6D ^ 0xEE, k0 ^ 0x6C7967656E657261, k1 ^ 0x7465646279746573]
-
-    def rotate(x, n):
-        return (x << n | x >> (64 - n)) & mask
-
-    def rounds(n):
-        for _ in range(n):
-            v[0] = (v[0] + v[1]) & mask
-            v[1] = rotate(v[1], 13) ^ v[0]
-            v[0] = rotate(v[0], 32)
-            v[2] = (v[2] + v[3]) & mask
-            v[3] = rotate(v[3], 16) ^ v[2]
-            v[0] = (v[0] + v[3]) & mask
-            v[3] = rotate(v[3], 21) ^ v[0]
-            v[2] = (v[2] + v[1]) & mask
-            v[1] = rotate(v[1], 17) ^ v[2]
-            v[2] = rotate(v[2], 32)
-
-    data = uid.encode()
-    data += bytes(7 - len(data) % 8) + bytes([len(data) & 255])
-    for (word,) in struct.iter_unpack("<Q", data):
-        v[3] ^= word
-        rounds(2)
-        v[0] ^= word
-    v[2] ^= 0xEE
-    rounds(4)
-    first = v[0] ^ v[1] ^ v[2] ^ v[3]
-    v[1] ^= 0xDD
-    rounds(4)
-    return struct.pack("<QQ", first, v[0] ^ v[1] ^ v[2] ^ v[3])
 
 
 def records(segment):
@@ -82,6 +47,19 @@ def records(segment):
         at += (64 + size + 4 + 63) // 64 * 64
 
 
+def instances(store):
+    """The files that count, by the four rules of "Records of one UID"."""
+    found = {}
+    for segment in sorted(pathlib.Path(store, "segments").glob("[0-9]*.seg")):
+        for _, flags, digest, received, _, file in records(segment.read_bytes()):
+            found.setdefault(digest, {})[received, flags] = file
+    for copies in found.values():
+        last = max((key for key in copies if key[1] & (REPLACES | TOMBSTONE)), default=(0, 0))
+        live = [key for key in sorted(copies) if key >= last and not key[1] & TOMBSTONE]
+        yield from (copies[key] for n, key in enumerate(live) if n == 0 or key[1] & BESIDE)
+
+
 if __name__ == "__main__":
-    for at, flags, digest, _, start, file in records(pathlib.Path(sys.argv[1]).read_bytes()):
-        print(f"{at:12} flags {flags} {digest.hex()} file {len(file)} data set at {start}")
+    for n, file in enumerate(instances(sys.argv[1])):
+        uid = re.search(rb"\x02\x00\x03\x00UI..([0-9.]{1,64})", file, re.S)
+        pathlib.Path(sys.argv[2], f"{uid[1].decode() if uid else 'file'}-{n}.dcm").write_bytes(file)

@@ -11,6 +11,7 @@ from pathlib import Path
 import google_crc32c
 import oracle
 import pytest
+import siphash
 from hypothesis import given
 from hypothesis import strategies as st
 from instances import body, store_one
@@ -38,12 +39,12 @@ def test_crc32c_of_long_runs(size):
 
 @given(st.text(max_size=80))
 def test_the_uid_hash_is_siphash(uid):
-    assert native.uid_hash(uid) == oracle.uid_hash(uid)
+    assert native.uid_hash(uid) == siphash.uid_hash(uid)
 
 
 def test_siphash_of_the_oracle_is_that_of_its_authors():
     key = bytes(range(16))
-    assert oracle.uid_hash("", key).hex() == "a3817f04ba25a8e66df67214c7550293"
+    assert siphash.uid_hash("", key).hex() == "a3817f04ba25a8e66df67214c7550293"
 
 
 def test_the_crc_table_is_what_its_script_writes():
@@ -67,7 +68,7 @@ def test_a_second_reader_finds_the_same(tmp_path, durability):
             assert file[:132] == bytes(128) + b"DICM"
             assert start == 144 + struct.unpack_from("<I", file, 140)[0]
             found[digest] = file[start:]
-    assert found == {oracle.uid_hash(name): data for name, data in stored.items()}
+    assert found == {siphash.uid_hash(name): data for name, data in stored.items()}
 
 
 def test_the_worked_example_of_the_documentation_is_true():
