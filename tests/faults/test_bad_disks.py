@@ -17,13 +17,13 @@ from pathlib import Path
 
 import disks
 import pytest
-from faults import HERE, Shim, count, need, private, result, shim
 from test_durable import SMALL, Senders, instances, kept, shares
 
 import dicore
 import wire
 from conftest import Served, Serving, absent
 from dicore.errors import StoreError
+from faults import HERE, Shim, count, need, private, result, shim
 
 __all__ = ["private", "shim"]
 SERVER = [*SMALL, "--segment-size", str(4 << 20)]
@@ -81,7 +81,9 @@ def test_t4_a_write_that_fails_once_is_refused_and_never_believed_later(
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("what", ["datasync", "sync", "folder_sync", "allocate", "write"])
-def test_t4_the_first_sync_of_a_segment_and_of_its_folder(serve: Serving, shim: Shim, tmp_path: Path, what: str) -> None:
+def test_t4_the_first_sync_of_a_segment_and_of_its_folder(
+    serve: Serving, shim: Shim, tmp_path: Path, what: str
+) -> None:
     """The n-th call of each kind fails, from the making of the segment on; whoever is told A700 sends it again."""
     shim_env = shim.env | {"UV_USE_IO_URING": "0"}
     failed = 0
@@ -168,7 +170,7 @@ def test_t10_the_disk_does_not_give_what_is_served(serve: Serving, bad_disk: dis
         bad_disk.mount()
         server = serve(store, command=SMALL)
         bad_disk.fail("pread")
-        came, all_well = retrieve(server)
+        _, all_well = retrieve(server)
         failures += not all_well
         assert server.process.poll() is None, server.log.read_text()[-2000:]
         bad_disk.heal()
@@ -219,7 +221,7 @@ def test_t19_a_writer_that_stands_still(tmp_path: Path) -> None:
                 assert other.verify().ok
                 assert name in {row["SOPInstanceUID"] for row in other.find("IMAGE")}
         except StoreError as error:  # it stands still within a transaction of the index: said after 30 s
-            assert "locked" in str(error)
+            assert "locked" in str(error)  # noqa: PT017 it need not come
             locked += 1
         process.send_signal(signal.SIGCONT)
         process.stdout.read()

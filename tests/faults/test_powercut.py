@@ -10,10 +10,10 @@ from pathlib import Path
 
 import disks
 import pytest
-from faults import HERE, MODE, count, need, private, result
 from test_durable import SMALL, Senders, instances, kept, shares
 
 from conftest import Serving
+from faults import HERE, MODE, count, need, private, result
 
 __all__ = ["private"]
 RECORDING = ("qemu-storage-daemon", "mkfs.ext4", "unshare", "losetup")
@@ -49,7 +49,9 @@ def test_t3_nothing_acknowledged_is_lost_by_a_power_cut(driver: str, means: str)
         assert said["cuts_with_torn"] == 0
     cuts = said["cuts"] + said["recovery_cuts"]  # type: ignore[operator]
     assert int(cuts) >= CUTS + RECOVERIES
-    text = f"{said['flushes']} flushes, {said['recovery_cuts']} of the cuts while recovering; {said['due']} due, 0 lost, bytes never acknowledged named by verify after {said['cuts_with_torn']}"
+    torn = f"bytes that were never acknowledged named by verify after {said['cuts_with_torn']}"
+    text = f"{said['flushes']} flushes, {said['recovery_cuts']} of the cuts while recovering; {said['due']} due, 0 lost"
+    text = f"{text}; {torn}"
     result(f"T3 {driver} {means}", int(cuts), text)
 
 

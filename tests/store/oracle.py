@@ -1,5 +1,5 @@
-"""A reader of the store in plain Python, from docs/store-format.md alone: what the C code is tested against, and the way
-to an archive's files without dicore: python oracle.py STORE_DIR OUT_DIR
+"""A reader of the store in plain Python, from docs/store-format.md alone: what the C code is tested against, and the
+way to an archive's files without dicore: python oracle.py STORE_DIR OUT_DIR
 """
 
 import pathlib

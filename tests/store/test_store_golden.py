@@ -1,4 +1,4 @@
-"""Stores of every released version of the format are opened, verified, queried, and read by the oracle as well (T21)."""
+"""Stores of every released version of the format are opened, verified, queried, read by the oracle (T21)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Makes tests/vectors/store-1.tar.xz: a small store of format version 1 as the released dicore writes it. Run it once for a
-new version of the format, under a new name; what it made stays."""
+"""Makes tests/vectors/store-1.tar.xz: a small store of format version 1 as the released dicore writes it. Run it once
+for a new version of the format, under a new name; what it made stays."""
 
 import sys
 import tarfile

@@ -337,7 +337,7 @@ class Store(Mapping[str, "Dataset"]):
             segment.repair()
             self._fails("repaired")
             log.warning("%s: bytes behind byte %d were left by a crash and are zeros now", name, end)
-        # what says how far the segment reaches is about to be untrue; and if it could not be read now, it may be next time
+        # what says how far the segment reaches is about to be untrue; what cannot be read now may be read next time
         self._fails("mark-removing")
         if files.remove(self._folder, number, "idx", "mark" if mark.clean or unmarked else ""):
             os.fsync(self._folder)
