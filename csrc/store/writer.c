@@ -985,13 +985,22 @@ static void poison(dicore_store *store, dicore_open_segment *segment, int system
         retire(store);
 }
 
-/* Relaxed: sync what was written, a second after it was. */
+/* Is a finished segment still to be synced? It is not sealed before, and `roll` waits for that. */
+static int is_finished_dirty(const dicore_store *store)
+{
+    for (const dicore_open_segment *segment = store->retired; segment; segment = segment->next)
+        if (segment->dirty && !segment->error)
+            return 1;
+    return 0;
+}
+
+/* Relaxed: sync what was written, a second after it was, or when its segment is finished. */
 static dicore_status commit_relaxed(dicore_store *store)
 {
     while (!store->stopped && !(store->current && store->current->dirty) && !store->retired)
         pthread_cond_wait(&store->arrived, &store->lock);
     const struct timespec until = in_ms(RELAXED_SYNC_MS);
-    while (!store->stopped && pthread_cond_timedwait(&store->arrived, &store->lock, &until) != ETIMEDOUT)
+    while (!store->stopped && !is_finished_dirty(store) && pthread_cond_timedwait(&store->arrived, &store->lock, &until) != ETIMEDOUT)
         ;
     int any = 0;
     for (;;) {

@@ -23,6 +23,7 @@ class StoreBesideDict(RuleBasedStateMachine):
         self.how = {"duplicates": policy, "durability": durability, "segment_size": 1 << 20}
         self.store = Store(self.folder / "s", **self.how)
         self.model: dict[str, bytes] = {}
+        self.other: Store | None = None
 
     @rule(uid=st.sampled_from(UIDS), seed=st.integers(0, 3), side=st.sampled_from([4, 64]))
     def append(self, uid, seed, side):
@@ -69,12 +70,27 @@ class StoreBesideDict(RuleBasedStateMachine):
     @rule()
     def die(self):
         """What a SIGKILL leaves: the files as they are now, under locks that nobody holds any more."""
+        self.forget_the_other()
         copy = self.folder / "copy"
         shutil.copytree(self.folder / "s", copy)
         self.store.close()
         shutil.rmtree(self.folder / "s")
         copy.rename(self.folder / "s")
         self.store = Store(self.folder / "s", **self.how)
+
+    @rule()
+    def another_looks(self):
+        """A second store over the same folder, opened long ago, as in another process: it takes notice by `refresh`."""
+        if self.other is None:
+            self.other = Store(self.folder / "s", read_only=True)
+        self.other.refresh()
+        assert {uid: body(file) for uid, file in self.other.scan_source()} == self.model
+        assert {row["SOPInstanceUID"] for row in self.other.find("IMAGE")} == self.model.keys()
+
+    def forget_the_other(self):
+        if self.other is not None:
+            self.other.close()
+        self.other = None
 
     @rule()
     def find(self):
@@ -88,6 +104,7 @@ class StoreBesideDict(RuleBasedStateMachine):
 
     def teardown(self):
         if hasattr(self, "store"):
+            self.forget_the_other()
             self.store.close()
             shutil.rmtree(self.folder)
 

@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -210,7 +209,7 @@ class Index:
         self._lock = threading.RLock()  # of the writing connection
         self._ids: dict[tuple[bytes, bytes], int] = {}  # (study UID, series UID): row of the series, known to be there
         self._stated: tuple[str, ...] = ()  # what a replacement said last of the levels above it
-        self._awake = threading.Event()
+        self._awake, self._end = threading.Event(), threading.Event()
         self._idle = False  # whether the thread sleeps until `_awake`
         self._stopping = False
         self._done: tuple[int, dict[int, int]] = (-1, {})  # appended, and the extents, when it last had everything
@@ -295,7 +294,7 @@ class Index:
                     seen = now["appended"]
                     break
                 before = now["appended"]
-                time.sleep(IDLE)
+                self._end.wait(IDLE)
 
     def catch_up(self, *, only_when_free: bool = False, progress: Callable[[int, int], object] | None = None) -> None:
         """Index everything that can be read now. `only_when_free`: give way to whoever wants the connection in
@@ -732,6 +731,7 @@ class Index:
 
     def close(self) -> None:
         self._stopping = True
+        self._end.set()
         self._awake.set()
         if self._thread is not None:
             self._thread.join()

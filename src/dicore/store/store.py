@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dicore.store")
 
-# Bytes zero-filled ahead of the writer while nothing arrives: on the disk where each commit waits for it, else in the page
-# cache, where a study that comes then finds memory the machine has at hand (docs/store-format.md).
+# Bytes zero-filled ahead of the writer while nothing arrives: on the disk where each commit waits for it, else in the
+# page cache, where a study that comes then finds memory the machine has at hand (docs/store-format.md).
 FILL_AHEAD = {"durable": 512 << 20, "relaxed": 256 << 20}
 CHECKED_AT_READ = 64 << 20  # records up to this size are checked against their CRC whenever they are looked up
 RESERVE = 2 << 20  # bytes kept back so that something can be deleted when the disk is full
@@ -173,6 +173,8 @@ class Store(Mapping[str, "Dataset"]):
         self._sealing = threading.Condition()  # a segment was sealed
         self._refreshing = threading.Lock()
         self._damaged: set[int] = set()  # segments in which opening found something amiss
+        self._nonces: dict[int, int] = {}  # of segments that were loaded: a number may be taken again
+        self._stamp = 0  # when the folder was last changed, at the last refresh
         self._extents: dict[int, int] = {}  # sealed and foreign segments: how far they may be read
         self._closed = False
         self._close_lock = threading.Lock()
@@ -265,6 +267,7 @@ class Store(Mapping[str, "Dataset"]):
         name = files.segment_name(number)
         segment = native.Segment(self._folder, number)
         nonce, size = segment.nonce, os.fstat(segment.fileno()).st_size
+        self._nonces[number] = nonce
         self._foreign.discard(number)
         sidecar = files.read_sidecar(self._folder, number)
         if sidecar and sidecar.nonce == nonce:
@@ -384,15 +387,23 @@ class Store(Mapping[str, "Dataset"]):
         self._alive()
         with self._refreshing:
             # in this order: what we make ourselves meanwhile is known, and is neither foreign nor gone
+            stamp = os.fstat(self._folder).st_mtime_ns
             there = set(files.segments(self._folder))
-            known = {*self._extents, *self._native.extents()}
-            for number in sorted(known - there):
-                if files.exists(self._folder, number):  # made since
-                    continue
+            own = self._native.extents()
+            known = {*self._extents, *own}
+            gone = {number for number in known - there if not files.exists(self._folder, number)}  # not: made since
+            if stamp != self._stamp:
+                gone |= {number for number in known & there - own.keys() if self._is_another(number)}
+            self._stamp = stamp
+            known -= gone
+            for number in sorted(gone):
                 self._extents.pop(number, None)
+                self._nonces.pop(number, None)
                 self._foreign.discard(number)
                 self._maps.forget(number)
                 self._native.forget(number)
+                if self.read_only:  # who removed it has seen to the index that all share, and not to this copy
+                    self._index.dropped(number)
             for number in sorted((there - known) | (self._foreign & there)):
                 before = self._extents.get(number, 0)
                 try:
@@ -404,6 +415,19 @@ class Store(Mapping[str, "Dataset"]):
                     continue
                 if self._extents.get(number, 0) > before:
                     self._note_append()
+
+    def _is_another(self, number: int) -> bool:
+        """Was the segment removed since it was loaded, and its number taken again?"""
+        if number not in self._nonces:
+            return False
+        try:
+            segment = native.Segment(self._folder, number)
+        except (FileNotFoundError, StoreCorrupt):
+            return False
+        try:
+            return bool(segment.nonce != self._nonces[number])
+        finally:
+            segment.close()
 
     def _has_more(self, number: int, end: int) -> bool:
         if files.read_sidecar(self._folder, number) is not None:
