@@ -1,7 +1,7 @@
 """A store that is kept busy until it is killed: python busy_store.py STORE_DIR SEED [OPERATIONS]
 
-Four threads append, large instances by a lane too; a fifth deletes, rolls, compacts, fills the index and opens the store
-anew. What is said on stdout, a line each: "A uid" appended and acknowledged, "d uid" about to be deleted, "D uid"
+Four threads append, large instances by a lane too; a fifth deletes, rolls, compacts, fills the index and opens the
+store anew. What is said on stdout, a line each: "A uid" appended and acknowledged, "d uid" about to be deleted, "D uid"
 deleted. The bytes of an instance follow from its UID, `content`.
 """
 

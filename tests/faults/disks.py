@@ -152,7 +152,7 @@ class Replay:
     """The disk as a power cut would have left it. Cuts are made in rising order of their flush."""
 
     def __init__(self, recorder: Recorder) -> None:
-        self._log = open(recorder.log, "rb")
+        self._log = open(recorder.log, "rb")  # noqa: SIM115 closed with the disk
         magic, _, count, sector = struct.unpack("<QQQI", self._log.read(28))
         assert magic == 0x6A736677736872, "not a log"
         self._sector = sector

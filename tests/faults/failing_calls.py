@@ -28,7 +28,7 @@ OURS = (DicoreError, OSError)
 
 class Faults:
     def __init__(self, control: str | None) -> None:
-        self._file = open(control, "r+b", buffering=0) if control else None
+        self._file = open(control, "r+b", buffering=0) if control else None  # noqa: SIM115 as long as the process
 
     def arm(self, one_in: int) -> None:
         if self._file:

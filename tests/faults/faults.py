@@ -1,8 +1,8 @@
 """How often each fault is injected, and what came of it.
 
 DICORE_FAULTS=all takes the counts of `make test-faults`, DICORE_FAULTS=torture those of `make torture`, without it
-`make test` does a part. DICORE_TORTURE (0.5 in the Makefile) multiplies the counts of the last (0.1: a tenth). Results go to the file
-DICORE_FAULTS_REPORT, a line of JSON each.
+`make test` does a part. DICORE_TORTURE (0.5 in the Makefile) multiplies the counts of the last (0.1: a tenth). Results go
+to the file DICORE_FAULTS_REPORT, a line of JSON each.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def result(test: str, many: int, text: str) -> None:
 def need(*programs: str) -> None:
     """What the disks need; without it the test is absent."""
     import disks
+
     from conftest import absent
 
     if lacking := disks.missing(*programs):
@@ -54,8 +55,8 @@ def private() -> None:
     disks.private_mounts()
 
 
-KINDS = ("read", "write", "datasync", "sync", "folder_sync", "truncate", "rename", "allocate", "sendfile", "map", "short",
-         "interrupt", "full", "seed", "failed")  # fmt: skip
+KINDS = ("read", "write", "datasync", "sync", "folder_sync", "truncate", "rename", "allocate", "sendfile", "map",
+         "short", "interrupt", "full", "seed", "failed")  # fmt: skip
 
 
 class Shim:
@@ -93,6 +94,6 @@ def shim(tmp_path: Path) -> Shim:
 
 
 if __name__ == "__main__":  # the results as a table
-    for line in sorted(open(sys.argv[1])):
+    for line in sorted(Path(sys.argv[1]).read_text().splitlines()):
         found = json.loads(line)
         print(f"| {found['test']} | {found['count']} | {found['result']} |")

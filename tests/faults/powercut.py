@@ -35,9 +35,9 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent / "src")]
 
 import disks  # noqa: E402
-import wire  # noqa: E402
 
 import dicore  # noqa: E402
+import wire  # noqa: E402
 
 SIDES = (16, 64, 100, 181, 256)
 LANE_SIDE = 2200  # more than 8 MiB: written as it arrives
@@ -144,7 +144,15 @@ class Dicore(Receiver):
     def command(self, place: Path, port: int) -> list[str]:
         size = ["--segment-size", str(self.options.segment_size)]
         durable = ["--durability", self.options.durability, "--driver", self.options.driver]
-        return [sys.executable, str(HERE / "serve_small.py"), str(place / "store"), "--port", str(port), *size, *durable]
+        return [
+            sys.executable,
+            str(HERE / "serve_small.py"),
+            str(place / "store"),
+            "--port",
+            str(port),
+            *size,
+            *durable,
+        ]
 
     def version(self) -> str:
         return str(dicore.__version__)
@@ -204,7 +212,11 @@ class Storescp(Receiver):
             short += not whole
             if whole:
                 there.add(name)
-        return {"lost": sorted(due - there), "there": len(there), "wrong": [f"{short} files are damaged"] if short else []}
+        return {
+            "lost": sorted(due - there),
+            "there": len(there),
+            "wrong": [f"{short} files are damaged"] if short else [],
+        }
 
 
 class Dcmqrscp(Storescp):
@@ -214,14 +226,17 @@ class Dcmqrscp(Storescp):
         super().prepare(place)
         (place.parent / "dcmqrscp.cfg").write_text(
             "NetworkTCPPort = 1\nMaxPDUSize = 131072\nMaxAssociations = 64\nHostTable BEGIN\nHostTable END\n"
-            f"VendorTable BEGIN\nVendorTable END\nAETable BEGIN\nCUTQR {place / 'in'} RW (1000000, 1024gb) ANY\nAETable END\n"
+            "VendorTable BEGIN\nVendorTable END\n"
+            f"AETable BEGIN\nCUTQR {place / 'in'} RW (1000000, 1024gb) ANY\nAETable END\n"
         )
 
     def command(self, place: Path, port: int) -> list[str]:
         return ["dcmqrscp", "-c", str(place.parent / "dcmqrscp.cfg"), str(port)]
 
     def files(self, place: Path) -> Iterator[Path]:
-        return (path for path in (place / "in").iterdir() if path.is_file() and path.name not in ("index.dat", "lockfile"))
+        return (
+            path for path in (place / "in").iterdir() if path.is_file() and path.name not in ("index.dat", "lockfile")
+        )
 
 
 class Orthanc(Receiver):
@@ -377,7 +392,10 @@ def power_cuts(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if options.moments:
         cuts = sorted(
             (
-                (replay.cut_at(end, chance.getrandbits(32)), {name for at, _, name in load.acknowledged if at <= moment})
+                (
+                    replay.cut_at(end, chance.getrandbits(32)),
+                    {name for at, _, name in load.acknowledged if at <= moment},
+                )
                 for moment, end in chance.choices(load.samples, k=options.moments)
             ),
             key=lambda item: item[0].flush,

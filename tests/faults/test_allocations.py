@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from faults import MODE, count, result
 
 from conftest import ROOT, absent
+from faults import MODE, count, result
 
 BUILD = ROOT / "build/asan"
 MOST = count(4, 40, 200)  # of each program, evenly over all its allocations

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import disks
 import pytest
-from faults import HERE, Shim, count, need, private, result, shim
 from test_durable import SMALL, Senders, instances, kept, shares
 
 import dicore
 import wire
 from conftest import Served, Serving, absent
+from faults import HERE, Shim, count, need, private, result, shim
 
 __all__ = ["private", "shim"]
 SERVER = [*SMALL, "--segment-size", str(4 << 20)]
@@ -80,7 +80,9 @@ def test_t4_a_write_that_fails_once_is_refused_and_never_believed_later(
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("what", ["datasync", "sync", "folder_sync", "allocate", "write"])
-def test_t4_the_first_sync_of_a_segment_and_of_its_folder(serve: Serving, shim: Shim, tmp_path: Path, what: str) -> None:
+def test_t4_the_first_sync_of_a_segment_and_of_its_folder(
+    serve: Serving, shim: Shim, tmp_path: Path, what: str
+) -> None:
     """The n-th call of each kind fails, from the making of the segment on; whoever is told A700 sends it again."""
     shim_env = shim.env | {"UV_USE_IO_URING": "0"}
     failed = 0
@@ -141,7 +143,7 @@ def test_t10_a_segment_is_cut_while_it_is_served(serve: Serving, tmp_path: Path)
         assert retrieve(server) == (200, True)
         victim = sorted((server.store / "segments").glob("*.seg"))[0]
         os.truncate(victim, 4096 + 8192 * turn * 7 % 500_000)
-        came, all_well = retrieve(server)
+        _, all_well = retrieve(server)
         assert came < 200
         assert not all_well
         with wire.associate(server.port) as connection:  # the same bytes again: the stored ones cannot be read

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import order
 import pytest
-from faults import count
 
 import dicore
 import wire
 from conftest import Served, Serving, dicore_cli
+from faults import count
 
 SMALL = [sys.executable, str(Path(__file__).with_name("serve_small.py"))]
 ASSOCIATIONS = 8

@@ -1,4 +1,5 @@
-"""System calls that fail one time in a hundred (T6): reads, writes, syncs, truncations, renames, allocations, maps; short
+"""System calls that fail one time in a hundred (T6): reads, writes, syncs, truncations, renames, allocations, maps;
+short
 transfers; EINTR."""
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+
 from faults import HERE, Shim, count, result, shim
 
 __all__ = ["shim"]
@@ -30,4 +32,6 @@ def test_t6_every_call_that_fails_ends_in_an_error_of_ours_and_loses_nothing(shi
         assert sum(said["failed"].values()) < 1000
         subprocess.run(["rm", "-r", store], check=True)
     assert failed > 10 * SEEDS
-    result("T6", SEEDS, f"{operations} operations, {failed} failed calls, each an error of ours; nothing lost or damaged")
+    result(
+        "T6", SEEDS, f"{operations} operations, {failed} failed calls, each an error of ours; nothing lost or damaged"
+    )

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from busy_store import content
-from faults import HERE, count, result
 
 from dicore.store import Store
+from faults import HERE, count, result
 
 sys.path.insert(0, str(HERE.parent / "store"))
 from instances import body

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import disks
 import pytest
-from faults import HERE, MODE, count, need, private, result
 from test_durable import SMALL, Senders, instances, kept, shares
 
 from conftest import Serving
+from faults import HERE, MODE, count, need, private, result
 
 __all__ = ["private"]
 RECORDING = ("qemu-storage-daemon", "mkfs.ext4", "unshare", "losetup")

@@ -14,10 +14,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from faults import count, result
 
 from dicore.errors import StoreCorrupt, StoreError, StoreFull
 from dicore.store import Store
+from faults import count, result
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "store"))
 from instances import body, store_one
@@ -84,7 +84,7 @@ def test_t8_every_flipped_bit_is_found_and_named(tmp_path, sealed):
         names = {store._native.find(name)[0][1]: name for name in store}
     file = copy / f"segments/{number:010d}.seg"
     with Store(copy, read_only=True) as store:
-        for turn in range(count(60, 1000, 20_000)):
+        for _ in range(count(60, 1000, 20_000)):
             offset = order.choice(list(places))
             at, bit = offset + order.randrange(places[offset]), 1 << order.randrange(8)
             with open(file, "r+b") as stream:

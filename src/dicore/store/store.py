@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dicore.store")
 
-# Bytes zero-filled ahead of the writer while nothing arrives: on the disk where each commit waits for it, else in the page
-# cache, where a study that comes then finds memory the machine has at hand (docs/store-format.md).
+# Bytes zero-filled ahead of the writer while nothing arrives: on the disk where each commit waits for it, else in the
+# page cache, where a study that comes then finds memory the machine has at hand (docs/store-format.md).
 FILL_AHEAD = {"durable": 512 << 20, "relaxed": 256 << 20}
 CHECKED_AT_READ = 64 << 20  # records up to this size are checked against their CRC whenever they are looked up
 RESERVE = 2 << 20  # bytes kept back so that something can be deleted when the disk is full
@@ -337,7 +337,8 @@ class Store(Mapping[str, "Dataset"]):
             segment.repair()
             self._fails("repaired")
             log.warning("%s: bytes behind byte %d were left by a crash and are zeros now", name, end)
-        # what says how far the segment reaches is about to be untrue; and if it could not be read now, it may be next time
+        # what says how far the segment reaches is about to be untrue; and if it could not be read now, it may be next
+        # time
         self._fails("mark-removing")
         if files.remove(self._folder, number, "idx", "mark" if mark.clean or unmarked else ""):
             os.fsync(self._folder)
