@@ -1,8 +1,8 @@
 """How often each fault is injected, and what came of it.
 
 DICORE_FAULTS=all takes the counts of `make test-faults`, DICORE_FAULTS=torture those of `make torture`, without it
-`make test` does a part. DICORE_TORTURE (0.5 in the Makefile) multiplies the counts of the last (0.1: a tenth). Results go
-to the file DICORE_FAULTS_REPORT, a line of JSON each.
+`make test` does a part. DICORE_TORTURE (0.5 in the Makefile) multiplies the counts of the last (0.1: a tenth). Results
+go to the file DICORE_FAULTS_REPORT, a line of JSON each.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def test_t8_every_flipped_bit_is_found_and_named(tmp_path, sealed):
         names = {store._native.find(name)[0][1]: name for name in store}
     file = copy / f"segments/{number:010d}.seg"
     with Store(copy, read_only=True) as store:
-        for _ in range(count(60, 1000, 20_000)):
+        for turn in range(count(60, 1000, 20_000)):  # noqa: B007 said at the end
             offset = order.choice(list(places))
             at, bit = offset + order.randrange(places[offset]), 1 << order.randrange(8)
             with open(file, "r+b") as stream:
