@@ -34,7 +34,7 @@ static int fixture_folder(void)
 {
     strcpy(fixture_path, "/tmp/dicore-test-XXXXXX");
     if (!mkdtemp(fixture_path))
-        abort();
+        refuse_end(), abort();
     return open(fixture_path, O_RDONLY | O_DIRECTORY);
 }
 
@@ -103,7 +103,7 @@ static int fixture_scan(dicore_scan *scan, int *damaged, int *unreadable)
     scan->offset = DICORE_SEGMENT_HEADER;
     for (int i = 0; (status = dicore_scan_next(scan, &found)) == DICORE_OK; i++) {
         if (i > 100000)
-            abort();
+            refuse_end(), abort();
         records += found.kind == DICORE_FOUND_RECORD;
         *damaged += found.kind == DICORE_FOUND_DAMAGED;
         *unreadable += found.kind == DICORE_FOUND_UNREADABLE;

@@ -40,7 +40,7 @@ static size_t instance(uint8_t *out, const char *name, const char *number, const
     size_t size = 0;
     if (dicore_part10_write_meta(out, DICORE_META_MAX, &size, SPAN("1.2"), SPAN("1.2.3"), SPAN("1.2.840.10008.1.2.1"),
                                  SPAN("1.2.4"), (dicore_span){0}, (dicore_span){0}) != DICORE_OK)
-        abort();
+        refuse_end(), abort();
     bytes b = {0};
     if (*charset)
         put_text(&b, LE, 0x00080005, "CS", charset);
@@ -81,7 +81,7 @@ static void save(const char *path, const void *data, size_t size)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (fd < 0 || write(fd, data, size) != (ssize_t)size)
-        abort();
+        refuse_end(), abort();
     close(fd);
 }
 
@@ -130,7 +130,7 @@ static void make_files(void)
 {
     static uint8_t data[200000];
     if (!mkdtemp(folder))
-        abort();
+        refuse_end(), abort();
     for (int i = 0; i < FILES; i++) {
         snprintf(names[i], sizeof names[i], "%s/%d.dcm", folder, i);
         paths[i] = names[i];
@@ -237,7 +237,7 @@ static void both_ways_of_reading_agree(void)
         CHECK_EQ(dicore_scan_batch_new(scan[i], &batch[i]), DICORE_OK);
         for (; at < 900; at += done)
             if (dicore_scan_run(scan[i], many + at, at + 271 < 900 ? 271 : 900 - at, at, batch[i], &done) != DICORE_OK || !done)
-                abort();
+                refuse_end(), abort();
     }
     if (scan[1]) {
         size_t count[2];

@@ -356,7 +356,7 @@ static void *append_many(void *argument)
         snprintf(uid, sizeof uid, i % 2 ? "1.7.%d" : "1.8.%d.%d", i, me->number);
         const uint32_t seed = i % 2 ? (uint32_t)i : (uint32_t)(i * 100 + me->number);
         if (fixture_append(me->store, uid, seed, 7000 + (size_t)i * 40, &outcome, NULL) != DICORE_OK)
-            abort();
+            refuse_end(), abort();
     }
     return NULL;
 }

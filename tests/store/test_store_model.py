@@ -94,5 +94,5 @@ class StoreBesideDict(RuleBasedStateMachine):
 
 TestStoreBesideDict = StoreBesideDict.TestCase
 TestStoreBesideDict.settings = settings(
-    max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
