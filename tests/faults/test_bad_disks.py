@@ -221,7 +221,7 @@ def test_t19_a_writer_that_stands_still(tmp_path: Path) -> None:
                 assert other.verify().ok
                 assert name in {row["SOPInstanceUID"] for row in other.find("IMAGE")}
         except StoreError as error:  # it stands still within a transaction of the index: said after 30 s
-            assert "locked" in str(error)
+            assert "locked" in str(error)  # noqa: PT017 it may be the refusal or nothing
             locked += 1
         process.send_signal(signal.SIGCONT)
         process.stdout.read()
