@@ -155,6 +155,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 # ---- dicore as a process
+def counts_of(metrics: str) -> dict[str, int]:
+    """The counters and gauges in the text of /metrics, both drivers together, by the names of `Listener.counters`."""
+    found: dict[str, int] = {}
+    for line in metrics.splitlines():
+        if line and not line.startswith(("#", "dicore_phase_")):
+            name, value = line.split()
+            name = name.partition("{")[0].removeprefix("dicore_").removesuffix("_total")
+            found[name] = found.get(name, 0) + int(float(value))
+    return found
+
+
 def dicore_command() -> list[str]:
     """`dicore` of the very package that the tests import, whatever script stands on the PATH."""
     return [sys.executable, "-m", "dicore"]
@@ -203,9 +214,7 @@ class Served:
     def counters(self) -> dict[str, int]:
         """What its /metrics say, by the names of `Listener.counters` (started with --metrics-port 0)."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=30) as answer:
-            lines = answer.read().decode().splitlines()
-        pairs = (line.split() for line in lines if not line.startswith("#"))
-        return {name.removeprefix("dicore_").removesuffix("_total"): int(float(value)) for name, value in pairs}
+            return counts_of(answer.read().decode())
 
     @property
     def threads(self) -> int:

@@ -35,6 +35,7 @@ import trustme  # noqa: E402
 
 import dicore  # noqa: E402
 import wire  # noqa: E402
+from conftest import counts_of  # noqa: E402
 from dicore.net.tls import client_context  # noqa: E402
 
 MIB = 1 << 20
@@ -78,9 +79,7 @@ class Server:
 
     def counters(self) -> dict[str, int]:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=30) as answer:
-            lines = answer.read().decode().splitlines()
-        pairs = (line.split() for line in lines if not line.startswith("#"))
-        return {name.removeprefix("dicore_").removesuffix("_total"): int(float(value)) for name, value in pairs}
+            return counts_of(answer.read().decode())
 
     def measure(self) -> dict[str, int]:
         place = Path(f"/proc/{self.process.pid}")

@@ -112,11 +112,12 @@ C_MAY_INCLUDE = {
     "pixel": {"base", "dataset", "kernels"},
     "kernels": {"base"},  # a header of the pixel column
     **{name: {"base", "dataset", "pixel"} for name in ("scan", "deidentify", "store")},
-    **dict.fromkeys(("capture", "phases"), {"base"}),  # headers of the net column
+    **{name: {"base"} for name in ("capture", "phases")},  # headers of the net column
     "net": {"base", "dataset", "pixel", "capture", "phases"},
-    **dict.fromkeys(
-        ("engine", "retrieve"), {"base", "dataset", "pixel", "net", "store", "capture", "phases", "retrieve"}
-    ),
+    **{
+        name: {"base", "dataset", "pixel", "net", "store", "capture", "phases", "retrieve"}
+        for name in ("engine", "retrieve")
+    },
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 

@@ -29,6 +29,7 @@ static user begin(bool requestor)
 {
     const dicore_allocator allocator = heap_allocator(&memory);
     user u = {.association = dicore_association_new(NULL, &allocator)};
+    CHECK(u.association);
     if (requestor) { /* propose what was proposed */
         dicore_associate rq;
         const size_t size = (size_t)sides[0].data[4] << 8 | sides[0].data[5];

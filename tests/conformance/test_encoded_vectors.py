@@ -44,7 +44,7 @@ DIFFERENT = {
     "presentation_context_rq_utf8": RESERVED,
     "p_data_tf_rq": "its group length is 2 more than what follows it (PS3.7 6.3.1)",
     "a_associate_ac_user": "its length field is 14 bytes short of its items (PS3.8 9.3.3)",
-    "a_associate_ac_no_ts": "a refused context has no transfer syntax, which is not significant (PS3.8 9.3.3.2); ours: empty",
+    "a_associate_ac_no_ts": "a refused context without transfer syntax: not significant (PS3.8 9.3.3.2); ours: empty",
 }
 REFUSED = {  # read (or not), and never built
     "a_associate_rq_called": "an AE title of spaces only (PS3.8 table 9-11)",

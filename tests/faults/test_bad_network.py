@@ -18,7 +18,7 @@ import pytest
 
 import dicore
 import wire
-from conftest import Served, Serving
+from conftest import Served, Serving, counts_of
 
 ALL = os.environ.get("DICORE_FAULTS") == "torture"
 ROUNDS = 3 if ALL else 1
@@ -121,8 +121,7 @@ def counters_in(pair: network.Pair, served: Served) -> dict[str, int]:
     text = subprocess.run(
         [*pair.inside(pair.a), sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout
-    pairs = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
-    return {name.removeprefix("dicore_").removesuffix("_total"): int(float(value)) for name, value in pairs}
+    return counts_of(text)
 
 
 @pytest.mark.parametrize("seconds", [2, 5] if ALL else [2])

@@ -2,9 +2,9 @@
 
     python tests/vectors/record_conversation.py
 
-writes csrc/tests/recorded/requestor (dicore) and acceptor (dcmqrscp), which csrc/tests/test_conversation.c cuts and feeds
-to our core in both roles: an association with every kind of user information, C-ECHO, C-STORE of three instances, C-FIND with
-twenty answers, one that is cancelled, C-GET of three instances, release.
+writes csrc/tests/recorded/requestor (dicore) and acceptor (dcmqrscp), which csrc/tests/test_conversation.c cuts and
+feeds to our core in both roles: an association with every kind of user information, C-ECHO, C-STORE of three instances,
+C-FIND with twenty answers, one that is cancelled, C-GET of three instances, release.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ async def talk(port: int) -> Recorder:
         assert len(found) == 21, len(found)
         answers = assoc.c_find(level="STUDY", PatientID="P*", returns=False, StudyInstanceUID="")
         first = asyncio.ensure_future(anext(answers, None))
-        while answers._responses is None:  # the request is out
+        while answers._responses is None:  # noqa: ASYNC110 the request is out after a turn or two
             await asyncio.sleep(0)
         answers.cancel()
         await first

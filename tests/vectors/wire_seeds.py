@@ -1,4 +1,5 @@
-"""Where the fuzzers of the wire begin: pynetdicom's vectors and conversations of our own, in the form that each target reads.
+"""Where the fuzzers of the wire begin: pynetdicom's vectors and conversations of our own, in the form that each target
+reads.
 
 `python tests/vectors/wire_seeds.py` writes them as `seed_*` into csrc/tests/fuzz/finds/<target>/.
 """

@@ -74,6 +74,7 @@ static bool ended(void)
             if (event.kind == DICORE_ENGINE_HANDOVER) {
                 MUST(event.socket >= 0 && event.size >= 6);
                 close(event.socket);
+                dicore_engine_gone(engine, event.host);
                 dicore_engine_release(engine, &event);
                 return true;
             }

@@ -48,8 +48,8 @@ class _Destination:
 
 class Pool:
     """`most` associations to an address at a time; one that nobody has used for `idle` seconds is released: soon, since
-    some peers (movescu) wait for that before they believe that a C-MOVE is over. `window` operations at a time are asked
-    for, where it is more than one."""
+    some peers (movescu) wait for that before they believe that a C-MOVE is over. `window` operations at a time are
+    asked     for, where it is more than one."""
 
     def __init__(
         self,

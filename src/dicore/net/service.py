@@ -660,7 +660,9 @@ class _Retrieval:
             self.strikes = 0
             self.tally.fail(item, f"{status:04X}")
         elif outcome == courier.LOST:
-            self._lost([item], ConnectionFailed("the association ended before the answer", peer=str(self.address or "")))
+            self._lost(
+                [item], ConnectionFailed("the association ended before the answer", peer=str(self.address or ""))
+            )
         else:
             why = os.strerror(detail) if outcome == courier.UNREADABLE else status_text(detail)
             log.error("%s: %s cannot be sent: %s", self.request.peer, printable(uid), why)

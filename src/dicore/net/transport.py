@@ -569,8 +569,8 @@ def listen(
     be a coroutine function, returns whether this user may come: False, True, None (not looked at, so no response), or
     the bytes of the response; it is also called (with type 0) when the peer says nothing of its user. `extended` are
     the bytes of SOP class extended negotiation that the handlers support, by SOP class: a request's `extended` has
-    what was agreed. `window` operations at a time are granted to a peer that asks for more than one, and asked for where the
-    instances of a C-MOVE go; those of a C-GET use what the peer says it performs.
+    what was agreed. `window` operations at a time are granted to a peer that asks for more than one, and asked for
+    where the     instances of a C-MOVE go; those of a C-GET use what the peer says it performs.
 
     `tls` (see `dicore.net.tls.server_context`) makes it TLS, and plain peers are refused;
     `admit_certificate(certificate)` says of what a peer has shown (None: nothing) whether it may associate.

@@ -154,9 +154,9 @@ async def serve(
     `worklist` is a folder of worklist items (.wl, .dcm, .json), or a `Schedule` of the store, for C-FIND. Performed
     procedure steps are recorded in the store's folder `mpps/`; storage commitment reads and checks what it commits to.
     `hooks` filter, coerce and forward what comes in. `services=False` only receives. `wire` is a
-    file for what is said, pcapng, or a `dicore.net.Capture`: by who calls, and to destinations. `destination_tls` (see `dicore.net.tls.client_context`) is
-    for destinations that are `dicoms://` addresses. Other options are those of `dicore.listen`, whose handlers go
-    before the archive's.
+    file for what is said, pcapng, or a `dicore.net.Capture`: by who calls, and to destinations. `destination_tls`
+    (see `dicore.net.tls.client_context`) is for destinations that are `dicoms://` addresses. Other
+    options are those of `dicore.listen`, whose handlers go before the archive's.
 
     `driver`: "engine" serves in C threads, which a busy Python does not slow down (`engine_threads`, 0: by the number
     of processors); associations that propose more than Verification and Storage go to "asyncio", which serves

@@ -48,8 +48,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from dicore.errors import DicoreError
 from dicore.net import Address
 from dicore.net.address import check_ae_title
-from dicore.net.tls import PROFILES, client_context
 from dicore.net.limits import limits_of, timeouts_of
+from dicore.net.tls import PROFILES, client_context
 from dicore.server.access import Access
 
 if TYPE_CHECKING:
