@@ -331,7 +331,7 @@ async def soak(driver: str, seconds: float, folder: Path) -> dict[str, Any]:
     assert statuses == (0, 0), statuses
     lazy = 1 if seconds >= 300 else 8  # a short warm-up does not start all threads of the pools
     for was, now in zip(before, after, strict=True):
-        assert now["descriptors"] <= was["descriptors"] + 2, (
+        assert now["descriptors"] <= was["descriptors"] + 2 * lazy, (  # a thread of a pool opens the index for itself
             f"descriptors: {was['descriptors']}, then {now['descriptors']}"
         )
         assert now["threads"] <= was["threads"] + lazy, f"threads: {was['threads']}, then {now['threads']}"

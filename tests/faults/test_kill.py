@@ -99,7 +99,9 @@ def test_t1_killed_at_a_random_moment(tmp_path: Path) -> None:
 def test_t2_killed_at_each_point(tmp_path: Path, point: str) -> None:
     """It dies at the n-th passing, n at random; and is opened again while the same point is armed once more."""
     chance, deaths, acknowledged = random.Random(point), 0, 0
-    for turn in range(TIMES):
+    for turn in range(TIMES + 4):  # how often a point is passed is chance: a few more where it was not
+        if turn >= TIMES and deaths > TIMES // 2:
+            break
         log = Log()
         first = busy(tmp_path / "s", 2 * turn, "400") if point == "repaired" else None
         if first is not None:  # something to repair: killed while it writes
