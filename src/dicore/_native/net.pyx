@@ -2249,26 +2249,93 @@ cdef int link_push(link_t *link) noexcept nogil:
         return PUSH_BROKEN
 
 
-cdef dicore_status link_store(link_t *link, uint8_t context_id, uint16_t message_id, uint16_t priority, dicore_span sop_class,
-                              dicore_span sop_instance, dicore_span data, uint64_t size) noexcept nogil:
-    """Begin a C-STORE of `size` bytes, of which `data` are the first."""
+cdef dicore_status link_store(link_t *link, uint8_t context_id, uint16_t message_id, dicore_span sop_class,
+                              dicore_span sop_instance, const dicore_span *data, size_t count, uint64_t size) noexcept nogil:
+    """Begin a C-STORE of `size` bytes, of which the `count` pieces of `data` are the first. They must last until they are sent."""
     cdef dicore_command command
     cdef dicore_status status
     memset(&command, 0, sizeof(command))
     command.present = DICORE_HAS_COMMAND_FIELD | DICORE_HAS_MESSAGE_ID | DICORE_HAS_PRIORITY | DICORE_HAS_DATA_SET_TYPE
     command.command_field = DICORE_C_STORE_RQ
     command.message_id = message_id
-    command.priority = priority
     command.data_set_type = DICORE_DATA_SET
     command.affected_class = sop_class
     command.affected_instance = sop_instance
     status = dicore_association_send(link.core, context_id, &command, size, 0, link.command, sizeof(link.command), &link.sender)
     if status != DICORE_OK:
         return status
-    link.data = data
     link.piece = link.piece_count = 0
     link.sending = True
-    return dicore_sender_supply(&link.sender, &link.data, 1)
+    return dicore_sender_supply(&link.sender, data, count)
+
+
+cdef enum:
+    LINK_BROKEN = 0            # how a link ended, where no event of the association says it: an error of the socket
+    LINK_STANDS = -1
+
+
+cdef int link_receive(link_t *link, uint8_t *memory, size_t room, size_t *got) noexcept nogil:
+    """What is there of the peer's bytes, `got` of them, maybe none. LINK_STANDS, else how the link ended."""
+    cdef dicore_event event
+    cdef ssize_t n = c_recv(link.fd, memory, room, MSG_DONTWAIT)
+    got[0] = 0
+    if n < 0:
+        if errno == EAGAIN or errno == EINTR:
+            return LINK_STANDS
+        link.error = errno
+        return LINK_BROKEN
+    if n == 0:
+        link.peer_closed = True
+        dicore_association_closed(link.core, &event)
+        return DICORE_EVENT_CLOSED
+    if link.shown != NULL:
+        link_show(link, False, memory, <size_t>n)
+    got[0] = <size_t>n
+    return LINK_STANDS
+
+
+cdef bint link_ends(link_t *link, const dicore_event *event) noexcept nogil:
+    """Whether an event is the end of a link that only stores; then what it is owed has been said."""
+    if event.kind == DICORE_EVENT_COMMAND or event.kind == DICORE_EVENT_DATA:
+        return False
+    if event.kind == DICORE_EVENT_RELEASE_RQ:
+        dicore_association_release_reply(link.core)
+    link_push(link)
+    return True
+
+
+cdef bint link_times_out(link_t *link, uint64_t now, dicore_event *event) noexcept nogil:
+    """Whether a timer has ended the link; then the abort has been sent, as far as there was room."""
+    if dicore_association_deadline(link.core, now) > now:
+        return False
+    dicore_association_tick(link.core, now, event)
+    if event.kind != DICORE_EVENT_TIMEOUT:
+        return False
+    link_push(link)
+    return True
+
+
+cdef void link_cut(link_t *link) noexcept nogil:
+    """Abort; said to the peer unless that would be amid a PDU, where nobody could read it."""
+    dicore_association_abort(link.core, 0, 0)
+    if link.piece == link.piece_count:
+        link.sending = False
+        link_push(link)
+
+
+cdef tuple link_end(uint8_t kind, uint8_t source_, int reason, int detail):
+    """How a link ended, as Python is told: (what, source or 0, reason or errno, detail)."""
+    if kind == LINK_BROKEN:
+        return "broken", 0, reason, 0
+    if kind == DICORE_EVENT_ABORT:
+        return "aborted", source_, reason, 0
+    if kind == DICORE_EVENT_FAILED:
+        return "failed", 0, reason, detail
+    if kind == DICORE_EVENT_TIMEOUT:
+        return "timeout", 0, 0, detail
+    if kind == DICORE_EVENT_RELEASE_RQ:
+        return "release", 0, 0, 0
+    return "closed", 0, 0, 0
 
 
 cdef uint8_t PULLED[256 * 1024]     # what one read of a Link may bring; no thread gets between a read and its events
@@ -3032,17 +3099,8 @@ cdef class Pump:
         one = &self.lanes[number]
         if not one.dead:
             return None
-        if one.end_kind == 0:
-            return "broken", 0, one.link.error, 0
-        if one.end_kind == DICORE_EVENT_ABORT:
-            return "aborted", one.end_source, one.end_reason, 0
-        if one.end_kind == DICORE_EVENT_FAILED:
-            return "failed", 0, one.end_reason, one.end_detail
-        if one.end_kind == DICORE_EVENT_TIMEOUT:
-            return "timeout", 0, 0, one.end_detail
-        if one.end_kind == DICORE_EVENT_RELEASE_RQ:
-            return "release", 0, 0, 0
-        return "closed", 0, 0, 0
+        return link_end(one.end_kind, one.end_source, one.link.error if one.end_kind == LINK_BROKEN else one.end_reason,
+                        one.end_detail)
 
     # -- without the GIL from here on
 
@@ -3090,10 +3148,7 @@ cdef class Pump:
                         self.check_time(&self.lanes[i], now)
         for i in range(self.lane_count):       # cancelled
             if not self.lanes[i].dead:
-                dicore_association_abort(self.lanes[i].link.core, 0, 0)
-                if self.lanes[i].link.piece == self.lanes[i].link.piece_count:   # else amid a PDU: nobody could read it
-                    self.lanes[i].link.sending = False
-                    link_push(self.lanes[i].link)
+                link_cut(self.lanes[i].link)
                 self.die(&self.lanes[i], DICORE_EVENT_CLOSED, 0, 0, 0)
 
     cdef source *take_file(self) noexcept nogil:
@@ -3141,7 +3196,6 @@ cdef class Pump:
         """The next messages on this association, as many as may be under way."""
         cdef source *file
         cdef int context_id
-        cdef dicore_span data
         cdef unanswered *entry
         while not one.dead and one.file == NULL and one.waiting_count < one.window:
             file = self.take_file()
@@ -3160,10 +3214,10 @@ cdef class Pump:
             entry.answered = False
             entry.index = file.index
             entry.size = file.size - file.id.start
-            data.data = file.memory + file.id.start
-            data.size = file.loaded - <size_t>file.id.start
-            if link_store(one.link, <uint8_t>context_id, one.message_id, 0, file.id.sop_class, file.id.sop_instance, data,
-                          entry.size) != DICORE_OK:
+            one.link.data.data = file.memory + file.id.start
+            one.link.data.size = file.loaded - <size_t>file.id.start
+            if link_store(one.link, <uint8_t>context_id, one.message_id, file.id.sop_class, file.id.sop_instance,
+                          &one.link.data, 1, entry.size) != DICORE_OK:
                 self.die(one, DICORE_EVENT_CLOSED, 0, 0, 0)
                 return
             self.push(one)
@@ -3198,7 +3252,7 @@ cdef class Pump:
             dicore_sender_supply(&one.link.sender, &one.link.data, 1)
         one.blocked = result == PUSH_BLOCKED
         if result == PUSH_BROKEN:
-            self.die(one, 0, 0, 0, 0)
+            self.die(one, LINK_BROKEN, 0, 0, 0)
         elif result == PUSH_DONE and one.file != NULL:
             file = one.file
             one.file = NULL
@@ -3209,34 +3263,24 @@ cdef class Pump:
 
     cdef void pull(self, lane *one) noexcept nogil:
         cdef uint8_t memory[8192]
-        cdef size_t at = 0, consumed
+        cdef size_t at = 0, n, consumed
         cdef dicore_event event
         cdef dicore_status status
-        cdef ssize_t n = c_recv(one.link.fd, memory, sizeof(memory), MSG_DONTWAIT)
-        if n < 0:
-            if errno != EAGAIN and errno != EINTR:
-                one.link.error = errno
-                self.die(one, 0, 0, 0, 0)
+        cdef int over = link_receive(one.link, memory, sizeof(memory), &n)
+        if over != LINK_STANDS:
+            self.die(one, <uint8_t>over, 0, 0, 0)
             return
         if n == 0:
-            one.link.peer_closed = True
-            dicore_association_closed(one.link.core, &event)
-            self.die(one, DICORE_EVENT_CLOSED, 0, 0, 0)
             return
-        if one.link.shown != NULL:
-            link_show(one.link, False, memory, <size_t>n)
         while True:
-            status = dicore_association_receive(one.link.core, memory + at, <size_t>n - at, &consumed, &event)
+            status = dicore_association_receive(one.link.core, memory + at, n - at, &consumed, &event)
             at += consumed
             if event.kind == DICORE_EVENT_NONE:
                 break
             if event.kind == DICORE_EVENT_COMMAND:
                 if event.command.command_field == DICORE_C_STORE_RSP:
                     self.answer(one, event.command.responded_to, event.command.status)
-            elif event.kind != DICORE_EVENT_DATA:
-                if event.kind == DICORE_EVENT_RELEASE_RQ:
-                    dicore_association_release_reply(one.link.core)
-                link_push(one.link)
+            elif link_ends(one.link, &event):
                 self.die(one, <uint8_t>event.kind, event.source, event.reason, <int>event.status)
                 return
             if status != DICORE_OK:
@@ -3287,11 +3331,7 @@ cdef class Pump:
 
     cdef void check_time(self, lane *one, uint64_t now) noexcept nogil:
         cdef dicore_event event
-        if dicore_association_deadline(one.link.core, now) > now:
-            return
-        dicore_association_tick(one.link.core, now, &event)
-        if event.kind == DICORE_EVENT_TIMEOUT:
-            link_push(one.link)
+        if link_times_out(one.link, now, &event):
             self.die(one, <uint8_t>event.kind, 0, 0, <int>event.timeout)
 
 
@@ -3392,8 +3432,9 @@ cdef struct volley_word:       # to Python
     size_t lane
     double due, start
     bint free
-    uint8_t end_kind, end_source, end_reason
-    int end_detail
+    bint cut                   # the run ended first
+    uint8_t end_kind, end_source
+    int end_reason, end_detail
 
 
 @cython.final
@@ -3622,7 +3663,8 @@ cdef class Volley:
             elif words[i].kind == TELL_RELEASE:
                 out.append(("release", words[i].lane))
             else:
-                out.append(("ended", words[i].lane, ending(&words[i])))
+                out.append(("ended", words[i].lane, None if words[i].cut else
+                            link_end(words[i].end_kind, words[i].end_source, words[i].end_reason, words[i].end_detail)))
         free(words)
         return out
 
@@ -3744,11 +3786,8 @@ cdef class Volley:
             if one.state != LANE_OPEN and one.state != LANE_DRAINING:
                 continue
             if one.outstanding:
-                dicore_association_abort(one.link.core, 0, 0)
-                if one.link.piece == one.link.piece_count:     # else amid a PDU: nobody could read it
-                    one.link.sending = False
-                    link_push(one.link)
-                self.die(one, 255, 0, 0, 0)
+                link_cut(one.link)
+                self.die(one, DICORE_EVENT_CLOSED, 0, 0, 0, True)
             else:
                 self.give_back(one)
 
@@ -3898,7 +3937,6 @@ cdef class Volley:
         """The next instance of this lane, sent."""
         cdef shot_t *shot = one.shots
         cdef pattern_t *pattern = &self.patterns[one.at]
-        cdef dicore_command command
         cdef size_t i, j
         cdef uint64_t number
         cdef char digits[20]
@@ -3935,28 +3973,19 @@ cdef class Volley:
         shot.data[1] = pattern.tail
         one.message_id += 1
         shot.message_id = one.message_id
-        memset(&command, 0, sizeof(command))
-        command.present = DICORE_HAS_COMMAND_FIELD | DICORE_HAS_MESSAGE_ID | DICORE_HAS_PRIORITY | DICORE_HAS_DATA_SET_TYPE
-        command.command_field = DICORE_C_STORE_RQ
-        command.message_id = one.message_id
-        command.data_set_type = DICORE_DATA_SET
-        command.affected_class = span_of_chars(pattern.sop_class, pattern.sop_class_size)
-        command.affected_instance = span_of_chars(shot.instance, pattern.instance_size)
-        one.link.piece = one.link.piece_count = 0
         one.sending = shot
-        if (dicore_association_send(one.link.core, one.contexts[pattern.pair], &command, shot.record.size, 0, one.link.command,
-                                    sizeof(one.link.command), &one.link.sender) != DICORE_OK or
-                dicore_sender_supply(&one.link.sender, shot.data, 2 if pattern.tail.size else 1) != DICORE_OK):
+        if link_store(one.link, one.contexts[pattern.pair], one.message_id, span_of_chars(pattern.sop_class, pattern.sop_class_size),
+                      span_of_chars(shot.instance, pattern.instance_size), shot.data, 2 if pattern.tail.size else 1,
+                      shot.record.size) != DICORE_OK:
             self.die(one, DICORE_EVENT_CLOSED, 0, 0, 0)
             return
-        one.link.sending = True
         self.push(one)
 
     cdef void push(self, volley_lane *one) noexcept nogil:
         cdef int result = link_push(one.link)
         cdef shot_t *shot = one.sending
         if result == PUSH_BROKEN or result == PUSH_DRY:
-            self.die(one, 0, 0, 0, 0)
+            self.die(one, LINK_BROKEN, 0, 0, 0)
             return
         if (result == PUSH_BLOCKED) != one.blocked:
             one.blocked = result == PUSH_BLOCKED
@@ -3971,21 +4000,17 @@ cdef class Volley:
 
     cdef void pull(self, volley_lane *one) noexcept nogil:
         cdef uint8_t memory[8192]
-        cdef size_t at = 0, consumed, i
+        cdef size_t at = 0, n, consumed, i
         cdef dicore_event event
         cdef dicore_status status
-        cdef ssize_t n = c_recv(one.link.fd, memory, sizeof(memory), MSG_DONTWAIT)
-        if n < 0:
-            if errno != EAGAIN and errno != EINTR:
-                one.link.error = errno
-                self.die(one, 0, 0, 0, 0)
+        cdef int over = link_receive(one.link, memory, sizeof(memory), &n)
+        if over != LINK_STANDS:
+            self.die(one, <uint8_t>over, 0, 0, 0)
             return
         if n == 0:
-            dicore_association_closed(one.link.core, &event)
-            self.die(one, DICORE_EVENT_CLOSED, 0, 0, 0)
             return
         while True:
-            status = dicore_association_receive(one.link.core, memory + at, <size_t>n - at, &consumed, &event)
+            status = dicore_association_receive(one.link.core, memory + at, n - at, &consumed, &event)
             at += consumed
             if event.kind == DICORE_EVENT_NONE:
                 return
@@ -4000,10 +4025,7 @@ cdef class Volley:
                             break
                     if one.state == LANE_CLOSING:
                         return
-            elif event.kind != DICORE_EVENT_DATA:
-                if event.kind == DICORE_EVENT_RELEASE_RQ:
-                    dicore_association_release_reply(one.link.core)
-                link_push(one.link)
+            elif link_ends(one.link, &event):
                 self.die(one, <uint8_t>event.kind, event.source, event.reason, <int>event.status)
                 return
             if status != DICORE_OK:
@@ -4030,7 +4052,8 @@ cdef class Volley:
         word.kind, word.lane = TELL_RELEASE, <size_t>(one - self.lanes)
         self.tell(&word)
 
-    cdef void die(self, volley_lane *one, uint8_t kind, uint8_t source_, uint8_t reason, int detail) noexcept nogil:
+    cdef void die(self, volley_lane *one, uint8_t kind, uint8_t source_, uint8_t reason, int detail,
+                  bint cut=False) noexcept nogil:
         cdef size_t i
         cdef volley_word word
         cdef double now = self.now()
@@ -4043,37 +4066,19 @@ cdef class Volley:
             if one.shots[i].active:
                 one.shots[i].active = False
                 one.shots[i].record.end = now
-                one.shots[i].record.outcome = SHOT_CUT if kind == 255 else SHOT_LOST
+                one.shots[i].record.outcome = SHOT_CUT if cut else SHOT_LOST
                 self.note(&one.shots[i].record)
                 self.done += 1
         one.outstanding = 0
         memset(&word, 0, sizeof(word))
         word.kind, word.lane = TELL_ENDED, <size_t>(one - self.lanes)
-        word.end_kind, word.end_source, word.end_reason = kind, source_, reason
-        word.end_detail = one.link.error if kind == 0 else detail
+        word.cut, word.end_kind, word.end_source = cut, kind, source_
+        word.end_reason = one.link.error if kind == LINK_BROKEN else reason
+        word.end_detail = detail
         self.tell(&word)
 
     cdef void check_time(self, volley_lane *one, uint64_t now) noexcept nogil:
         cdef dicore_event event
-        if dicore_association_deadline(one.link.core, now) > now:
-            return
-        dicore_association_tick(one.link.core, now, &event)
-        if event.kind == DICORE_EVENT_TIMEOUT:
-            link_push(one.link)
+        if link_times_out(one.link, now, &event):
             self.die(one, <uint8_t>event.kind, 0, 0, <int>event.timeout)
 
-
-cdef object ending(const volley_word *word):
-    if word.end_kind == 255:
-        return None
-    if word.end_kind == 0:
-        return "broken", 0, word.end_detail, 0
-    if word.end_kind == DICORE_EVENT_ABORT:
-        return "aborted", word.end_source, word.end_reason, 0
-    if word.end_kind == DICORE_EVENT_FAILED:
-        return "failed", 0, word.end_reason, word.end_detail
-    if word.end_kind == DICORE_EVENT_TIMEOUT:
-        return "timeout", 0, 0, word.end_detail
-    if word.end_kind == DICORE_EVENT_RELEASE_RQ:
-        return "release", 0, 0, 0
-    return "closed", 0, 0, 0
