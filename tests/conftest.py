@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -215,6 +216,13 @@ class Served:
         """What its /metrics say, by the names of `Listener.counters` (started with --metrics-port 0)."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=30) as answer:
             return counts_of(answer.read().decode())
+
+    def settled(self, connections: int, within: float = 20) -> None:
+        """It has closed what it had open for peers that are gone: no more than `connections` stand."""
+        deadline = time.monotonic() + within
+        while self.connections > connections:
+            assert time.monotonic() < deadline, f"{self.connections} connections are open, {connections} before"
+            time.sleep(0.01)
 
     @property
     def threads(self) -> int:

@@ -97,18 +97,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, driver: str) -> Iterator[Se
     served.process.stdout.close()
 
 
-def settled(served: Served, connections: int) -> None:
-    """The server has closed what it had open for peers that are gone."""
-    deadline = time.monotonic() + 20
-    while served.connections > connections:
-        assert time.monotonic() < deadline, f"{served.connections} connections are open, {connections} before"
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("name", TABLE)
 def test_every_attack_gets_its_answer_and_costs_nobody_anything(server: Served, name: str) -> None:
     attack = TABLE[name]
-    settled(server, connections := server.connections)
+    server.settled(connections := server.connections)
     server.forget_peak()
     rss = server.rss
     before = server.counters()
@@ -127,7 +119,7 @@ def test_every_attack_gets_its_answer_and_costs_nobody_anything(server: Served, 
         after = server.counters()
         timer = f"timeout_{attack.timer}"
         assert after[timer] > before[timer] or after["limit_unread"] > before["limit_unread"]
-    settled(server, connections)
+    server.settled(connections)
     assert server.peak_rss < rss + GROWTH, f"{(server.peak_rss - rss) / MIB:.0f} MiB more than before"
     assert server.counters()["in_flight"] == 0
 
@@ -223,5 +215,5 @@ def test_t15_a_conversation_with_any_byte_changed(server: Served) -> None:
                 said = attacks.listen_to(connection, 20)
                 assert said.end != "open"
         peer.check()
-    settled(server, connections)
+    server.settled(connections)
     assert server.rss < rss + GROWTH

@@ -17,7 +17,7 @@ import attacks
 import pytest
 
 import wire
-from conftest import Served, Serving
+from conftest import Serving
 
 ALL = os.environ.get("DICORE_FAULTS") == "torture"
 MIB = 1 << 20
@@ -62,19 +62,12 @@ class Senders:
         return self.done / (8 * ROUNDS)
 
 
-def settled(served: Served, connections: int) -> None:
-    deadline = time.monotonic() + 30
-    while served.connections > connections:
-        assert time.monotonic() < deadline, f"{served.connections} connections are open, {connections} before"
-        time.sleep(0.02)
-
-
 def test_t16_slow_loris_beside_good_senders(serve: Serving) -> None:
     """Half of the crowd has sent half an A-ASSOCIATE-RQ, the others send one byte of it a second. ARTIM frees all."""
     artim = 20.0 if ALL else 2.5
     served = serve(None, "--durability", "relaxed", "--timeout", f"artim={artim}", "--metrics-port", "0")
     alone = Senders(served.port).run()
-    settled(served, base := served.connections)
+    served.settled(base := served.connections, within=30)
     rss, before = served.rss, served.counters()["timeout_artim"]
     crowd = [wire.connect(served.port) for _ in range(2 * CROWD)]
     stop = threading.Event()
@@ -114,7 +107,7 @@ def test_t16_slow_loris_beside_good_senders(serve: Serving) -> None:
             connection.close()
     assert served.counters()["timeout_artim"] - before == 2 * CROWD
     assert beside >= 0.9 * alone, f"{beside:.0%} of the stores in time, {alone:.0%} alone"
-    settled(served, base)
+    served.settled(base, within=30)
     assert served.peak_rss < rss + 64 * MIB
     assert served.stop() == 0
 
@@ -162,11 +155,11 @@ def test_t18_thousands_of_associations_of_every_end_leave_nothing(serve: Serving
             count -= len(batch)
 
     some(800)
-    settled(served, base := served.connections)
+    served.settled(base := served.connections, within=30)
     before = served.counters()
     rss, threads = served.rss, served.threads
     some(ASSOCIATIONS)
-    settled(served, base)
+    served.settled(base, within=30)
     after = served.counters()
     for name in ("released", "rejected", "aborted_by_peer", "timeout_artim"):
         assert after[name] - before[name] == ASSOCIATIONS // 4, name

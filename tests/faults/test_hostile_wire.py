@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -35,25 +34,17 @@ def server(tmp_path_factory: pytest.TempPathFactory, driver: str) -> Iterator[Se
     served.process.stdout.close()
 
 
-def settled(served: Served, connections: int) -> None:
-    """The server has closed what it had open for peers that are gone."""
-    deadline = time.monotonic() + 20
-    while served.connections > connections:
-        assert time.monotonic() < deadline, f"{served.connections} connections are open, {connections} before"
-        time.sleep(0.01)
-
-
 @pytest.fixture(autouse=True)
 def bounded_and_still_serving(server: Served) -> Iterator[None]:
     """Around every case: memory and descriptors are back, and the next peer stores an instance."""
     rss, connections = server.rss, server.connections
     yield
-    settled(server, connections)
+    server.settled(connections)
     assert server.peak_rss < rss + GROWTH, f"{(server.peak_rss - rss) / MIB:.0f} MiB more than before"
     with wire.associate(server.port) as connection:
         assert wire.echo(connection) == 0
         wire.release(connection)
-    settled(server, connections)
+    server.settled(connections)
 
 
 def answers(port: int, data: bytes, contexts: Any = None, *, associated: bool = False) -> list[wire.Pdu]:
