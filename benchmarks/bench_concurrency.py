@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import functools
 import json
 import statistics
 import subprocess
@@ -23,25 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.material import ROOT, machine, touch
+from benchmarks.material import ROOT, c_client, machine, touch
 
 SOURCES = 4  # addresses of the loopback to connect from
 SIZE = 131_072
-CSRC = Path(__file__).resolve().parent.parent / "csrc"
-
-
-@functools.cache
-def load_client() -> Path:
-    """The client, compiled with the parts of libdicore that it needs."""
-    sources = [CSRC / "tests" / "load_client.c"]
-    for column in ("base", "dataset", "net"):
-        sources += sorted((CSRC / column).glob("*.c"))
-    binary = ROOT / "load_client"
-    if not binary.exists() or binary.stat().st_mtime < max(one.stat().st_mtime for one in sources):
-        ROOT.mkdir(parents=True, exist_ok=True)
-        options = ["-O2", "-std=gnu11", "-D_GNU_SOURCE", f"-I{CSRC / 'include'}", f"-I{CSRC}"]
-        subprocess.run(["gcc", *options, "-o", binary, *map(str, sources), "-lz"], check=True)
-    return binary
 
 
 @dataclass
@@ -81,7 +65,7 @@ def serving(driver: str) -> Iterator[Server]:
 
 
 def client(*arguments: object) -> list[str]:
-    return [str(load_client()), *map(str, arguments)]
+    return [str(c_client("load_client")), *map(str, arguments)]
 
 
 def answer(line: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ was sent, by the length and CRC-32C of each data set, before anything is timed, 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import shutil
 import socket
@@ -20,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.material import ROOT, ct, data_set, touch, warm
+from benchmarks.material import ROOT, c_client, ct, data_set, touch, warm
 from benchmarks.peers import Server, free_port
 from benchmarks.peers.archives import Archive, DcmQRSCP, DicoreArchive, Orthanc
 from benchmarks.rows import Row, Section, main, paired
@@ -28,26 +27,11 @@ from benchmarks.rows import Row, Section, main, paired
 SIDE, SLICES = 256, 1000
 PDU = 262_144  # that the receiver announces
 SINK, CHECK = "SINK", "CHECK"  # C-MOVE destinations: the one measured with, the one that keeps
-CSRC = Path(__file__).resolve().parent.parent / "csrc"
-
-
-@functools.cache
-def client() -> Path:
-    """The client, compiled with the parts of libdicore that it needs."""
-    sources = [CSRC / "tests" / "retrieve_client.c"]
-    for column in ("base", "dataset", "net"):
-        sources += sorted((CSRC / column).glob("*.c"))
-    binary = ROOT / "retrieve_client"
-    if not binary.exists() or binary.stat().st_mtime < max(one.stat().st_mtime for one in sources):
-        ROOT.mkdir(parents=True, exist_ok=True)
-        options = ["-O2", "-std=gnu11", "-D_GNU_SOURCE", f"-I{CSRC / 'include'}", f"-I{CSRC}"]
-        subprocess.run(["gcc", *options, "-o", binary, *map(str, sources), "-lz"], check=True)
-    return binary
 
 
 def ask(what: str, port: int, study: str, *more: str) -> tuple[float, int, list[str]]:
     """(seconds, instances, lines about each) of a retrieval that must succeed."""
-    command = [str(client()), what, str(port), Server.ae_title, study, str(PDU), *more]
+    command = [str(c_client("retrieve_client")), what, str(port), Server.ae_title, study, str(PDU), *more]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{what}: {done.stderr}")

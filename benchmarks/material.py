@@ -25,7 +25,22 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 ROOT = Path(__file__).resolve().parent.parent / "build" / "bench"
+CSRC = ROOT.parent.parent / "csrc"
 UID = "1.2.826.0.1.3680043.10.1338.1."
+
+
+@functools.cache
+def c_client(name: str) -> Path:
+    """The client csrc/tests/`name`.c, compiled with the parts of libdicore that it needs."""
+    sources = [CSRC / "tests" / f"{name}.c"]
+    for column in ("base", "dataset", "net"):
+        sources += sorted((CSRC / column).glob("*.c"))
+    binary = ROOT / name
+    if not binary.exists() or binary.stat().st_mtime < max(one.stat().st_mtime for one in sources):
+        ROOT.mkdir(parents=True, exist_ok=True)
+        options = ["-O2", "-std=gnu11", "-D_GNU_SOURCE", f"-I{CSRC / 'include'}", f"-I{CSRC}"]
+        subprocess.run(["gcc", *options, "-o", binary, *map(str, sources), "-lz"], check=True)
+    return binary
 
 
 def _pixels(ds: Dataset, side: int) -> None:
