@@ -9,8 +9,8 @@ import typer
 
 from dicore.cli import tls
 from dicore.cli.address import ae_title, keys_of, peer
-from dicore.cli.output import progress, show_json
-from dicore.cli.retrieval import check_model, finish, lacking, nothing, total
+from dicore.cli.output import progress
+from dicore.cli.retrieval import check_model, each, finish, lacking, nothing
 from dicore.cli.wire import Wire
 
 
@@ -79,18 +79,8 @@ def move(
             asked = [{"destination": to, "level": "IMAGE", "model": model, **keys} for keys in parts]
         if not asked:
             return nothing()
-        parts_done: list[Progress] = []
         with progress(f"{target} sends to {to}", "instances") as update:
             async with connect(target, tls=secure, wire=wire, calling=title, contexts=[MOVE[model]]) as association:
-                for one in asked:
-                    last = None
-                    async for last in association.c_move(None, **one):
-                        done = (last.completed or 0) + (last.failed or 0) + (last.warning or 0)
-                        update(done, done + (last.remaining or 0))
-                        if as_json:
-                            show_json(last._asdict())
-                    if last is not None:
-                        parts_done.append(last)
-        return total(parts_done)
+                return await each(asked, lambda one: association.c_move(None, **one), update, as_json=as_json)
 
     finish(ask, "moved", quiet=as_json)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dicore.cli.output import say, show
+from dicore.cli.output import say, show, show_json
 
 if TYPE_CHECKING:
     from dicore.net import Progress
 
-__all__ = ["check_model", "finish", "lacking", "nothing", "total"]
+__all__ = ["check_model", "each", "finish", "lacking", "nothing"]
 
 
 def check_model(model: str, known: Collection[str]) -> None:
@@ -38,6 +38,27 @@ async def lacking(
                 found.append(one.keys)
     say(f"dicore: the peer has {listed} instances, {listed - wanting} are here, {wanting} are fetched")
     return found
+
+
+async def each(
+    asked: Sequence[dict[str, Any]],
+    ask: Callable[[dict[str, Any]], AsyncIterator[Progress]],
+    update: Callable[[int, int], object],
+    *,
+    as_json: bool,
+) -> Progress | None:
+    """The retrievals of `asked`, one after the other, shown as they go on; their end as that of one."""
+    ends: list[Progress] = []
+    for one in asked:
+        last = None
+        async for last in ask(one):
+            done = (last.completed or 0) + (last.failed or 0) + (last.warning or 0)
+            update(done, done + (last.remaining or 0))
+            if as_json:
+                show_json(last._asdict())
+        if last is not None:
+            ends.append(last)
+    return total(ends)
 
 
 def nothing() -> Progress:
