@@ -1,4 +1,5 @@
 /* The threads of the engine: accepting, dealing out, epoll, timers, shutting down. */
+#include "engine/bell.h"
 #include "engine/internal.h"
 
 #include <errno.h>
@@ -14,13 +15,6 @@
 #include <unistd.h>
 
 enum { EVENTS_KEPT = 8192, STORED_EVERY = 50, ACCEPT_PAUSE = 100 };
-
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 void dicore_engine_defaults(dicore_engine_options *options)
 {
@@ -219,13 +213,6 @@ static int wheel_wait(const thread *t)
 
 /* ---- between threads ------------------------------------------------------------------------------------------------ */
 
-static void wake(thread *t)
-{
-    const uint64_t one = 1;
-    while (write(t->wake, &one, sizeof one) < 0 && errno == EINTR)
-        ;
-}
-
 void thread_post(thread *t, item *i)
 {
     item *head = atomic_load_explicit(&t->inbox, memory_order_relaxed);
@@ -233,7 +220,7 @@ void thread_post(thread *t, item *i)
         i->next = head;
     while (!atomic_compare_exchange_weak_explicit(&t->inbox, &head, i, memory_order_acq_rel, memory_order_relaxed));
     if (!head)
-        wake(t);
+        bell_ring(t->wake);
 }
 
 void event_put(thread *t, const dicore_engine_event *event)
@@ -418,9 +405,7 @@ static void *run(void *argument)
         for (int i = 0; i < n; i++) {
             void *what = events[i].data.ptr;
             if (what == t) {
-                uint64_t count;
-                while (read(t->wake, &count, sizeof count) < 0 && errno == EINTR)
-                    ;
+                bell_quiet(t->wake);
                 inbox_work(t);
             } else if ((int *)what >= e->sockets && (int *)what < e->sockets + e->socket_count) {
                 if (t->accepting && !t->accept_paused)
@@ -605,7 +590,7 @@ static void end_threads(dicore_engine *e)
     atomic_store(&e->stopping, true);
     for (unsigned i = 0; i < e->thread_count; i++)
         if (e->threads[i].started)
-            wake(&e->threads[i]);
+            bell_ring(e->threads[i].wake);
     for (unsigned i = 0; i < e->thread_count; i++)
         if (e->threads[i].started) {
             pthread_join(e->threads[i].id, NULL);
@@ -668,7 +653,7 @@ void dicore_engine_drain(dicore_engine *e)
 {
     atomic_store(&e->draining, true);
     for (unsigned i = 0; i < e->thread_count; i++)
-        wake(&e->threads[i]);
+        bell_ring(e->threads[i].wake);
     pthread_mutex_lock(&e->drain_lock);
     while (atomic_load(&e->accepting))
         pthread_cond_wait(&e->drained, &e->drain_lock);

@@ -15,6 +15,7 @@
 #include "base/load.h"
 #include "dicore/dataset.h"
 #include "dicore/retrieve.h"
+#include "engine/bell.h"
 
 enum {
     BUFFER = 1 << 20,     /* a record up to this size is read at once */
@@ -106,27 +107,6 @@ struct dicore_retriever {
 };
 
 static void advance(dicore_retrieval *r);
-
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-static void ring_bell(int descriptor)
-{
-    const uint64_t one = 1;
-    while (write(descriptor, &one, sizeof one) < 0 && errno == EINTR)
-        ;
-}
-
-static void quiet_bell(int descriptor)
-{
-    uint64_t count;
-    while (read(descriptor, &count, sizeof count) < 0 && errno == EINTR)
-        ;
-}
 
 /* ---- buffers -------------------------------------------------------------------------------------------------------- */
 
@@ -222,7 +202,7 @@ static void bury(thread *t)
         h->done_end = &r->next;
     }
     pthread_mutex_unlock(&h->lock);
-    ring_bell(h->signal);
+    bell_ring(h->signal);
 }
 
 /** The peer is gone, or will be. */
@@ -787,7 +767,7 @@ static void *run(void *argument)
             advance(r);
         }
         if (woken) {
-            quiet_bell(t->wake);
+            bell_quiet(t->wake);
             welcome(t);
         }
         const bool clocks = t->now - looked >= LOOK;
@@ -819,7 +799,7 @@ static void end_threads(dicore_retriever *h)
     atomic_store(&h->stopping, true);
     for (unsigned i = 0; i < h->count; i++) {
         thread *t = &h->threads[i];
-        ring_bell(t->wake);
+        bell_ring(t->wake);
         pthread_join(t->id, NULL);
         close(t->epoll);
         close(t->wake);
@@ -942,14 +922,14 @@ dicore_status dicore_retrieval_start(dicore_retriever *h, const dicore_retrieval
     r->next = best->inbox;
     best->inbox = r;
     pthread_mutex_unlock(&h->lock);
-    ring_bell(best->wake);
+    bell_ring(best->wake);
     return DICORE_OK;
 }
 
 static void wake(dicore_retrieval *r)
 {
     atomic_store(&r->thread->look, true);
-    ring_bell(r->thread->wake);
+    bell_ring(r->thread->wake);
 }
 
 void dicore_retrieval_cancel(dicore_retrieval *r)
@@ -990,7 +970,7 @@ bool dicore_retriever_next(dicore_retriever *h, void **token)
             return true;
         }
         if (attempt == 0)
-            quiet_bell(h->signal); /* what is done from here on rings again */
+            bell_quiet(h->signal); /* what is done from here on rings again */
     }
     return false;
 }

@@ -1,6 +1,7 @@
 #include "engine/ring.h"
 
-#include <errno.h>
+#include "engine/bell.h"
+
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -49,11 +50,8 @@ bool ring_put(ring *r, const dicore_engine_event *event)
     }
     slot->event = *event;
     atomic_store_explicit(&slot->turn, at + 1, memory_order_release);
-    if (!atomic_exchange(&r->signalled, 1)) {
-        const uint64_t one = 1;
-        while (write(r->descriptor, &one, sizeof one) < 0 && errno == EINTR)
-            ;
-    }
+    if (!atomic_exchange(&r->signalled, 1))
+        bell_ring(r->descriptor);
     return true;
 }
 
@@ -72,16 +70,11 @@ bool ring_take(ring *r, dicore_engine_event *event)
 {
     if (take(r, event))
         return true;
-    uint64_t count;
-    while (read(r->descriptor, &count, sizeof count) < 0 && errno == EINTR)
-        ;
+    bell_quiet(r->descriptor);
     (void)atomic_exchange(&r->signalled, 0); /* an exchange: what a producer that saw 1 has put is seen below */
     if (!take(r, event)) /* whoever puts one from here on writes to the descriptor */
         return false;
-    if (!atomic_exchange(&r->signalled, 1)) { /* there may be more: say so again */
-        const uint64_t one = 1;
-        while (write(r->descriptor, &one, sizeof one) < 0 && errno == EINTR)
-            ;
-    }
+    if (!atomic_exchange(&r->signalled, 1)) /* there may be more: say so again */
+        bell_ring(r->descriptor);
     return true;
 }

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "dicore/dicore.h"
+#include "plain_heap.h"
 
 #ifndef IP_BIND_ADDRESS_NO_PORT
 #define IP_BIND_ADDRESS_NO_PORT 24
@@ -64,18 +65,6 @@ static double now(void)
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
-static void *plain_resize(void *context, void *pointer, size_t old_size, size_t new_size)
-{
-    (void)context;
-    (void)old_size;
-    if (new_size == 0) {
-        free(pointer);
-        return NULL;
-    }
-    return realloc(pointer, new_size);
-}
-
-static const dicore_allocator plain = {plain_resize, NULL};
 static dicore_span text(const char *s) { return (dicore_span){(const uint8_t *)s, strlen(s)}; }
 static const char ct[] = "1.2.840.10008.5.1.4.1.1.2";
 
@@ -155,7 +144,7 @@ static void dial(conn *l)
     const dicore_associate rq = {.called_ae = text("DICORE"), .calling_ae = text("LOAD"), .contexts = contexts, .context_count = 2,
                                  .implementation_uid = text("1.2.3")};
     memset(l, 0, sizeof *l);
-    l->core = dicore_association_new(&o, &plain);
+    l->core = dicore_association_new(&o, &plain_heap);
     (void)dicore_association_request(l->core, &rq);
     l->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     const int one = 1;

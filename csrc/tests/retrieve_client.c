@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "dicore/dicore.h"
+#include "plain_heap.h"
 
 static const char model_get[] = "1.2.840.10008.5.1.4.1.2.2.3", model_move[] = "1.2.840.10008.5.1.4.1.2.2.2";
 static const char ct[] = "1.2.840.10008.5.1.4.1.1.2";
@@ -34,18 +35,6 @@ static struct {
     bool storing;
 } g;
 
-static void *plain_resize(void *context, void *pointer, size_t old_size, size_t new_size)
-{
-    (void)context;
-    (void)old_size;
-    if (new_size == 0) {
-        free(pointer);
-        return NULL;
-    }
-    return realloc(pointer, new_size);
-}
-
-static const dicore_allocator plain = {plain_resize, NULL};
 static dicore_span text(const char *s) { return (dicore_span){(const uint8_t *)s, strlen(s)}; }
 
 static void fail(const char *what)
@@ -184,7 +173,7 @@ int main(int argc, char **argv)
     const dicore_associate rq = {.called_ae = text(argv[3]), .calling_ae = text("BENCH"), .contexts = contexts,
                                  .context_count = g.get ? 3 : 1, .implementation_uid = text("1.2.3"), .roles = &role,
                                  .role_count = g.get ? 1 : 0};
-    g.core = dicore_association_new(&options, &plain);
+    g.core = dicore_association_new(&options, &plain_heap);
     if (!g.core || dicore_association_request(g.core, &rq) != DICORE_OK)
         fail("no association");
     const struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),

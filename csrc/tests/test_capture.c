@@ -9,19 +9,8 @@
 #include <sys/stat.h>
 
 #include "dicore/capture.h"
+#include "plain_heap.h"
 
-static void *resize(void *context, void *pointer, size_t old_size, size_t new_size)
-{
-    (void)context;
-    (void)old_size;
-    if (new_size == 0) {
-        free(pointer);
-        return NULL;
-    }
-    return realloc(pointer, new_size);
-}
-
-static const dicore_allocator heap = {resize, NULL};
 static const dicore_span name = {(const uint8_t *)"test", 4}, none = {0};
 static atomic_int failed_with, failures;
 
@@ -139,7 +128,7 @@ static dicore_capture *opened(size_t size)
 {
     dicore_capture *c = NULL;
     dicore_error error;
-    CHECK_EQ(dicore_capture_open(path, size, name, &heap, on_failure, NULL, &c, &error), DICORE_OK);
+    CHECK_EQ(dicore_capture_open(path, size, name, &plain_heap, on_failure, NULL, &c, &error), DICORE_OK);
     return c;
 }
 
@@ -215,7 +204,7 @@ static void a_full_disk_is_told_once(void)
     dicore_error error;
     static uint8_t much[100000];
     const dicore_span piece = {much, sizeof much};
-    CHECK_EQ(dicore_capture_open("/dev/full", 1 << 18, name, &heap, on_failure, NULL, &c, &error), DICORE_OK);
+    CHECK_EQ(dicore_capture_open("/dev/full", 1 << 18, name, &plain_heap, on_failure, NULL, &c, &error), DICORE_OK);
     dicore_capture_stream *s = dicore_capture_begin(c, &own, &other, true, none);
     for (int i = 0; i < 100; i++)
         dicore_capture_data(s, true, &piece, 1);
@@ -223,9 +212,9 @@ static void a_full_disk_is_told_once(void)
     dicore_capture_close(c);
     CHECK_EQ(atomic_load(&failed_with), ENOSPC);
     CHECK_EQ(atomic_load(&failures), 1);
-    CHECK_EQ(dicore_capture_open("/nowhere/at/all", 1 << 18, name, &heap, NULL, NULL, &c, &error), DICORE_IO);
+    CHECK_EQ(dicore_capture_open("/nowhere/at/all", 1 << 18, name, &plain_heap, NULL, NULL, &c, &error), DICORE_IO);
     CHECK_EQ(error.system, ENOENT);
-    CHECK_EQ(dicore_capture_open(path, 1, name, &heap, NULL, NULL, &c, &error), DICORE_BAD_ARGUMENT);
+    CHECK_EQ(dicore_capture_open(path, 1, name, &plain_heap, NULL, NULL, &c, &error), DICORE_BAD_ARGUMENT);
 }
 
 /** A pipe that nobody reads is a disk that hangs: nobody waits long, and what is missing is counted. */
@@ -240,7 +229,7 @@ static void a_stalled_disk_loses_packets_but_stops_nobody(void)
     snprintf(pipe_path, sizeof pipe_path, "/proc/self/fd/%d", ends[1]);
     dicore_capture *c = NULL;
     dicore_error error;
-    CHECK_EQ(dicore_capture_open(pipe_path, 1 << 18, name, &heap, NULL, NULL, &c, &error), DICORE_OK);
+    CHECK_EQ(dicore_capture_open(pipe_path, 1 << 18, name, &plain_heap, NULL, NULL, &c, &error), DICORE_OK);
     dicore_capture_stream *s = dicore_capture_begin(c, &own, &other, true, none);
     for (int i = 0; i < 1000; i++)
         dicore_capture_data(s, true, &piece, 1);

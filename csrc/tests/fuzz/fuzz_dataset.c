@@ -45,7 +45,7 @@ static void read_as(const uint8_t *data, size_t size, uint64_t start, dicore_enc
                                    .deviations = flags & 8 ? &deviations : NULL};
     dicore_tape tape = {0};
     dicore_error error = {0};
-    dicore_status status = dicore_tape_read(&tape, data, size, start, encoding, &options, &HEAP, &error);
+    dicore_status status = dicore_tape_read(&tape, data, size, start, encoding, &options, &plain_heap, &error);
     MUST(status == DICORE_OK || status == DICORE_TOO_DEEP || (status == DICORE_TRUNCATED && options.partial) ||
          (status == DICORE_DEVIATION && options.strict));
     MUST(status != DICORE_DEVIATION || (error.detail > 0 && error.detail < DICORE_DEV_COUNT));
@@ -102,7 +102,7 @@ static void read_as(const uint8_t *data, size_t size, uint64_t start, dicore_enc
             MUST(tape.entries[index].tag == found[i].tag && tape.entries[index].length == found[i].length);
         }
     }
-    dicore_tape_free(&tape, &HEAP);
+    dicore_tape_free(&tape, &plain_heap);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -130,7 +130,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             dicore_inflate_limits limits = {.size = 1 << 22, .ratio = 500, .ratio_from = 1 << 20};
             uint8_t *out = NULL;
             size_t out_size = 0, capacity = 0;
-            if (dicore_inflate(data + part.dataset_offset, size - (size_t)part.dataset_offset, &limits, &options, &HEAP, &out,
+            if (dicore_inflate(data + part.dataset_offset, size - (size_t)part.dataset_offset, &limits, &options, &plain_heap, &out,
                                &out_size, &capacity, &error) == DICORE_OK) {
                 read_as(out, out_size, 0, DICORE_EXPLICIT_LE, flags);
                 free(out);

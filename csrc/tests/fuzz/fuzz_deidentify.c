@@ -32,13 +32,13 @@ static uint8_t *apply(const uint8_t *data, size_t size, dicore_span syntax, int 
     words[0] = dicore_deid_word_hash((const uint8_t *)"chest", 5) & ~(uint64_t)1; /* any hash: a full slot and a free one */
     dicore_deidentified planned;
     dicore_error error;
-    if (dicore_deidentify_plan(&how, data, size, syntax, (dicore_span){0}, (dicore_span){0}, &HEAP, &planned, &error) != DICORE_OK)
+    if (dicore_deidentify_plan(&how, data, size, syntax, (dicore_span){0}, (dicore_span){0}, &plain_heap, &planned, &error) != DICORE_OK)
         return NULL;
     uint8_t *out = malloc((size_t)planned.size);
     MUST(out);
     MUST(dicore_deidentify_emit(&planned, out, (size_t)planned.size) == DICORE_OK);
     *out_size = (size_t)planned.size;
-    dicore_deidentify_free(&planned, &HEAP);
+    dicore_deidentify_free(&planned, &plain_heap);
     return out;
 }
 
@@ -54,10 +54,10 @@ static void check(const uint8_t *data, size_t size, dicore_span syntax)
     MUST(part.has_preamble && part.meta_size && !part.source_ae.size);
     for (size_t i = 0; i < 128; i++)
         MUST(out[i] == 0);
-    MUST(dicore_tape_read(&tape, out, new_size, part.dataset_offset, (dicore_encoding)part.encoding, NULL, &HEAP, NULL) == DICORE_OK);
+    MUST(dicore_tape_read(&tape, out, new_size, part.dataset_offset, (dicore_encoding)part.encoding, NULL, &plain_heap, NULL) == DICORE_OK);
     for (uint32_t i = 0; i < tape.count; i++)
         MUST(tape.entries[i].flags & DICORE_ENTRY_ITEM || !(tape.entries[i].tag & 0x10000));
-    dicore_tape_free(&tape, &HEAP);
+    dicore_tape_free(&tape, &plain_heap);
     uint8_t *again = apply(out, new_size, (dicore_span){0}, 0, &again_size);
     MUST(again);
     free(again);

@@ -19,7 +19,7 @@ static uint8_t *result(const dicore_tape *tape, const uint8_t *data, size_t size
 {
     dicore_error error = {0};
     dicore_plan plan = {0};
-    dicore_status status = dicore_edit_plan(&plan, tape, data, size, encoding, changes, count, options, &HEAP, &error);
+    dicore_status status = dicore_edit_plan(&plan, tape, data, size, encoding, changes, count, options, &plain_heap, &error);
     MUST(status != DICORE_BAD_ARGUMENT && status != DICORE_NO_MEMORY);
     if (status != DICORE_OK)
         return NULL;
@@ -30,7 +30,7 @@ static uint8_t *result(const dicore_tape *tape, const uint8_t *data, size_t size
     uint8_t *out = malloc((size_t)plan.size + (plan.size == 0)); /* exactly: one byte more is ASan's */
     MUST(dicore_plan_emit(&plan, out, (size_t)plan.size) == DICORE_OK);
     *out_size = (size_t)plan.size;
-    dicore_plan_free(&plan, &HEAP);
+    dicore_plan_free(&plan, &plain_heap);
     return out;
 }
 
@@ -38,16 +38,16 @@ static int clean(const uint8_t *data, size_t size, dicore_encoding encoding)
 {
     dicore_tape tape = {0};
     dicore_read_options strict = {.strict = 1};
-    dicore_status status = dicore_tape_read(&tape, data, size, 0, encoding, &strict, &HEAP, NULL);
-    dicore_tape_free(&tape, &HEAP);
+    dicore_status status = dicore_tape_read(&tape, data, size, 0, encoding, &strict, &plain_heap, NULL);
+    dicore_tape_free(&tape, &plain_heap);
     return status == DICORE_OK;
 }
 
 static void edit_as(const uint8_t *operands, const uint8_t *data, size_t size, dicore_encoding encoding)
 {
     dicore_tape tape = {0};
-    if (dicore_tape_read(&tape, data, size, 0, encoding, NULL, &HEAP, NULL) != DICORE_OK) {
-        dicore_tape_free(&tape, &HEAP);
+    if (dicore_tape_read(&tape, data, size, 0, encoding, NULL, &plain_heap, NULL) != DICORE_OK) {
+        dicore_tape_free(&tape, &plain_heap);
         return;
     }
     int is_clean = clean(data, size, encoding);
@@ -78,7 +78,7 @@ static void edit_as(const uint8_t *operands, const uint8_t *data, size_t size, d
     out = result(&tape, data, size, encoding, changes, count, NULL, &out_size);
     if (out) {
         dicore_tape after = {0};
-        dicore_status status = dicore_tape_read(&after, out, out_size, 0, encoding, NULL, &HEAP, NULL);
+        dicore_status status = dicore_tape_read(&after, out, out_size, 0, encoding, NULL, &plain_heap, NULL);
         MUST(status == DICORE_OK || status == DICORE_TOO_DEEP);
         if (is_clean && status == DICORE_OK)
             for (size_t i = 0; i < count; i++) { /* what was put at the top is there, unless a later change or odd value hides it */
@@ -98,7 +98,7 @@ static void edit_as(const uint8_t *operands, const uint8_t *data, size_t size, d
                     MUST(after.entries[at].length == c->value.size + (c->value.size & 1) &&
                          memcmp(out + after.entries[at].offset + after.entries[at].header, c->value.data, c->value.size) == 0);
             }
-        dicore_tape_free(&after, &HEAP);
+        dicore_tape_free(&after, &plain_heap);
         free(out);
     }
 
@@ -108,14 +108,14 @@ static void edit_as(const uint8_t *operands, const uint8_t *data, size_t size, d
     if (out && is_clean && !(operands[58] & 0x20)) {
         dicore_encoding to = (dicore_encoding)options.encoding;
         dicore_tape after = {0};
-        dicore_status status = dicore_tape_read(&after, out, out_size, 0, to, NULL, &HEAP, NULL);
+        dicore_status status = dicore_tape_read(&after, out, out_size, 0, to, NULL, &plain_heap, NULL);
         MUST(status == DICORE_OK || status == DICORE_TOO_DEEP);
         if (status == DICORE_OK && encoding & 1 && to & 1) { /* no VR is lost: a second pass changes nothing more, and there is a way back */
             uint8_t *again = result(&after, out, out_size, to, NULL, 0, &options, &again_size);
             MUST(again && again_size == out_size && (out_size == 0 || memcmp(again, out, out_size) == 0));
             free(again);
         }
-        dicore_tape_free(&after, &HEAP);
+        dicore_tape_free(&after, &plain_heap);
     }
     free(out);
     for (uint32_t i = 0; i < tape.count; i++)
@@ -124,7 +124,7 @@ static void edit_as(const uint8_t *operands, const uint8_t *data, size_t size, d
             free(result(&tape, data, size, encoding, NULL, 0, &options, &out_size));
             break;
         }
-    dicore_tape_free(&tape, &HEAP);
+    dicore_tape_free(&tape, &plain_heap);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -138,8 +138,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size - n < 4096) {
         uint8_t *out = NULL, *back = NULL;
         size_t out_size = 0, capacity = 0, back_size = 0, back_capacity = 0;
-        MUST(dicore_deflate(data + n, size - n, operands[62] % 10, &HEAP, &out, &out_size, &capacity, NULL) == DICORE_OK);
-        MUST(dicore_inflate(out, out_size, NULL, NULL, &HEAP, &back, &back_size, &back_capacity, NULL) == DICORE_OK);
+        MUST(dicore_deflate(data + n, size - n, operands[62] % 10, &plain_heap, &out, &out_size, &capacity, NULL) == DICORE_OK);
+        MUST(dicore_inflate(out, out_size, NULL, NULL, &plain_heap, &back, &back_size, &back_capacity, NULL) == DICORE_OK);
         MUST(back_size == size - n && (back_size == 0 || memcmp(back, data + n, back_size) == 0));
         free(out);
         free(back);

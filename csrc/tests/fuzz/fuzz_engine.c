@@ -38,7 +38,7 @@ static void start(void)
     dicore_engine_options o;
     dicore_error error = {0};
     dicore_engine_defaults(&o);
-    o.allocator = HEAP;
+    o.allocator = plain_heap;
     o.threads = 2;
     o.window = 4;
     o.dataset = 8192;

@@ -92,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     dicore_scan *scan;
     dicore_scan_batch *whole, *some, *kept;
     int more = 0;
-    if (dicore_scan_open(&options, &HEAP, &scan, NULL) != DICORE_OK)
+    if (dicore_scan_open(&options, &plain_heap, &scan, NULL) != DICORE_OK)
         abort();
     uint64_t rows = rows_of(scan, data, size, 1, &whole, &more);
     for (size_t cut = size; cut; cut /= 2) {
