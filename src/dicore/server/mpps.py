@@ -16,6 +16,7 @@ from dicore.dataset import Dataset, read
 from dicore.dataset.encode import file_meta
 from dicore.net import Status
 from dicore.net import queries as wire
+from dicore.store.files import sync_folder
 
 if TYPE_CHECKING:
     from dicore.net.service import NormalizedRequest
@@ -117,8 +118,4 @@ def durable(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(half, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

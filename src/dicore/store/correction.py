@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dicore._native import store as native
 from dicore.errors import CharacterSetError, DicoreError, StoreError
-from dicore.store import query
+from dicore.store import files, query
 
 if TYPE_CHECKING:
     from dicore.dataset import Dataset
@@ -227,6 +227,8 @@ def _locked(folder: Path, *, wait: bool = True) -> Iterator[int]:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         size = os.fstat(file).st_size
+        if not size:  # it may be new: its name must be as durable as what is written into it
+            files.sync_folder(folder)
         if size and os.pread(file, 1, size - 1) != b"\n":  # a line that a crash cut short
             os.write(file, b"\n")
         yield file

@@ -48,6 +48,15 @@ def segments(folder: int) -> list[int]:
     return sorted(found)
 
 
+def sync_folder(path: str | os.PathLike[str]) -> None:
+    """Make the names in a folder durable. OSError."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def _with_crc(header: bytes) -> bytes:
     return header + native.crc32c(header).to_bytes(4, "little")
 

@@ -1182,9 +1182,7 @@ def _open_folder(path: Path, read_only: bool) -> int:
         new = [folder for folder in (segments, *segments.absolute().parents) if not folder.exists()]
         segments.mkdir(parents=True, exist_ok=True)
         for folder in {made.absolute().parent for made in new}:  # the names, too, have to survive
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            os.fsync(handle)
-            os.close(handle)
+            files.sync_folder(folder)
     return os.open(segments, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
