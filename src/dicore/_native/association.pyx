@@ -25,6 +25,19 @@ cdef dicore_span span_of(char *text, size_t size):
     return s
 
 
+cdef void one_context(dicore_associate *said, dicore_context *context, dicore_span *syntax) noexcept:
+    """What an A-ASSOCIATE of either kind says of context 1. All three have to last until it is sent."""
+    memset(said, 0, sizeof(said[0]))
+    memset(context, 0, sizeof(context[0]))
+    syntax[0] = span_of(SYNTAX, 17)
+    context.id = 1
+    context.syntaxes = syntax
+    context.syntax_count = 1
+    said.implementation_uid = span_of(b"1.2.3", 5)
+    said.contexts = context
+    said.context_count = 1
+
+
 cdef class Association:
     """An association with one context, 1: Verification in implicit VR. What a state does not allow is False, nothing raises.
     Events are tuples that begin with their kind; every time is a number of the caller's clock."""
@@ -50,17 +63,10 @@ cdef class Association:
         """Propose, as the requestor."""
         cdef dicore_associate rq
         cdef dicore_context context
-        cdef dicore_span syntax = span_of(SYNTAX, 17)
-        memset(&rq, 0, sizeof(rq))
-        memset(&context, 0, sizeof(context))
-        context.id = 1
+        cdef dicore_span syntax
+        one_context(&rq, &context, &syntax)
         context.abstract_syntax = span_of(SOP_CLASS, 17)
-        context.syntaxes = &syntax
-        context.syntax_count = 1
         rq.called_ae = rq.calling_ae = span_of(b"A", 1)
-        rq.implementation_uid = span_of(b"1.2.3", 5)
-        rq.contexts = &context
-        rq.context_count = 1
         return dicore_association_request(self.core, &rq) == DICORE_OK
 
     def connected(self):
@@ -70,15 +76,8 @@ cdef class Association:
         """Accept the one context."""
         cdef dicore_associate ac
         cdef dicore_context context
-        cdef dicore_span syntax = span_of(SYNTAX, 17)
-        memset(&ac, 0, sizeof(ac))
-        memset(&context, 0, sizeof(context))
-        context.id = 1
-        context.syntaxes = &syntax
-        context.syntax_count = 1
-        ac.implementation_uid = span_of(b"1.2.3", 5)
-        ac.contexts = &context
-        ac.context_count = 1
+        cdef dicore_span syntax
+        one_context(&ac, &context, &syntax)
         return dicore_association_accept(self.core, &ac) == DICORE_OK
 
     def reject(self):
