@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import warnings
@@ -93,6 +94,46 @@ def free_port() -> int:
 def port() -> int:
     """A port that nobody listens on. To be told a port, prefer port 0 where the program offers it."""
     return free_port()
+
+
+class _Checkpoint(threading.Event):
+    """An event that knows whether somebody is blocked by it."""
+
+    blocked = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        with self._cond:  # type: ignore[attr-defined]
+            self.blocked += 1
+            try:
+                return bool(self._cond.wait_for(self.is_set, timeout))  # type: ignore[attr-defined]
+            finally:
+                self.blocked -= 1
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pynetdicom_waits_for_its_reactor() -> None:
+    """pynetdicom 3.0.4 as requestor: `send_*` pauses the reactor, but takes it for paused also when it has just gone on
+    (between `_reactor_checkpoint.wait()` and `_is_paused = False`). A peer that answers at once is then read by the
+    reactor ("Received unexpected C-STORE service message") and `send_*` waits for its timeout: once in a few hundred
+    messages here. So `_is_paused` says here whether the reactor is blocked, and nothing else changes."""
+    try:
+        from pynetdicom.association import Association
+    except ImportError:
+        return
+    begin = Association.__init__
+
+    def with_checkpoint(self: Any, *arguments: Any, **options: Any) -> None:
+        begin(self, *arguments, **options)
+        self._reactor_checkpoint = _Checkpoint()
+        self._reactor_checkpoint.set()
+
+    def paused(self: Any) -> bool:
+        checkpoint = self._reactor_checkpoint
+        ended = self.__dict__.get("_paused", False) and self._kill  # then nothing waits for anything
+        return ended or (isinstance(checkpoint, _Checkpoint) and checkpoint.blocked > 0 and not checkpoint.is_set())
+
+    Association.__init__ = with_checkpoint
+    Association._is_paused = property(paused, lambda self, value: self.__dict__.__setitem__("_paused", value))
 
 
 # ---- event loops
