@@ -1198,7 +1198,8 @@ static int fill(dicore_store *store, dicore_open_segment *segment, int *filling)
     return 0; /* pause first */
 }
 
-/* With the lock held: have the next segment ready before it is needed. @return whether something was done. */
+/* With the lock held: have the next segment ready before it is needed. @return whether it was tried: the lock was free
+ * meanwhile, so whoever waits has to look again at all that he waits for. */
 static int make_spare(dicore_store *store)
 {
     const dicore_open_segment *current = store->current;
@@ -1213,7 +1214,7 @@ static int make_spare(dicore_store *store)
     const dicore_status status = make_segment(store, id, 0, &info, &file, NULL);
     pthread_mutex_lock(&store->lock);
     if (status != DICORE_OK)
-        return 0;
+        return 1;
     store->making_spare = 0;
     if (store->next_id <= info.id)
         store->next_id = info.id + 1;
