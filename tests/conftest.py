@@ -129,8 +129,11 @@ def pynetdicom_waits_for_its_reactor() -> None:
 
     def paused(self: Any) -> bool:
         checkpoint = self._reactor_checkpoint
-        ended = self.__dict__.get("_paused", False) and self._kill  # then nothing waits for anything
-        return ended or (isinstance(checkpoint, _Checkpoint) and checkpoint.blocked > 0 and not checkpoint.is_set())
+        if self._kill:  # it has ended: nothing waits for anything
+            return bool(self.__dict__.get("_paused", False))
+        if threading.current_thread() is self:  # a handler that sends: the reactor is in it
+            return True
+        return isinstance(checkpoint, _Checkpoint) and checkpoint.blocked > 0 and not checkpoint.is_set()
 
     Association.__init__ = with_checkpoint
     Association._is_paused = property(paused, lambda self, value: self.__dict__.__setitem__("_paused", value))
